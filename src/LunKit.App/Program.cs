@@ -1,0 +1,13 @@
+using System.CommandLine;
+using LunKit.App.Serve;
+
+var root = new RootCommand("LunKit: SCSI targets in user space") { ServeCommand.Create() };
+try
+{
+    return await root.Parse(args).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+}
+catch (UserException e)
+{
+    Console.Error.WriteLine($"lunkit: {e.Message}");
+    return e.ExitCode;
+}

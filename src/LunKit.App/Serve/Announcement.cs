@@ -1,0 +1,51 @@
+using System.Globalization;
+using LunKit.Targets;
+using Spectre.Console;
+
+namespace LunKit.App.Serve;
+
+/// <summary>What is printed once the target is ready: what is served, and the exact commands to attach it.</summary>
+internal static class Announcement
+{
+    public static void Print(IAnsiConsole console, ServeOptions options, Server server)
+    {
+        console.WriteLine($"LunKit serves {options.Iqn} on {string.Join(", ", server.Portals.Select(p => p.EndPoint))}");
+        for (int lun = 0; lun < server.Units.Count; lun++)
+        {
+            var unit = server.Units[lun];
+            string size = ByteSize.Format((double)unit.BlockCount * unit.BlockSize);
+            console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                $"  LUN {lun}: {unit.Identity.Name}, {size} in blocks of {unit.BlockSize}{(unit.IsWriteProtected ? ", read-only" : "")}, serial {unit.Identity.Serial}"));
+        }
+        string access = (options.Chap, options.Allow.Count) switch
+        {
+            (null, 0) => "anyone who reaches the portal",
+            (null, _) => $"initiators {string.Join(", ", options.Allow)}",
+            ({ } c, 0) => $"CHAP user {c.Name}{(options.MutualChap is null ? "" : ", mutual")}",
+            ({ } c, _) => $"CHAP user {c.Name} as {string.Join(", ", options.Allow)}",
+        };
+        console.WriteLine($"  Access: {access}");
+        console.WriteLine();
+        foreach (string line in Attach(options, server.Portals[0])) console.WriteLine(line);
+        console.WriteLine();
+    }
+
+    private static IEnumerable<string> Attach(ServeOptions options, Portal portal)
+    {
+        string at = portal.EndPoint.ToString(), address = portal.EndPoint.Address.ToString(), port = portal.EndPoint.Port.ToString(CultureInfo.InvariantCulture);
+        yield return "Attach with open-iscsi (Linux):";
+        yield return $"  iscsiadm -m discovery -t sendtargets -p {at}";
+        if (options.Chap is { } chap)
+        {
+            yield return $"  iscsiadm -m node -T {options.Iqn} -p {at} -o update -n node.session.auth.authmethod -v CHAP";
+            yield return $"  iscsiadm -m node -T {options.Iqn} -p {at} -o update -n node.session.auth.username -v {chap.Name}";
+            yield return $"  iscsiadm -m node -T {options.Iqn} -p {at} -o update -n node.session.auth.password -v SECRET";
+        }
+        yield return $"  iscsiadm -m node -T {options.Iqn} -p {at} --login";
+        yield return "Attach with QEMU:";
+        yield return $"  qemu-system-x86_64 -drive file=iscsi://{(options.Chap is { } c ? c.Name + "%SECRET@" : "")}{at}/{options.Iqn}/0,format=raw,if=virtio";
+        yield return "Attach with Windows (PowerShell as administrator):";
+        yield return $"  New-IscsiTargetPortal -TargetPortalAddress {address} -TargetPortalPortNumber {port}";
+        yield return $"  Connect-IscsiTarget -NodeAddress {options.Iqn}{(options.Chap is { } w ? $" -AuthenticationType ONEWAYCHAP -ChapUsername {w.Name} -ChapSecret SECRET" : "")}";
+    }
+}

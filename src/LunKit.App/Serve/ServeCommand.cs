@@ -1,0 +1,102 @@
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using LunKit.Targets;
+using Microsoft.Extensions.Logging;
+using Spectre.Console;
+
+namespace LunKit.App.Serve;
+
+/// <summary><c>lunkit serve</c>: serves backstores as the LUNs of one iSCSI target until it is told to stop.</summary>
+internal static class ServeCommand
+{
+    private const string DefaultIqn = "iqn.2026-11.local.lunkit:disk", DefaultPortal = "127.0.0.1:3260", DefaultBackstore = "file:lunkit.img,size=10G";
+
+    private const string Details = """
+        Serve disks over iSCSI. Each BACKSTORE becomes LUN 0, 1, 2, ... of one target.
+
+        BACKSTORE:
+          memory:SIZE                      a disk in memory, thin
+          file:PATH[,size=SIZE]            an image file; created if it does not exist and a size is given
+          null:SIZE                        takes writes, reads zeroes
+          PATH                             the same as file:PATH
+        Options after commas: block=512|4096, physical=SIZE, readonly, removable, writecache=on|off, preallocate (file), serial=TEXT.
+        SIZE: 512M, 10G, 1T (powers of 1024).
+
+        Examples:
+          lunkit serve                                            a thin 10 GiB lunkit.img in this folder
+          lunkit serve memory:1G                                  a RAM disk
+          lunkit serve disk.img,size=100G other.img,readonly      two LUNs
+          lunkit serve --portal 0.0.0.0:3260 --chap-file secret   for other machines
+        """;
+
+    public static Command Create()
+    {
+        var backstores = new Argument<string[]>("BACKSTORE") { Arity = ArgumentArity.ZeroOrMore, Description = $"What to serve (default: {DefaultBackstore})" };
+        var portals = new Option<string[]>("--portal") { Description = $"Address to listen on, HOST:PORT[,GROUP]; may be repeated (default: {DefaultPortal})", HelpName = "HOST:PORT" };
+        var iqn = new Option<string>("--iqn") { Description = "Name of the target", HelpName = "NAME", DefaultValueFactory = _ => DefaultIqn };
+        var chap = new Option<string?>("--chap") { Description = "Credential that initiators must have (visible in the process list: prefer --chap-file)", HelpName = "USER:SECRET" };
+        var mutual = new Option<string?>("--mutual-chap") { Description = "Credential with which the target proves itself to initiators that ask", HelpName = "USER:SECRET" };
+        var chapFile = new Option<string?>("--chap-file") { Description = "File with a line USER:SECRET, and perhaps a second one for mutual CHAP", HelpName = "PATH" };
+        var allow = new Option<string[]>("--allow") { Description = "Initiator that may log in; may be repeated (default: all)", HelpName = "INITIATOR-IQN" };
+        var readOnly = new Option<bool>("--read-only") { Description = "Refuse writes" };
+        var writeCache = new Option<string>("--write-cache") { Description = "Start with the write cache on or off", HelpName = "on|off", DefaultValueFactory = _ => "on" };
+        writeCache.AcceptOnlyFromAmong("on", "off");
+        var exposed = new Option<bool>("--allow-anyone") { Description = "Serve other machines without CHAP or an allow list" };
+        var level = new Option<LogLevel>("--log-level") { Description = "Trace, Debug, Information, Warning, Error or None", HelpName = "LEVEL", DefaultValueFactory = _ => LogLevel.Information };
+        var command = new Command("serve", Details) { backstores, portals, iqn, chap, mutual, chapFile, allow, readOnly, writeCache, exposed, level };
+        command.SetAction((result, _) =>
+        {
+            var chosen = result.GetValue(portals) is { Length: > 0 } given ? given : [DefaultPortal];
+            var file = result.GetValue(chapFile) is { } path ? ServeOptions.ReadChapFile(path) : default;
+            return RunAsync(new ServeOptions
+            {
+                Backstores = result.GetValue(backstores) is { Length: > 0 } specs ? specs : [DefaultBackstore],
+                Portals = [.. chosen.Select(ServeOptions.ParsePortal)],
+                Iqn = result.GetValue(iqn)!,
+                Chap = result.GetValue(chap) is { } c ? ServeOptions.ParseCredential(c, "--chap") : file.Chap,
+                MutualChap = result.GetValue(mutual) is { } m ? ServeOptions.ParseCredential(m, "--mutual-chap") : file.Mutual,
+                Allow = result.GetValue(allow) ?? [],
+                ReadOnly = result.GetValue(readOnly),
+                WriteCache = result.GetValue(writeCache) == "on",
+                AllowAnyone = result.GetValue(exposed),
+                LogLevel = result.GetValue(level),
+            });
+        });
+        return command;
+    }
+
+    private static async Task<int> RunAsync(ServeOptions options)
+    {
+        ServeOptions.CheckIqn(options.Iqn);
+        var log = new ConsoleLogger(options.LogLevel);
+        CheckAccess(options, log);
+        var stop = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        void Stop(PosixSignalContext context)
+        {
+            // A second signal ends the process at once, as the signal itself would.
+            context.Cancel = stop.TrySetResult();
+        }
+        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
+        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
+        var server = await Server.StartAsync(options, log);
+        Announcement.Print(AnsiConsole.Console, options, server);
+        await Throughput.ShowAsync(server, stop.Task);
+        ServeLog.Stopping(log);
+        await server.DisposeAsync();
+        ServeLog.Stopped(log);
+        return 0;
+    }
+
+    private static void CheckAccess(ServeOptions options, ConsoleLogger log)
+    {
+        if (options.MutualChap is not null && options.Chap is null) throw new UserException("--mutual-chap needs --chap: the initiator proves itself first", 2);
+        if (options.MutualChap is { } m && options.Chap is { } c && m.Secret == c.Secret)
+            throw new UserException("both directions of CHAP have the same secret; RFC 7143 forbids that, since one could be reflected as the other", 2);
+        foreach (var credential in new[] { options.Chap, options.MutualChap })
+            if (credential is not null && credential.Secret.Length < 12) ServeLog.ShortSecret(log, credential.Name);
+        if (!options.IsExposed || options.Chap is not null || options.Allow.Count > 0) return;
+        if (!options.AllowAnyone)
+            throw new UserException("a portal beyond loopback lets anyone read and write the disk: give --chap-file, --chap or --allow, or say --allow-anyone", 2);
+        ServeLog.Exposed(log);
+    }
+}

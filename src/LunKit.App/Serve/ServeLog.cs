@@ -1,0 +1,22 @@
+using Microsoft.Extensions.Logging;
+
+namespace LunKit.App.Serve;
+
+/// <summary>Log messages of the executable; event ids 5000 to 5999, never reused.</summary>
+internal static partial class ServeLog
+{
+    [LoggerMessage(5001, LogLevel.Information, "Stopping: initiators are asked to log out, caches are flushed")]
+    public static partial void Stopping(ILogger log);
+
+    [LoggerMessage(5002, LogLevel.Information, "Stopped")]
+    public static partial void Stopped(ILogger log);
+
+    [LoggerMessage(5003, LogLevel.Warning, "The CHAP secret of {Name} has fewer than 12 characters; a listener could guess it")]
+    public static partial void ShortSecret(ILogger log, string name);
+
+    [LoggerMessage(5004, LogLevel.Warning, "Anyone who reaches the portal can read and write the disk (--allow-anyone)")]
+    public static partial void Exposed(ILogger log);
+
+    [LoggerMessage(5005, LogLevel.Information, "{Sessions} sessions, {Iops:F0} commands/s, {Read}/s read, {Written}/s written")]
+    public static partial void Throughput(ILogger log, int sessions, double iops, string read, string written);
+}

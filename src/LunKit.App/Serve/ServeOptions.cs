@@ -1,0 +1,84 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using LunKit.Targets;
+using Microsoft.Extensions.Logging;
+
+namespace LunKit.App.Serve;
+
+/// <summary>What the operator asked <c>lunkit serve</c> for, checked as far as that needs no I/O beyond name resolution.</summary>
+internal sealed record ServeOptions
+{
+    public required IReadOnlyList<string> Backstores { get; init; }
+    public required IReadOnlyList<Portal> Portals { get; init; }
+    public required string Iqn { get; init; }
+    public ChapCredential? Chap { get; init; }
+    public ChapCredential? MutualChap { get; init; }
+    public IReadOnlyList<string> Allow { get; init; } = [];
+    public bool ReadOnly { get; init; }
+    public bool WriteCache { get; init; } = true;
+    public bool AllowAnyone { get; init; }
+    public LogLevel LogLevel { get; init; } = LogLevel.Information;
+
+    /// <summary>HOST:PORT, [IPv6]:PORT, HOST, with ",TAG" for another portal group than 1.</summary>
+    public static Portal ParsePortal(string text)
+    {
+        string address = text;
+        int group = 1, comma = text.LastIndexOf(',');
+        if (comma >= 0)
+        {
+            address = text[..comma];
+            if (!int.TryParse(text.AsSpan(comma + 1), NumberStyles.None, CultureInfo.InvariantCulture, out group) || group is < 1 or > 65535)
+                throw new UserException($"portal '{text}': the portal group tag after the comma is not 1 to 65535", 2);
+        }
+        if (IPEndPoint.TryParse(address, out var point)) return new Portal(point.Port == 0 && !address.EndsWith(":0", StringComparison.Ordinal) ? new IPEndPoint(point.Address, 3260) : point, group);
+        int colon = address.LastIndexOf(':');
+        string host = colon < 0 ? address : address[..colon];
+        ushort port = 3260;
+        if (colon >= 0 && !ushort.TryParse(address.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out port))
+            throw new UserException($"portal '{text}': '{address[(colon + 1)..]}' is not a port", 2);
+        try
+        {
+            var found = Dns.GetHostAddresses(host).OrderBy(a => a.AddressFamily != AddressFamily.InterNetwork).FirstOrDefault();
+            if (found is not null) return new Portal(new IPEndPoint(found, port), group);
+        }
+        catch (SocketException)
+        {
+            // Said below.
+        }
+        throw new UserException($"portal '{text}': host '{host}' is not an address and has none", 2);
+    }
+
+    /// <summary>NAME:SECRET; the secret may contain colons.</summary>
+    public static ChapCredential ParseCredential(string text, string option)
+    {
+        int colon = text.IndexOf(':', StringComparison.Ordinal);
+        if (colon < 1 || colon == text.Length - 1) throw new UserException($"{option}: write NAME:SECRET", 2);
+        return new ChapCredential(text[..colon], text[(colon + 1)..]);
+    }
+
+    /// <summary>A file of one line NAME:SECRET, and perhaps a second one for mutual CHAP.</summary>
+    public static (ChapCredential Chap, ChapCredential? Mutual) ReadChapFile(string path)
+    {
+        try
+        {
+            var lines = File.ReadAllLines(path).Select(l => l.Trim()).Where(l => l.Length > 0 && l[0] != '#').ToList();
+            if (lines.Count is < 1 or > 2) throw new UserException($"--chap-file {path}: one line NAME:SECRET, and perhaps a second one for mutual CHAP, are expected");
+            return (ParseCredential(lines[0], $"--chap-file {path}, line 1"), lines.Count == 2 ? ParseCredential(lines[1], $"--chap-file {path}, line 2") : null);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserException($"--chap-file: {e.Message}");
+        }
+    }
+
+    public static void CheckIqn(string name)
+    {
+        bool shape = name.StartsWith("iqn.", StringComparison.Ordinal) || name.StartsWith("eui.", StringComparison.Ordinal) || name.StartsWith("naa.", StringComparison.Ordinal);
+        if (!shape || name.Length > 223 || name.Any(c => !(char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '.' or '-' or ':')))
+            throw new UserException($"--iqn '{name}' is not an iSCSI name: lower-case letters, digits, '-', '.', ':' after iqn., eui. or naa., e.g. iqn.2026-11.local.lunkit:disk", 2);
+    }
+
+    /// <summary>Whether a portal can be reached from other machines.</summary>
+    public bool IsExposed => Portals.Any(p => !IPAddress.IsLoopback(p.EndPoint.Address));
+}

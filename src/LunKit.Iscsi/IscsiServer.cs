@@ -1,0 +1,258 @@
+using System.Collections.Concurrent;
+using System.Net;
+using System.Net.Sockets;
+using LunKit.Iscsi.Login;
+using LunKit.Iscsi.Pdus;
+using LunKit.Iscsi.Sessions;
+using LunKit.LogicalUnits;
+using LunKit.Targets;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace LunKit.Iscsi;
+
+/// <summary>
+/// The iSCSI fabric (RFC 7143): listens on its portals and serves targets to initiators. One thread listens per portal, one thread
+/// serves each connection. Does not own the logical units. Thread safe.
+/// </summary>
+public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
+{
+    private const int KeptReceiveBuffers = 64;
+
+    private readonly Lock _gate = new();
+    private readonly List<(Socket Socket, int GroupTag)> _listeners = [];
+    private readonly HashSet<IscsiConnection> _connections = [];
+    private readonly List<IscsiSession> _sessions = [];
+    private readonly ConcurrentBag<ReceiveBuffer> _buffers = [];
+    private readonly Dictionary<string, Target> _byName;
+    private ushort _lastTsih;
+    private volatile bool _stopping;
+
+    /// <summary>Prepares a server; <see cref="Start"/> makes it listen.</summary>
+    public IscsiServer(IscsiServerOptions options, ILogger? log = null)
+    {
+        Options = options;
+        Log = log ?? NullLogger.Instance;
+        Portals = options.Portals;
+        _byName = options.Targets.ToDictionary(t => t.Name, StringComparer.OrdinalIgnoreCase);
+        // All units of a target share its ports: one ALUA object for them.
+        var groups = options.Portals.Select(p => p.GroupTag).Distinct().Order().Select(g => (g, new[] { g })).ToList();
+        foreach (var target in options.Targets)
+        {
+            var alua = new Alua(groups);
+            foreach (var unit in target.Luns.Values) unit.Alua = alua;
+        }
+    }
+
+    /// <summary>What was asked for.</summary>
+    public IscsiServerOptions Options { get; }
+
+    /// <summary>The portals, with the ports that were really taken once the server has started.</summary>
+    public IReadOnlyList<Portal> Portals { get; private set; }
+
+    /// <summary>Sessions in full feature phase.</summary>
+    public int SessionCount
+    {
+        get
+        {
+            lock (_gate) return _sessions.Count;
+        }
+    }
+
+    /// <summary>Connections, in login or beyond.</summary>
+    public int ConnectionCount
+    {
+        get
+        {
+            lock (_gate) return _connections.Count;
+        }
+    }
+
+    internal ILogger Log { get; }
+
+    internal IReadOnlyCollection<Target> Targets => _byName.Values;
+
+    /// <summary>Listens on all portals or on none. Throws <see cref="SocketException"/> when an address cannot be taken.</summary>
+    public void Start()
+    {
+        if (!OperatingSystem.IsLinux()) throw new PlatformNotSupportedException("the iSCSI server uses Linux system calls (docs/decisions/0002)");
+        var portals = new List<Portal>();
+        try
+        {
+            foreach (var portal in Options.Portals)
+            {
+                var socket = new Socket(portal.EndPoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+                _listeners.Add((socket, portal.GroupTag));
+                socket.Bind(portal.EndPoint);
+                socket.Listen(512);
+                portals.Add(portal with { EndPoint = (IPEndPoint)socket.LocalEndPoint! });
+            }
+        }
+        catch (SocketException)
+        {
+            foreach (var (socket, _) in _listeners) socket.Dispose();
+            throw;
+        }
+        Portals = portals;
+        foreach (var (socket, group) in _listeners)
+        {
+            LogMessages.Listening(Log, socket.LocalEndPoint!.ToString()!, group);
+            new Thread(() => Accept(socket, group)) { IsBackground = true, Name = $"iscsi accept {socket.LocalEndPoint}" }.Start();
+        }
+    }
+
+    private void Accept(Socket listener, int group)
+    {
+        while (!_stopping)
+        {
+            Socket? socket = null;
+            try
+            {
+                socket = listener.Accept();
+                socket.NoDelay = true;
+                socket.Blocking = false;
+                Add(socket, group);
+            }
+            catch (Exception e) when (e is SocketException or ObjectDisposedException or InvalidCastException or IOException)
+            {
+                socket?.Dispose();
+                // Out of descriptors, or the peer was gone already: the next one may do better.
+                if (!_stopping && e is SocketException { SocketErrorCode: SocketError.TooManyOpenSockets }) listener.Poll(100_000, SelectMode.SelectError);
+            }
+        }
+    }
+
+    private void Add(Socket socket, int group)
+    {
+        var remote = (IPEndPoint)socket.RemoteEndPoint!;
+        IscsiConnection connection;
+        lock (_gate)
+        {
+            string? refusal = _stopping ? "the server stops"
+                : _connections.Count >= Options.Limits.MaxConnections ? $"{Options.Limits.MaxConnections} connections are the limit"
+                : _connections.Count(c => c.Remote.Address.Equals(remote.Address)) >= Options.Limits.MaxConnectionsPerAddress
+                    ? $"{Options.Limits.MaxConnectionsPerAddress} connections per address are the limit" : null;
+            if (refusal is not null)
+            {
+                LogMessages.ConnectionRefused(Log, remote.ToString(), refusal);
+                socket.Dispose();
+                return;
+            }
+            connection = new IscsiConnection(this, socket, group);
+            _connections.Add(connection);
+        }
+        connection.Start();
+    }
+
+    Target? ITargetDirectory.Find(string name) => _byName.GetValueOrDefault(name);
+
+    IReadOnlyList<ChapCredential> ITargetDirectory.DiscoveryChap => Options.DiscoveryChap;
+
+    /// <summary>
+    /// Gives a connection that has logged in its place: a new session, which replaces an older one of the same initiator port
+    /// (RFC 7143 6.3.5), or one in an existing session. Called by the connection's thread.
+    /// </summary>
+    internal (LoginStatus Status, IscsiSession? Session, string Reason) Admit(
+        IscsiConnection connection, LoginNegotiation login, ulong isid, ushort tsih, uint cmdSn)
+    {
+        IscsiSession? existing;
+        lock (_gate)
+        {
+            existing = _sessions.Find(s => s.Isid == isid && s.GroupTag == connection.GroupTag && s.Target == login.Target &&
+                string.Equals(s.Parameters.InitiatorName, login.Parameters.InitiatorName, StringComparison.OrdinalIgnoreCase));
+        }
+        if (tsih != 0)
+        {
+            if (existing is null || existing.Tsih != tsih) return (LoginStatus.SessionDoesNotExist, null, $"no session {tsih}");
+            // The same connection id again: the old connection is dead to the initiator (connection reinstatement, RFC 7143 6.3.4).
+            foreach (var old in existing.Connections.Where(c => c.ConnectionId == connection.ConnectionId))
+                if (!End(old, "reinstated")) return (LoginStatus.ServiceUnavailable, null, "the old connection does not end");
+            return existing.TryAdd(connection)
+                ? (LoginStatus.Success, existing, "")
+                : (LoginStatus.TooManyConnections, null, "the session has as many connections as were agreed on");
+        }
+        if (existing is not null)
+        {
+            LogMessages.SessionReinstated(Log, existing.Tsih, login.Parameters.InitiatorName);
+            // The old session's commands have ended before the new one begins: no late write of theirs lands on top.
+            foreach (var old in existing.Connections)
+                if (!End(old, "session reinstatement")) return (LoginStatus.ServiceUnavailable, null, "the old session does not end");
+        }
+        lock (_gate)
+        {
+            do _lastTsih++;
+            while (_lastTsih == 0 || _sessions.Exists(s => s.Tsih == _lastTsih));
+            var session = new IscsiSession(login.Parameters, login.Target, login.Acl, isid, _lastTsih, connection.GroupTag, cmdSn, Options.Limits.QueueDepth);
+            session.TryAdd(connection);
+            _sessions.Add(session);
+            return (LoginStatus.Success, session, "");
+        }
+    }
+
+    private static bool End(IscsiConnection connection, string reason)
+    {
+        connection.Abort(reason);
+        return connection.Ended.Wait(TimeSpan.FromSeconds(10));
+    }
+
+    internal void SessionEnded(IscsiSession session)
+    {
+        lock (_gate) _sessions.Remove(session);
+        session.Nexus.Close();
+    }
+
+    internal void ConnectionEnded(IscsiConnection connection, string reason)
+    {
+        lock (_gate) _connections.Remove(connection);
+        LogMessages.ConnectionEnded(Log, connection.Session?.Parameters.InitiatorName ?? "", connection.Remote.ToString(), reason);
+    }
+
+    /// <summary>Makes every connection look around: tasks of theirs may have been aborted.</summary>
+    internal void WakeAll()
+    {
+        lock (_gate)
+            foreach (var connection in _connections) connection.Wake();
+    }
+
+    internal void CloseSessions(Target target, IscsiConnection except)
+    {
+        lock (_gate)
+        {
+            foreach (var session in _sessions.Where(s => s.Target == target))
+                foreach (var connection in session.Connections)
+                    if (connection != except) connection.Abort("target cold reset");
+        }
+    }
+
+    internal ReceiveBuffer RentReceiveBuffer()
+    {
+        if (!_buffers.TryTake(out var buffer)) return new ReceiveBuffer();
+        buffer.Reuse();
+        return buffer;
+    }
+
+    internal void ReturnReceiveBuffer(ReceiveBuffer buffer)
+    {
+        if (_buffers.Count < KeptReceiveBuffers) _buffers.Add(buffer);
+    }
+
+    /// <summary>
+    /// Stops: no new connections, initiators are asked to log out, commands that run are finished, connections end. Returns when all
+    /// have ended or their time is over.
+    /// </summary>
+    public async Task StopAsync()
+    {
+        _stopping = true;
+        foreach (var (socket, _) in _listeners) socket.Dispose();
+        List<IscsiConnection> connections;
+        lock (_gate) connections = [.. _connections];
+        foreach (var connection in connections) connection.RequestLogout(Options.Limits.LogoutTimeoutSeconds);
+        var all = Task.WhenAll(connections.Select(c => c.Ended));
+        var limit = TimeSpan.FromSeconds(Options.Limits.LogoutTimeoutSeconds + 10);
+        await Task.WhenAny(all, Task.Delay(limit)).ConfigureAwait(false);
+        foreach (var connection in connections) connection.Abort("the server stops");
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync() => await StopAsync().ConfigureAwait(false);
+}

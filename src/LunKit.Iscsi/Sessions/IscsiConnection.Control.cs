@@ -1,0 +1,146 @@
+using LunKit.Iscsi.Discovery;
+using LunKit.Iscsi.Login;
+using LunKit.Iscsi.Pdus;
+
+namespace LunKit.Iscsi.Sessions;
+
+/// <summary>NOP, text, logout, and asynchronous messages.</summary>
+internal sealed partial class IscsiConnection
+{
+    private byte[] _textAnswer = [];
+    private int _textSent;
+    private uint _textTag = Bhs.ReservedTag;
+    private uint _pingTag;
+
+    private void HandleControl(Bhs header, Memory<byte> data)
+    {
+        if (!header.IsImmediate && !IsTurnOf(header, default, data.Span)) return;
+        switch (header.Opcode)
+        {
+            case PduOpcode.NopOut:
+                HandleNop(header, data.Span);
+                break;
+            case PduOpcode.TextRequest:
+                HandleText(header, data.Span);
+                break;
+            case PduOpcode.LogoutRequest:
+                HandleLogout(header);
+                break;
+            default:
+                HandleTaskManagement(header);
+                break;
+        }
+    }
+
+    private void HandleNop(Bhs header, ReadOnlySpan<byte> data)
+    {
+        // The answer to a ping of ours carries a target transfer tag and asks for nothing.
+        if (header.InitiatorTaskTag == Bhs.ReservedTag) return;
+        int length = Math.Min(data.Length, _negotiation.Parameters.PeerMaxRecvDataSegmentLength);
+        NopPdu.Write(NextHeader(length), PduOpcode.NopIn, 0, header.InitiatorTaskTag, Bhs.ReservedTag, length);
+        data[..length].CopyTo(FinishHeader(advanceStatSn: true, length));
+        FinishData(length);
+    }
+
+    private void SendPing()
+    {
+        _pingTag = _nextTransferTag++;
+        NopPdu.Write(NextHeader(), PduOpcode.NopIn, 0, Bhs.ReservedTag, _pingTag, 0);
+        FinishHeader(advanceStatSn: false, 0);
+    }
+
+    private void HandleText(Bhs header, ReadOnlySpan<byte> data)
+    {
+        bool goesOn = header.TargetTransferTag != Bhs.ReservedTag;
+        if (goesOn && header.TargetTransferTag != _textTag)
+        {
+            Reject(header, RejectReason.InvalidPduField);
+            return;
+        }
+        AddText(data);
+        if ((header.Flags & TextPdu.Continue) != 0)
+        {
+            // More text is to come: an empty answer asks for it (RFC 7143 11.11.2).
+            _textTag = NewTextTag();
+            SendText(header.InitiatorTaskTag, 0, [], _textTag);
+            return;
+        }
+        if (!goesOn || _text.Count > 0)
+        {
+            _textAnswer = TextKeys.Format(AnswerText(TextKeys.Parse([.. _text])));
+            _textSent = 0;
+            _text.Clear();
+        }
+        int length = Math.Min(_textAnswer.Length - _textSent, _negotiation.Parameters.PeerMaxRecvDataSegmentLength);
+        bool last = _textSent + length == _textAnswer.Length;
+        _textTag = last ? Bhs.ReservedTag : NewTextTag();
+        SendText(header.InitiatorTaskTag, last ? TextPdu.Final : TextPdu.Continue, _textAnswer.AsSpan(_textSent, length), _textTag);
+        _textSent += length;
+    }
+
+    private uint NewTextTag() => _nextTransferTag++ == Bhs.ReservedTag ? _nextTransferTag++ : _nextTransferTag - 1;
+
+    private void SendText(uint tag, byte flags, ReadOnlySpan<byte> text, uint transferTag)
+    {
+        TextPdu.Write(NextHeader(text.Length), PduOpcode.TextResponse, flags, tag, transferTag, text.Length);
+        text.CopyTo(FinishHeader(advanceStatSn: true, text.Length));
+        FinishData(text.Length);
+    }
+
+    private List<KeyValuePair<string, string>> AnswerText(List<KeyValuePair<string, string>> keys)
+    {
+        var answer = new List<KeyValuePair<string, string>>();
+        foreach (var (key, value) in keys)
+        {
+            if (key == "SendTargets")
+            {
+                answer.AddRange(SendTargets.Answer(value, _negotiation.Parameters.IsDiscovery, Session!.Target, _server.Targets,
+                    _server.Portals, _negotiation.Parameters.InitiatorName, Local.Address));
+            }
+            else if (!NegotiableKeys.Table.TryGetValue(key, out var negotiable))
+            {
+                answer.Add(new(key, NegotiableKeys.NotUnderstood));
+            }
+            else
+            {
+                bool allowed = (negotiable.Scope & KeyScope.FullFeature) != 0;
+                string? reply = allowed ? negotiable.Answer(_negotiation.Parameters, _limits, value) : NegotiableKeys.Reject;
+                if (reply is not null) answer.Add(new(key, reply));
+                DataInLayout = new DataInLayout(_negotiation.Parameters);
+            }
+        }
+        return answer;
+    }
+
+    private void HandleLogout(Bhs header)
+    {
+        var pdu = new LogoutPdu(header.Bytes);
+        // 0: the session; 1: a connection of it, this or another; 2: recovery, which error recovery level 0 does not have.
+        var others = Session!.Connections.Where(c => c != this).ToList();
+        ushort id = pdu.ConnectionId;
+        var named = id == ConnectionId ? this : others.Find(c => c.ConnectionId == id);
+        byte response = pdu.Reason switch
+        {
+            0 => 0,
+            1 => named is null ? (byte)1 : (byte)0,
+            _ => 2,
+        };
+        LogoutPdu.WriteResponse(NextHeader(), header.InitiatorTaskTag, response, _negotiation.Parameters.DefaultTime2Wait, 0);
+        FinishHeader(advanceStatSn: true, 0);
+        if (response != 0) return;
+        if (pdu.Reason == 0) foreach (var other in others) other.Abort("the session was logged out");
+        if (pdu.Reason == 1 && named != this)
+        {
+            named!.Abort("logged out through another connection");
+            return;
+        }
+        _endReason ??= "logged out";
+        _closeAfterFlush = true;
+    }
+
+    private void SendAsyncLogoutRequest(int seconds)
+    {
+        AsyncMessagePdu.Write(NextHeader(), 1, 0, 0, seconds);
+        FinishHeader(advanceStatSn: true, 0);
+    }
+}

@@ -1,0 +1,203 @@
+using LunKit.Iscsi.Login;
+using LunKit.Iscsi.Pdus;
+
+namespace LunKit.Iscsi.Sessions;
+
+/// <summary>Receiving: batches of PDUs from one buffer, long data segments straight into their tasks' memory.</summary>
+internal sealed partial class IscsiConnection
+{
+    private const int RoomWanted = 64 * 1024;
+
+    // A data segment shorter than this is waited for in the buffer; a longer one goes to its destination as it comes.
+    private const int DirectThreshold = 16 * 1024;
+
+    private readonly byte[] _directHeader = new byte[Bhs.Length];
+    private ReceiveBuffer _rx = new();
+    private int _rxStart;
+    private int _rxEnd;
+    private IscsiTask? _directTask;
+    private bool _directActive;
+    private Memory<byte> _direct;
+    private Memory<byte> _directRest;
+    private int _directSkip;
+    private int _directTrailer;
+    private uint _directCrc;
+
+    private bool HasHeaderDigest => IsFullFeature && _negotiation.Parameters.HeaderDigest;
+    private bool HasDataDigest => IsFullFeature && _negotiation.Parameters.DataDigest;
+
+    /// <summary>Receives what is there: byte count, 0 at the end, -1 for nothing now.</summary>
+    private int ReceiveMore()
+    {
+        MakeRoom();
+        var room = _rx.Array.AsSpan(_rxEnd);
+        if (_directActive && !_directRest.IsEmpty && _rxStart == _rxEnd)
+        {
+            int got = _stream.Receive(_directRest.Span, room);
+            if (got <= 0) return got;
+            int direct = Math.Min(got, _directRest.Length);
+            _directRest = _directRest[direct..];
+            _rxEnd += got - direct;
+            return got;
+        }
+        int n = _stream.Receive(room);
+        if (n > 0) _rxEnd += n;
+        return n;
+    }
+
+    private void MakeRoom()
+    {
+        if (_rxStart == _rxEnd && !_rx.IsShared) _rxStart = _rxEnd = 0;
+        if (_rx.Array.Length - _rxEnd >= RoomWanted) return;
+        var left = _rx.Array.AsSpan(_rxStart, _rxEnd - _rxStart);
+        if (_rx.IsShared)
+        {
+            var fresh = _server.RentReceiveBuffer();
+            left.CopyTo(fresh.Array);
+            _rx.Release();
+            _rx = fresh;
+        }
+        else
+        {
+            left.CopyTo(_rx.Array);
+        }
+        _rxEnd = left.Length;
+        _rxStart = 0;
+    }
+
+    /// <summary>Handles every PDU that is complete, and begins the one that is not.</summary>
+    private void Parse()
+    {
+        while (!_closeAfterFlush)
+        {
+            if (_directActive)
+            {
+                if (!ContinueDirect()) return;
+                continue;
+            }
+            int available = _rxEnd - _rxStart;
+            if (available < Bhs.Length) return;
+            var header = new Bhs(_rx.Array.AsSpan(_rxStart, Bhs.Length));
+            int dataLength = header.DataLength, headerLength = Bhs.Length + header.AhsLength;
+            if (dataLength > _limits.MaxRecvDataSegmentLength)
+                throw new IscsiProtocolException($"a data segment of {dataLength} bytes, more than the declared {_limits.MaxRecvDataSegmentLength}");
+            if (!IsFullFeature && header.Opcode != PduOpcode.LoginRequest) throw new IscsiProtocolException($"{header.Opcode} before login");
+            int digest = HasHeaderDigest ? 4 : 0;
+            if (available < headerLength + digest) return;
+            var bytes = _rx.Array.AsSpan(_rxStart, headerLength + digest);
+            if (digest > 0 && !Crc32C.Matches(bytes[..headerLength], bytes[headerLength..]))
+                throw new IscsiProtocolException("header digest error");
+            int dataAt = _rxStart + headerLength + digest;
+            int trailer = dataLength == 0 ? 0 : Bhs.Padded(dataLength) - dataLength + (HasDataDigest ? 4 : 0);
+            if (available < headerLength + digest + dataLength + trailer)
+            {
+                if (dataLength < DirectThreshold || !BeginDirect(header, dataAt, dataLength, trailer)) return;
+                continue;
+            }
+            if (dataLength > 0 && HasDataDigest)
+            {
+                int padded = Bhs.Padded(dataLength);
+                if (!Crc32C.Matches(_rx.Array.AsSpan(dataAt, padded), _rx.Array.AsSpan(dataAt + padded, 4)))
+                    throw new IscsiProtocolException("data digest error");
+            }
+            var ahs = _rx.Array.AsSpan(_rxStart + Bhs.Length, header.AhsLength);
+            _rxStart = dataAt + dataLength + trailer;
+            Handle(header, ahs, _rx.Array.AsMemory(dataAt, dataLength));
+            if (Output.Pending >= OutputQueue.ChunkBytes / 2 && !Output.Flush(_stream) && Output.Pending >= _limits.MaxPendingOutputBytes) return;
+        }
+    }
+
+    /// <summary>
+    /// The segment of a write's immediate data or of a Data-Out is not here yet: the task gets its memory now and the bytes go
+    /// there. False for other PDUs, which are waited for.
+    /// </summary>
+    private bool BeginDirect(Bhs header, int dataAt, int dataLength, int trailer)
+    {
+        if (header.Opcode is not (PduOpcode.ScsiCommand or PduOpcode.DataOut)) return false;
+        header.Bytes.CopyTo(_directHeader);
+        Memory<byte> target;
+        if (header.Opcode == PduOpcode.ScsiCommand)
+        {
+            // Out of order on a session of several connections: rare, and simpler when it is complete.
+            if (!header.IsImmediate && header.CmdSn != Session!.Window.ExpCmdSn) return WaitInBuffer(dataLength);
+            _directTask = BeginCommand(header, _rx.Array.AsSpan(_rxStart + Bhs.Length, header.AhsLength), dataLength);
+            target = _directTask?.Collected.AsMemory(0, _directTask.CollectLength) ?? default;
+        }
+        else
+        {
+            _directTask = CheckDataOut(header, dataLength, out int offset);
+            target = _directTask is null ? default : _directTask.Collected.AsMemory(0, _directTask.CollectLength);
+            target = target[Math.Min(offset, target.Length)..];
+        }
+        _direct = target[..Math.Min(target.Length, dataLength)];
+        _directRest = _direct;
+        _directSkip = dataLength - _direct.Length;
+        _directTrailer = trailer;
+        _directCrc = Crc32C.Seed;
+        _directActive = true;
+        _rxStart = dataAt;
+        return true;
+    }
+
+    private static bool WaitInBuffer(int dataLength) => dataLength > ReceiveBuffer.Size - RoomWanted
+        ? throw new IscsiProtocolException("a command out of order with a data segment that does not fit the receive buffer")
+        : false;
+
+    /// <summary>Goes on with a data segment that is received directly; false when more bytes are needed.</summary>
+    private bool ContinueDirect()
+    {
+        if (!_directRest.IsEmpty)
+        {
+            int count = Math.Min(_directRest.Length, _rxEnd - _rxStart);
+            _rx.Array.AsSpan(_rxStart, count).CopyTo(_directRest.Span);
+            _directRest = _directRest[count..];
+            _rxStart += count;
+            if (!_directRest.IsEmpty) return false;
+        }
+        if (_directCrc == Crc32C.Seed && HasDataDigest) _directCrc = Crc32C.Append(_directCrc, _direct.Span);
+        // Bytes that no command wants: read, digested, dropped.
+        int skip = Math.Min(_directSkip, _rxEnd - _rxStart);
+        if (HasDataDigest) _directCrc = Crc32C.Append(_directCrc, _rx.Array.AsSpan(_rxStart, skip));
+        _directSkip -= skip;
+        _rxStart += skip;
+        if (_directSkip > 0 || _rxEnd - _rxStart < _directTrailer) return false;
+        var trailer = _rx.Array.AsSpan(_rxStart, _directTrailer);
+        if (HasDataDigest)
+        {
+            uint crc = ~Crc32C.Append(_directCrc, trailer[..^4]);
+            if (crc != System.Buffers.Binary.BinaryPrimitives.ReadUInt32LittleEndian(trailer[^4..])) throw new IscsiProtocolException("data digest error");
+        }
+        _rxStart += _directTrailer;
+        _directActive = false;
+        var task = _directTask;
+        _directTask = null;
+        if (task is null) return true;
+        var header = new Bhs(_directHeader);
+        if (header.Opcode == PduOpcode.ScsiCommand) ContinueCommand(task, header.DataLength, header.IsFinal);
+        else FinishDataOut(task, header, header.DataLength);
+        return true;
+    }
+
+    private void Handle(Bhs header, Span<byte> ahs, Memory<byte> data)
+    {
+        switch (header.Opcode)
+        {
+            case PduOpcode.ScsiCommand:
+                HandleCommand(header, ahs, data);
+                break;
+            case PduOpcode.DataOut:
+                HandleDataOut(header, data.Span);
+                break;
+            case PduOpcode.LoginRequest:
+                if (IsFullFeature) throw new IscsiProtocolException("login in full feature phase");
+                HandleLogin(header, data.Span);
+                break;
+            case PduOpcode.NopOut or PduOpcode.TextRequest or PduOpcode.LogoutRequest or PduOpcode.TaskManagementRequest:
+                HandleControl(header, data);
+                break;
+            default:
+                Reject(header, RejectReason.CommandNotSupported);
+                break;
+        }
+    }
+}

@@ -1,0 +1,164 @@
+using LunKit.Iscsi.Pdus;
+using LunKit.LogicalUnits;
+using LunKit.Scsi;
+
+namespace LunKit.Iscsi.Sessions;
+
+/// <summary>Answers: Data-In with or without status, SCSI Response, headers and digests.</summary>
+internal sealed partial class IscsiConnection
+{
+    private uint _statSn;
+    private int _headerAt;
+
+    /// <summary>Sends the answer of a task and ends it. An aborted task gets none (RFC 7143 4.2.3.3), unless TAS asks for one.</summary>
+    private void Respond(IscsiTask task, CommandResult result)
+    {
+        bool silent = task.IsAborted && !task.ReportAborted;
+        if (task.IsAborted && task.ReportAborted) result = CommandResult.TaskAborted;
+        if (!silent) Answer(task, result);
+        else ReleaseDataIn(task);
+        if (task.UnitNexus is not null && task.IsRegistered) task.UnitNexus.Unit.Withdraw(task);
+        Free(task);
+    }
+
+    private void Answer(IscsiTask task, CommandResult result)
+    {
+        bool hasData = result.Status == ScsiStatus.Good && result.DataInLength > 0 && task.Reads && task.ExpectedLength > 0;
+        var (flags, residual) = Residual(task, result);
+        if (!hasData)
+        {
+            ReleaseDataIn(task);
+            SendResponse(task, result, flags, residual);
+            return;
+        }
+        if (task.Scratch is { } scratch)
+        {
+            // Fewer bytes are expected than were produced: as many as are expected go out (RFC 7143 11.4.5.1).
+            int length = (int)Math.Min(task.ExpectedLength, (uint)result.DataInLength);
+            int total = DataInLayout.TotalLength(length), at = Output.Reserve(total);
+            var segments = new Memory<byte>[4];
+            DataInLayout.Slices(Output.Current.Array, at, length, ref segments).CopyFrom(scratch);
+            WriteDataIn(task, Output.Current.Array, at, length, flags, residual);
+            return;
+        }
+        WriteDataIn(task, task.DataInChunk!.Array, task.DataInStart, task.DataInLength, flags, residual);
+        if (!task.IsDataInInline || task.IsDataInDetached)
+            Output.Append(task.DataInChunk, task.DataInStart, task.DataInEnd);
+        task.DataInChunk = null;
+    }
+
+    private static (byte Flags, uint Residual) Residual(IscsiTask task, CommandResult result)
+    {
+        long wanted = task.WantedLength > 0 ? task.WantedLength : result.DataInLength;
+        long expected = task.Reads || task.Writes ? task.ExpectedLength : 0;
+        // Data of the wrong direction is as good as none.
+        if (task.WantedLength > 0 && !task.Writes || task.WantedLength == 0 && result.DataInLength > 0 && !task.Reads) expected = 0;
+        if (wanted == expected) return (0, 0);
+        return wanted > expected ? (ScsiResponsePdu.Overflow, (uint)(wanted - expected)) : (ScsiResponsePdu.Underflow, (uint)(expected - wanted));
+    }
+
+    /// <summary>Writes the headers between the data, and the status into the last one (phase collapse, RFC 7143 11.7.3).</summary>
+    private void WriteDataIn(IscsiTask task, byte[] array, int start, int length, byte residualFlags, uint residual)
+    {
+        uint dataSn = 0;
+        for (int offset = 0; offset < length;)
+        {
+            int segment = DataInLayout.SegmentLength(offset, length), end = offset + segment;
+            bool last = end == length;
+            byte flags = (byte)((DataInLayout.EndsSequence(end, length) ? DataInPdu.Final : 0) | (last ? DataInPdu.HasStatus | residualFlags : 0));
+            var header = array.AsSpan(start, Bhs.Length);
+            DataInPdu.Write(header, task.InitiatorTaskTag, segment, dataSn++, (uint)offset, flags);
+            var bhs = new Bhs(header);
+            if (last)
+            {
+                bhs.StatSn = _statSn++;
+                bhs.Set(44, residual);
+            }
+            bhs.ExpCmdSn = Session!.Window.ExpCmdSn;
+            bhs.MaxCmdSn = Session.Window.MaxCmdSn;
+            start += DataInLayout.HeaderLength;
+            int padded = Bhs.Padded(segment);
+            array.AsSpan(start + segment, padded - segment).Clear();
+            if (HasHeaderDigest) Crc32C.Write(header, array.AsSpan(start - 4));
+            if (HasDataDigest) Crc32C.Write(array.AsSpan(start, padded), array.AsSpan(start + padded));
+            start += padded + DataInLayout.DigestLength;
+            offset = end;
+        }
+    }
+
+    private void SendResponse(IscsiTask task, CommandResult result, byte flags, uint residual)
+    {
+        int senseLength = 0;
+        Span<byte> sense = stackalloc byte[SenseData.MaxLength];
+        if (result.Status == ScsiStatus.CheckCondition)
+        {
+            bool descriptor = task.UnitNexus?.Unit.ModePages.Bit(0x0A, 0, 2, 0x04) ?? false;
+            senseLength = SenseData.Write(sense, result.Detail, descriptor);
+        }
+        int data = senseLength == 0 ? 0 : 2 + senseLength;
+        ScsiResponsePdu.Write(NextHeader(data), task.InitiatorTaskTag, (byte)result.Status, flags, residual, task.R2tSn);
+        var payload = FinishHeader(advanceStatSn: true, data);
+        if (data == 0) return;
+        payload[0] = 0;
+        payload[1] = (byte)senseLength;
+        sense[..senseLength].CopyTo(payload[2..]);
+        FinishData(data);
+    }
+
+    /// <summary>Takes back the memory of a read that will not be sent.</summary>
+    private void ReleaseDataIn(IscsiTask task)
+    {
+        if (task.DataInChunk is null) return;
+        if (task.IsDataInInline && !task.IsDataInDetached) Output.Unreserve(task.DataInStart);
+        else Output.Return(task.DataInChunk);
+        task.DataInChunk = null;
+    }
+
+    /// <summary>The header of the next PDU to send, with room for its digests and <paramref name="dataLength"/> bytes after it.</summary>
+    private Span<byte> NextHeader(int dataLength = 0)
+    {
+        int total = Bhs.Length + (HasHeaderDigest ? 4 : 0) + Bhs.Padded(dataLength) + (dataLength > 0 && HasDataDigest ? 4 : 0);
+        _headerAt = Output.Reserve(total);
+        return Output.Current.Array.AsSpan(_headerAt, Bhs.Length);
+    }
+
+    /// <summary>
+    /// Numbers the header that <see cref="NextHeader"/> gave and seals it with its digest; returns where its data goes. The data is
+    /// followed by <see cref="FinishData"/>.
+    /// </summary>
+    private Span<byte> FinishHeader(bool advanceStatSn, int dataLength)
+    {
+        var header = Output.Current.Array.AsSpan(_headerAt, Bhs.Length);
+        var bhs = new Bhs(header) { DataLength = dataLength, StatSn = _statSn };
+        if (advanceStatSn) _statSn++;
+        if (Session is { } session)
+        {
+            bhs.ExpCmdSn = session.Window.ExpCmdSn;
+            bhs.MaxCmdSn = session.Window.MaxCmdSn;
+        }
+        int dataAt = _headerAt + Bhs.Length;
+        if (HasHeaderDigest)
+        {
+            Crc32C.Write(header, Output.Current.Array.AsSpan(dataAt));
+            dataAt += 4;
+        }
+        return Output.Current.Array.AsSpan(dataAt, dataLength);
+    }
+
+    private void FinishData(int dataLength)
+    {
+        int at = _headerAt + Bhs.Length + (HasHeaderDigest ? 4 : 0), padded = Bhs.Padded(dataLength);
+        var array = Output.Current.Array;
+        array.AsSpan(at + dataLength, padded - dataLength).Clear();
+        if (HasDataDigest) Crc32C.Write(array.AsSpan(at, padded), array.AsSpan(at + padded));
+    }
+
+    /// <summary>Refuses a PDU and shows which (RFC 7143 11.17).</summary>
+    private void Reject(Bhs rejected, RejectReason reason)
+    {
+        RejectPdu.Write(NextHeader(Bhs.Length), reason, Bhs.Length);
+        rejected.Bytes.CopyTo(FinishHeader(advanceStatSn: true, Bhs.Length));
+        FinishData(Bhs.Length);
+        LogMessages.Rejected(_server.Log, Remote.ToString(), (byte)rejected.Opcode, reason.ToString());
+    }
+}

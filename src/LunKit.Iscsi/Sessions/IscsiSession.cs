@@ -1,0 +1,86 @@
+using System.Text;
+using LunKit.Iscsi.Login;
+using LunKit.LogicalUnits;
+using LunKit.Targets;
+
+namespace LunKit.Iscsi.Sessions;
+
+/// <summary>
+/// A session (RFC 7143 4.4.2): one or more connections of one initiator port to one target portal group, their command window and
+/// their nexus. Lives until its last connection has ended. Thread safe.
+/// </summary>
+internal sealed class IscsiSession
+{
+    private readonly Lock _gate = new();
+    private readonly List<IscsiConnection> _connections = [];
+
+    public IscsiSession(NegotiatedParameters parameters, Target? target, NodeAcl? acl, ulong isid, ushort tsih, int groupTag, uint firstCmdSn, int depth)
+    {
+        Parameters = parameters;
+        Target = target;
+        Isid = isid;
+        Tsih = tsih;
+        GroupTag = groupTag;
+        Window = new CommandWindow(firstCmdSn, depth);
+        string initiatorPort = $"{parameters.InitiatorName},i,0x{isid:x12}", device = target?.Name ?? "";
+        Nexus = new Nexus(parameters.InitiatorName, initiatorPort, TransportId(initiatorPort),
+            new TargetPort($"{device},t,0x{groupTag:x4}", groupTag, groupTag, device));
+        if (target is not null) Nexus.Open(target.LunsOf(acl!));
+    }
+
+    public NegotiatedParameters Parameters { get; }
+    public Target? Target { get; }
+    public ulong Isid { get; }
+    public ushort Tsih { get; }
+    public int GroupTag { get; }
+    public CommandWindow Window { get; }
+    public Nexus Nexus { get; }
+
+    public IReadOnlyList<IscsiConnection> Connections
+    {
+        get
+        {
+            lock (_gate) return [.. _connections];
+        }
+    }
+
+    /// <summary>Adds a connection; false when the session has as many as were negotiated.</summary>
+    public bool TryAdd(IscsiConnection connection)
+    {
+        lock (_gate)
+        {
+            if (_connections.Count >= Parameters.MaxConnections) return false;
+            _connections.Add(connection);
+            return true;
+        }
+    }
+
+    /// <summary>Takes a connection out; true when it was the last.</summary>
+    public bool Remove(IscsiConnection connection)
+    {
+        lock (_gate) return _connections.Remove(connection) && _connections.Count == 0;
+    }
+
+    /// <summary>Tells the other connections that it may be the turn of a command that they hold.</summary>
+    public void WakeOthers(IscsiConnection except)
+    {
+        lock (_gate)
+        {
+            if (_connections.Count == 1) return;
+            foreach (var connection in _connections)
+                if (connection != except) connection.Wake();
+        }
+    }
+
+    /// <summary>TransportID of an iSCSI initiator port, format 01b (SPC-5 7.6.4.6).</summary>
+    private static byte[] TransportId(string port)
+    {
+        int length = Math.Max(20, Encoding.UTF8.GetByteCount(port) / 4 * 4 + 4);
+        var id = new byte[4 + length];
+        id[0] = 0x45;
+        id[2] = (byte)(length >> 8);
+        id[3] = (byte)length;
+        Encoding.UTF8.GetBytes(port, id.AsSpan(4));
+        return id;
+    }
+}

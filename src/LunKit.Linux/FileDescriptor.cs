@@ -1,0 +1,183 @@
+using System.Runtime.Versioning;
+using Microsoft.Win32.SafeHandles;
+
+namespace LunKit.Linux;
+
+/// <summary>
+/// Positioned vectored I/O, flushing, space management and locking of one open file or block device. Thread safe: every call is
+/// one system call on the descriptor (or a loop that continues a short transfer). Failures throw <see cref="LinuxException"/>.
+/// </summary>
+[SupportedOSPlatform("linux")]
+public static unsafe class FileDescriptor
+{
+    private const int StackVectors = 16;
+
+    /// <summary>
+    /// Reads into <paramref name="segments"/> from byte <paramref name="offset"/>. Bytes past the end of the file read as zeroes.
+    /// With <paramref name="onlyCached"/> returns false, having read nothing usable, when the bytes are not in the page cache.
+    /// </summary>
+    public static bool Read(SafeFileHandle file, long offset, ReadOnlySpan<Memory<byte>> segments, bool onlyCached)
+    {
+        int skip = 0; // bytes of segments[0] that are already there
+        while (!segments.IsEmpty)
+        {
+            int count = Math.Min(segments.Length, StackVectors);
+            nint n = Transfer(file, offset, segments[..count], skip, onlyCached ? Direction.ReadCached : Direction.Read);
+            if (n < 0)
+            {
+                int errno = LibC.Errno;
+                if (errno == LibC.EINTR) continue;
+                if (onlyCached && errno is LibC.EAGAIN or LibC.EOPNOTSUPP) return false;
+                throw new LinuxException("preadv", errno);
+            }
+            if (n == 0)
+            {
+                segments[0].Span[skip..].Clear();
+                foreach (var segment in segments[1..]) segment.Span.Clear();
+                return true;
+            }
+            offset += n;
+            Advance(ref segments, ref skip, n);
+        }
+        return true;
+    }
+
+    /// <summary>
+    /// Writes <paramref name="segments"/> at byte <paramref name="offset"/>, all of it; with <paramref name="durable"/> the data is
+    /// on the medium when this returns (RWF_DSYNC).
+    /// </summary>
+    public static void Write(SafeFileHandle file, long offset, ReadOnlySpan<Memory<byte>> segments, bool durable)
+    {
+        int skip = 0;
+        while (!segments.IsEmpty)
+        {
+            int count = Math.Min(segments.Length, StackVectors);
+            nint n = Transfer(file, offset, segments[..count], skip, durable ? Direction.WriteDurable : Direction.Write);
+            if (n < 0)
+            {
+                int errno = LibC.Errno;
+                if (errno == LibC.EINTR) continue;
+                throw new LinuxException("pwritev", errno);
+            }
+            if (n == 0) throw new LinuxException("pwritev", LibC.EIO);
+            offset += n;
+            Advance(ref segments, ref skip, n);
+        }
+    }
+
+    /// <summary>Makes the data (and the size) durable: fdatasync.</summary>
+    public static void Flush(SafeFileHandle file)
+    {
+        while (LibC.fdatasync(Number(file)) != 0)
+        {
+            int errno = LibC.Errno;
+            if (errno != LibC.EINTR) throw new LinuxException("fdatasync", errno);
+        }
+    }
+
+    /// <summary>Frees the blocks of a byte range, which then reads as zeroes. False when the file system cannot.</summary>
+    public static bool PunchHole(SafeFileHandle file, long offset, long length) =>
+        Allocate(file, LibC.FALLOC_FL_PUNCH_HOLE | LibC.FALLOC_FL_KEEP_SIZE, offset, length);
+
+    /// <summary>Makes a byte range read as zeroes and keeps it allocated. False when the file system cannot.</summary>
+    public static bool ZeroRange(SafeFileHandle file, long offset, long length) =>
+        Allocate(file, LibC.FALLOC_FL_ZERO_RANGE | LibC.FALLOC_FL_KEEP_SIZE, offset, length);
+
+    /// <summary>Reserves space for a byte range. False when the file system cannot.</summary>
+    public static bool Preallocate(SafeFileHandle file, long offset, long length) =>
+        Allocate(file, LibC.FALLOC_FL_KEEP_SIZE, offset, length);
+
+    /// <summary>
+    /// The run of equal allocation state that starts at <paramref name="offset"/>: whether it holds data, and where it ends
+    /// (at most <paramref name="limit"/>). A file system without SEEK_DATA says that all is data.
+    /// </summary>
+    public static (bool IsData, long End) Extent(SafeFileHandle file, long offset, long limit)
+    {
+        int fd = Number(file);
+        long data = LibC.lseek(fd, offset, LibC.SEEK_DATA);
+        if (data < 0) return LibC.Errno == LibC.ENXIO ? (false, limit) : (true, limit);
+        if (data > offset) return (false, Math.Min(data, limit));
+        long hole = LibC.lseek(fd, offset, LibC.SEEK_HOLE);
+        return (true, hole <= offset ? limit : Math.Min(hole, limit));
+    }
+
+    /// <summary>Takes the advisory lock (flock) of the file; false when another process or handle has it.</summary>
+    public static bool TryLock(SafeFileHandle file, bool shared) =>
+        LibC.flock(Number(file), (shared ? LibC.LOCK_SH : LibC.LOCK_EX) | LibC.LOCK_NB) == 0;
+
+    /// <summary>Makes a rename or creation in a directory durable: fsync of the directory.</summary>
+    public static void FlushDirectory(string path)
+    {
+        int fd = LibC.open(path, 0x10000 | 0x80000 /* O_DIRECTORY | O_CLOEXEC */, 0);
+        if (fd < 0) throw new LinuxException("open", LibC.Errno);
+        int rc = LibC.fsync(fd), errno = LibC.Errno;
+        _ = LibC.close(fd);
+        if (rc != 0 && errno != LibC.EINVAL) throw new LinuxException("fsync", errno);
+    }
+
+    private static bool Allocate(SafeFileHandle file, int mode, long offset, long length)
+    {
+        while (LibC.fallocate(Number(file), mode, offset, length) != 0)
+        {
+            int errno = LibC.Errno;
+            if (errno == LibC.EOPNOTSUPP) return false;
+            if (errno != LibC.EINTR) throw new LinuxException("fallocate", errno);
+        }
+        return true;
+    }
+
+    private enum Direction { Read, ReadCached, Write, WriteDurable }
+
+    private static nint Transfer(SafeFileHandle file, long offset, ReadOnlySpan<Memory<byte>> segments, int skip, Direction direction)
+    {
+        var vectors = stackalloc LibC.iovec[StackVectors];
+        var pins = new PinArray();
+        try
+        {
+            for (int i = 0; i < segments.Length; i++)
+            {
+                var memory = i == 0 ? segments[i][skip..] : segments[i];
+                pins[i] = memory.Pin();
+                vectors[i] = new LibC.iovec { iov_base = pins[i].Pointer, iov_len = (nuint)memory.Length };
+            }
+            int fd = Number(file);
+            // SAFETY: every vector points into memory pinned until the finally block, with its own length.
+            return direction switch
+            {
+                Direction.Read => LibC.preadv(fd, vectors, segments.Length, offset),
+                Direction.ReadCached => LibC.preadv2(fd, vectors, segments.Length, offset, LibC.RWF_NOWAIT),
+                Direction.WriteDurable => LibC.pwritev2(fd, vectors, segments.Length, offset, LibC.RWF_DSYNC),
+                _ => LibC.pwritev(fd, vectors, segments.Length, offset),
+            };
+        }
+        finally
+        {
+            for (int i = 0; i < segments.Length; i++) pins[i].Dispose();
+        }
+    }
+
+    [System.Runtime.CompilerServices.InlineArray(StackVectors)]
+    private struct PinArray { private System.Buffers.MemoryHandle _element; }
+
+    private static void Advance(ref ReadOnlySpan<Memory<byte>> segments, ref int skip, nint moved)
+    {
+        while (moved > 0)
+        {
+            int left = segments[0].Length - skip;
+            if (moved < left)
+            {
+                skip += (int)moved;
+                return;
+            }
+            moved -= left;
+            skip = 0;
+            segments = segments[1..];
+        }
+    }
+
+    private static int Number(SafeFileHandle file)
+    {
+        ObjectDisposedException.ThrowIf(file.IsClosed, file);
+        return (int)file.DangerousGetHandle();
+    }
+}

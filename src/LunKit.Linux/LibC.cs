@@ -1,0 +1,51 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Versioning;
+
+namespace LunKit.Linux;
+
+/// <summary>
+/// Raw libc calls, C names and C constants. Internal: the public surface of this project is the wrappers beside it, which own
+/// the handles, check every return value and turn errno into exceptions or values.
+/// </summary>
+[SupportedOSPlatform("linux")]
+internal static unsafe partial class LibC
+{
+    public const int EINTR = 4, EIO = 5, EAGAIN = 11, EACCES = 13, EINVAL = 22, EFBIG = 27, ENOSPC = 28, EPIPE = 32, EOPNOTSUPP = 95;
+    public const int ECONNRESET = 104, EDQUOT = 122, ENODATA = 61, ENXIO = 6, EROFS = 30, EREMOTEIO = 121, EILSEQ = 84;
+    public const short POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16;
+    public const int MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000;
+    public const int EFD_CLOEXEC = 0x80000, EFD_NONBLOCK = 0x800;
+    public const int FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 16;
+    public const int SEEK_DATA = 3, SEEK_HOLE = 4;
+    public const int RWF_DSYNC = 2, RWF_NOWAIT = 8;
+    public const int O_DIRECT = 0x4000;
+    public const int LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4;
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct pollfd { public int fd; public short events; public short revents; }
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct iovec { public void* iov_base; public nuint iov_len; }
+
+    [LibraryImport("libc", SetLastError = true)] public static partial nint recv(int fd, byte* buf, nuint len, int flags);
+    [LibraryImport("libc", SetLastError = true)] public static partial nint send(int fd, byte* buf, nuint len, int flags);
+    [LibraryImport("libc", SetLastError = true)] public static partial nint readv(int fd, iovec* iov, int count);
+    [LibraryImport("libc", SetLastError = true)] public static partial int poll(pollfd* fds, nuint count, int timeout);
+    [LibraryImport("libc", SetLastError = true)] public static partial int eventfd(uint initval, int flags);
+    [LibraryImport("libc", SetLastError = true)] public static partial nint read(int fd, byte* buf, nuint len);
+    [LibraryImport("libc", SetLastError = true)] public static partial nint write(int fd, byte* buf, nuint len);
+    [LibraryImport("libc", SetLastError = true)] public static partial int close(int fd);
+    [LibraryImport("libc", SetLastError = true)] public static partial nint preadv(int fd, iovec* iov, int count, long offset);
+    [LibraryImport("libc", SetLastError = true)] public static partial nint pwritev(int fd, iovec* iov, int count, long offset);
+    [LibraryImport("libc", SetLastError = true)] public static partial nint preadv2(int fd, iovec* iov, int count, long offset, int flags);
+    [LibraryImport("libc", SetLastError = true)] public static partial nint pwritev2(int fd, iovec* iov, int count, long offset, int flags);
+    [LibraryImport("libc", SetLastError = true)] public static partial int fdatasync(int fd);
+    [LibraryImport("libc", SetLastError = true)] public static partial int fsync(int fd);
+    [LibraryImport("libc", SetLastError = true)] public static partial int fallocate(int fd, int mode, long offset, long len);
+    [LibraryImport("libc", SetLastError = true)] public static partial long lseek(int fd, long offset, int whence);
+    [LibraryImport("libc", SetLastError = true)] public static partial int flock(int fd, int operation);
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int open(string path, int flags, uint mode);
+
+    public static int Errno => Marshal.GetLastPInvokeError();
+}

@@ -1,0 +1,24 @@
+namespace LunKit.Backstores;
+
+/// <summary>The shape of a backstore; only <see cref="IBackstore.ResizeAsync"/> changes it.</summary>
+/// <param name="LengthBytes">Size in bytes; what exceeds a multiple of the block size is not served.</param>
+public sealed record BackstoreGeometry(long LengthBytes)
+{
+    /// <summary>Bytes of a logical block: 512 to 65536, a power of two.</summary>
+    public int BlockSize { get; init; } = 512;
+
+    /// <summary>Bytes of the unit that the medium writes at once; a multiple of <see cref="BlockSize"/>.</summary>
+    public int PhysicalBlockSize { get; init; } = 4096;
+
+    /// <summary>Smallest aligned byte range that a discard can free.</summary>
+    public int DiscardGranularity { get; init; } = 4096;
+
+    /// <summary>Writes are refused.</summary>
+    public bool ReadOnly { get; init; }
+
+    /// <summary>The medium has moving parts (reported as a rotation rate).</summary>
+    public bool Rotational { get; init; }
+
+    /// <summary>Number of whole logical blocks.</summary>
+    public long BlockCount => LengthBytes / BlockSize;
+}

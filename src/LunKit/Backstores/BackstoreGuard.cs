@@ -1,0 +1,200 @@
+namespace LunKit.Backstores;
+
+/// <summary>
+/// The one caller of an <see cref="IBackstore"/>: states its contract, emulates what it does not declare, and keeps calls apart
+/// where it cannot bear them together. Thread safe.
+/// </summary>
+public sealed class BackstoreGuard : IAsyncDisposable
+{
+    private const int ZeroChunkBytes = 1 << 20;
+    private static readonly byte[] s_zeroes = GC.AllocateArray<byte>(ZeroChunkBytes, pinned: true);
+
+    private readonly IBackstore _backstore;
+    private readonly BackstoreFeatures _features;
+    private readonly SemaphoreSlim? _turn;
+    private int _unflushedWrites;
+
+    /// <summary>Takes over <paramref name="backstore"/>: it is disposed with the guard.</summary>
+    public BackstoreGuard(IBackstore backstore)
+    {
+        _backstore = backstore;
+        _features = backstore.Features;
+        _turn = Has(BackstoreFeatures.Concurrent) ? null : new SemaphoreSlim(1, 1);
+        var geometry = backstore.Geometry;
+        int block = geometry.BlockSize, physical = geometry.PhysicalBlockSize;
+        if (block is < 512 or > 65536 || !int.IsPow2(block))
+            throw new ArgumentException($"block size {block} is not a power of two from 512 to 65536", nameof(backstore));
+        if (physical < block || !int.IsPow2(physical))
+            throw new ArgumentException($"physical block size {physical} is not a power-of-two multiple of {block}", nameof(backstore));
+        if (geometry.BlockCount < 1)
+            throw new ArgumentException($"a backstore of {geometry.LengthBytes} bytes holds no block of {block} bytes", nameof(backstore));
+    }
+
+    /// <summary>The current geometry.</summary>
+    public BackstoreGeometry Geometry => _backstore.Geometry;
+
+    /// <summary>What the backstore itself declares.</summary>
+    public BackstoreFeatures Features => _features;
+
+    /// <summary>Bytes that can still be allocated, or null when not known.</summary>
+    public long? AvailableBytes => _backstore.AvailableBytes;
+
+    /// <summary>Whether <paramref name="feature"/> is declared.</summary>
+    public bool Has(BackstoreFeatures feature) => (_features & feature) != 0;
+
+    /// <summary>Reads whole blocks at a block boundary.</summary>
+    public ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
+    {
+        AssertRange(offset, data.Length);
+        if (data.IsEmpty) return ValueTask.CompletedTask;
+        return _turn is null ? _backstore.ReadAsync(offset, data, cancellationToken) : InTurnAsync(offset, data, cancellationToken);
+
+        async ValueTask InTurnAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
+        {
+            await _turn!.WaitAsync(cancellationToken).ConfigureAwait(false);
+            try
+            {
+                await _backstore.ReadAsync(offset, data, cancellationToken).ConfigureAwait(false);
+            }
+            finally
+            {
+                _turn.Release();
+            }
+        }
+    }
+
+    /// <summary>Writes whole blocks at a block boundary.</summary>
+    public ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
+    {
+        AssertRange(offset, data.Length);
+        if (data.IsEmpty) return ValueTask.CompletedTask;
+        Volatile.Write(ref _unflushedWrites, 1);
+        bool plain = (options & WriteOptions.ForceUnitAccess) == 0 || Has(BackstoreFeatures.ForceUnitAccess);
+        return plain && _turn is null
+            ? _backstore.WriteAsync(offset, data, options, cancellationToken)
+            : WithFlushAsync(offset, data, options, plain, cancellationToken);
+
+        async ValueTask WithFlushAsync(
+            long offset, DataBuffer data, WriteOptions options, bool plain, CancellationToken cancellationToken)
+        {
+            if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+            try
+            {
+                await _backstore.WriteAsync(offset, data, options, cancellationToken).ConfigureAwait(false);
+                if (!plain) await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
+            }
+            finally
+            {
+                _turn?.Release();
+            }
+        }
+    }
+
+    /// <summary>Makes completed writes durable. Costs nothing when nothing was written since the last flush.</summary>
+    public async ValueTask FlushAsync(CancellationToken cancellationToken)
+    {
+        if (Volatile.Read(ref _unflushedWrites) == 0) return;
+        if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _turn?.Release();
+        }
+    }
+
+    /// <summary>Frees a range where the backstore can; the range reads as zeroes afterwards in every case.</summary>
+    public async ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken)
+    {
+        AssertRange(offset, length);
+        if (length == 0) return;
+        Volatile.Write(ref _unflushedWrites, 1);
+        if (!Has(BackstoreFeatures.Discard))
+        {
+            await WriteZeroesAsync(offset, length, WriteOptions.None, cancellationToken).ConfigureAwait(false);
+            return;
+        }
+        if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            await _backstore.DiscardAsync(offset, length, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _turn?.Release();
+        }
+    }
+
+    /// <summary>Makes a range read as zeroes.</summary>
+    public async ValueTask WriteZeroesAsync(long offset, long length, WriteOptions options, CancellationToken cancellationToken)
+    {
+        AssertRange(offset, length);
+        if (length == 0) return;
+        Volatile.Write(ref _unflushedWrites, 1);
+        if (!Has(BackstoreFeatures.WriteZeroes))
+        {
+            for (long done = 0; done < length; done += ZeroChunkBytes)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                int chunk = (int)Math.Min(ZeroChunkBytes, length - done);
+                await WriteAsync(offset + done, new DataBuffer(s_zeroes.AsMemory(0, chunk)), options, cancellationToken)
+                    .ConfigureAwait(false);
+            }
+            return;
+        }
+        if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            await _backstore.WriteZeroesAsync(offset, length, options, cancellationToken).ConfigureAwait(false);
+            if ((options & WriteOptions.ForceUnitAccess) != 0 && !Has(BackstoreFeatures.ForceUnitAccess))
+                await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _turn?.Release();
+        }
+    }
+
+    /// <summary>The allocation state from <paramref name="offset"/> on; all is allocated where the backstore does not know.</summary>
+    public async ValueTask<BackstoreExtent> ExtentAsync(long offset, long length, CancellationToken cancellationToken)
+    {
+        AssertRange(offset, length);
+        if (!Has(BackstoreFeatures.Extents)) return new BackstoreExtent(length, true);
+        if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            var extent = await _backstore.ExtentAsync(offset, length, cancellationToken).ConfigureAwait(false);
+            if (extent.LengthBytes < 1) throw new BackstoreException(BackstoreError.Internal, "an extent of no bytes", offset);
+            return extent with { LengthBytes = Math.Min(extent.LengthBytes, length) };
+        }
+        finally
+        {
+            _turn?.Release();
+        }
+    }
+
+    /// <summary>Changes the length; false when the backstore cannot.</summary>
+    public async ValueTask<bool> ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
+    {
+        if (!Has(BackstoreFeatures.Resize)) return false;
+        await _backstore.ResizeAsync(lengthBytes, cancellationToken).ConfigureAwait(false);
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        await _backstore.DisposeAsync().ConfigureAwait(false);
+        _turn?.Dispose();
+    }
+
+    private void AssertRange(long offset, long length)
+    {
+        var geometry = _backstore.Geometry;
+        int mask = geometry.BlockSize - 1;
+        if (offset < 0 || length < 0 || length > geometry.LengthBytes - offset || ((offset | length) & mask) != 0)
+            throw new InvalidOperationException($"range {offset}+{length} is not inside {geometry.LengthBytes} bytes in blocks");
+    }
+}

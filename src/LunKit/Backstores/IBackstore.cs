@@ -1,0 +1,58 @@
+namespace LunKit.Backstores;
+
+/// <summary>
+/// What stores the bytes of a logical unit. It has never heard of SCSI: three methods and a property make a disk.
+/// <para>
+/// Contract: <see cref="BackstoreGuard"/> is the only caller. Offsets and lengths are inside the geometry, multiples of the
+/// block size, and lengths are positive. Calls overlap only if <see cref="BackstoreFeatures.Concurrent"/> is declared. The
+/// memory of a <see cref="DataBuffer"/> is valid until the returned task completes. A call that can complete without waiting
+/// should do so synchronously. Failures are exceptions: <see cref="BackstoreException"/> or any <see cref="IOException"/>.
+/// </para>
+/// </summary>
+public interface IBackstore : IAsyncDisposable
+{
+    /// <summary>Length, block sizes, read-only. Read often: return a stored object.</summary>
+    BackstoreGeometry Geometry { get; }
+
+    /// <summary>What the backstore does itself; constant for its life.</summary>
+    BackstoreFeatures Features => BackstoreFeatures.None;
+
+    /// <summary>Fills <paramref name="data"/> from byte <paramref name="offset"/>.</summary>
+    ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken);
+
+    /// <summary>Stores <paramref name="data"/> at byte <paramref name="offset"/>.</summary>
+    ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken);
+
+    /// <summary>Makes every write that completed before this call survive a crash and a power loss.</summary>
+    ValueTask FlushAsync(CancellationToken cancellationToken);
+
+    /// <summary>Frees the space of a range, which then reads as zeroes. Called only if <see cref="BackstoreFeatures.Discard"/>.</summary>
+    ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken) => throw new NotSupportedException();
+
+    /// <summary>Makes a range read as zeroes and keeps its space. Called only if <see cref="BackstoreFeatures.WriteZeroes"/>.</summary>
+    ValueTask WriteZeroesAsync(long offset, long length, WriteOptions options, CancellationToken cancellationToken) =>
+        throw new NotSupportedException();
+
+    /// <summary>
+    /// The allocation state from <paramref name="offset"/> on, a run of at most <paramref name="length"/> bytes.
+    /// Called only if <see cref="BackstoreFeatures.Extents"/>.
+    /// </summary>
+    ValueTask<BackstoreExtent> ExtentAsync(long offset, long length, CancellationToken cancellationToken) =>
+        ValueTask.FromResult(new BackstoreExtent(length, true));
+
+    /// <summary>
+    /// Changes the length; the geometry is the new one when the task completes. Bytes that a growth adds read as zeroes.
+    /// Called only if <see cref="BackstoreFeatures.Resize"/>.
+    /// </summary>
+    ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken) => throw new NotSupportedException();
+
+    /// <summary>Bytes that can still be allocated, or null when that is not known.</summary>
+    long? AvailableBytes => null;
+
+    /// <summary>Releases what the backstore holds. Called once, when no call is in progress.</summary>
+    ValueTask IAsyncDisposable.DisposeAsync()
+    {
+        GC.SuppressFinalize(this);
+        return ValueTask.CompletedTask;
+    }
+}

@@ -1,0 +1,25 @@
+using Microsoft.Extensions.Logging;
+
+namespace LunKit.Diagnostics;
+
+/// <summary>
+/// Log messages of the core. Event ids: 1000 units, 2000 backstores; never reused. Levels: Trace per command, Debug per event of a
+/// connection, Information life cycle, Warning degraded, Error lost. Never secrets, never data.
+/// </summary>
+internal static partial class LogMessages
+{
+    [LoggerMessage(1001, LogLevel.Warning, "{Unit}: command {Opcode:X2}h (tag {Tag:X}) failed with sense {Sense}: {Reason}")]
+    public static partial void CommandFailed(ILogger log, string unit, byte opcode, ulong tag, string sense, string reason);
+
+    [LoggerMessage(1002, LogLevel.Critical, "{Unit}: CDB {Cdb} (tag {Tag:X}) hit a fault of LunKit itself; answered HARDWARE ERROR, please report it")]
+    public static partial void CommandCrashed(ILogger log, Exception e, string unit, string cdb, ulong tag);
+
+    [LoggerMessage(1003, LogLevel.Error, "{Unit}: state cannot be saved: {Reason}")]
+    public static partial void StateNotSaved(ILogger log, string unit, string reason);
+
+    [LoggerMessage(1004, LogLevel.Information, "{Unit}: {Operation} finished after {Seconds:F1} s: {Outcome}")]
+    public static partial void LongOperationEnded(ILogger log, string unit, string operation, double seconds, string outcome);
+
+    [LoggerMessage(1005, LogLevel.Information, "{Unit}: capacity is now {Bytes} bytes")]
+    public static partial void CapacityChanged(ILogger log, string unit, long bytes);
+}

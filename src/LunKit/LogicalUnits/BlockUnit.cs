@@ -1,0 +1,161 @@
+using LunKit.Backstores;
+using LunKit.Diagnostics;
+using LunKit.LogicalUnits.Commands;
+using LunKit.Scsi;
+using Microsoft.Extensions.Logging;
+
+namespace LunKit.LogicalUnits;
+
+/// <summary>A direct-access block device (SBC-4) over one backstore. Thread safe.</summary>
+public sealed class BlockUnit : LogicalUnit
+{
+    private readonly BlockUnitOptions _options;
+    private long _blockCount;
+    private volatile bool _softThresholdReported;
+
+    /// <summary>
+    /// Presents <paramref name="backstore"/>, which the unit disposes with itself. <paramref name="state"/> keeps what must
+    /// outlive the unit.
+    /// </summary>
+    public BlockUnit(IBackstore backstore, string name, IUnitStateStore state, BlockUnitOptions? options = null, ILogger? log = null)
+        : this(new BackstoreGuard(backstore), name, new UnitMemory(state), options ?? new(), log)
+    {
+    }
+
+    private BlockUnit(BackstoreGuard store, string name, UnitMemory memory, BlockUnitOptions options, ILogger? log)
+        : base(new UnitIdentity { Name = name, Id = memory.Id }, memory, BlockCommands.Table,
+            new ModePages(BlockModePages.Of(store.Has(BackstoreFeatures.VolatileCache), options.WriteCache), memory), log)
+    {
+        _options = options;
+        Store = store;
+        _blockCount = store.Geometry.BlockCount;
+        Background = new BackgroundOperation(this);
+        memory.Update(_ => { });
+        Background.ResumeFailed();
+    }
+
+    /// <summary>The backstore behind its guard.</summary>
+    public BackstoreGuard Store { get; }
+
+    /// <summary>Bytes of a logical block.</summary>
+    public int BlockSize => Store.Geometry.BlockSize;
+
+    /// <summary>Number of logical blocks.</summary>
+    public long BlockCount => Volatile.Read(ref _blockCount);
+
+    internal override byte DeviceType => 0;
+
+    internal override bool IsRemovable => _options.Removable;
+
+    internal BackgroundOperation Background { get; }
+
+    internal CopyTokens Tokens { get; } = new();
+
+    internal CopyResults CopyResults { get; } = new();
+
+    /// <summary>The medium is in place (LOEJ of START STOP UNIT takes it out).</summary>
+    internal bool IsLoaded { get; set; } = true;
+
+    /// <summary>The unit is started (START STOP UNIT).</summary>
+    internal bool IsStarted { get; set; } = true;
+
+    internal bool IsHardwareWriteProtected => _options.ReadOnly || Store.Geometry.ReadOnly;
+
+    internal bool IsWriteProtected => IsHardwareWriteProtected || ModePages.Bit(0x0A, 0, 4, 0x08);
+
+    internal bool IsThin => Store.Has(BackstoreFeatures.Discard);
+
+    internal bool HasVolatileCache => Store.Has(BackstoreFeatures.VolatileCache);
+
+    internal bool IsWriteCacheEnabled => ModePages.Bit(0x08, 0, 2, 0x04);
+
+    internal int MaxTransferBlocks => BlockLimits.MaxTransferBytes / BlockSize;
+
+    /// <summary>How a write is to be done: through to the medium with FUA, or when the write cache is off.</summary>
+    internal WriteOptions OptionsOf(bool forceUnitAccess) =>
+        HasVolatileCache && (forceUnitAccess || !IsWriteCacheEnabled) ? WriteOptions.ForceUnitAccess : WriteOptions.None;
+
+    private protected override bool IsRefused(ScsiCommand command, CommandDescriptor row, out CommandResult refusal)
+    {
+        if (Background.IsActive && !row.Has(CommandTraits.DuringSanitize)) refusal = CommandResult.CheckCondition(Background.Sense);
+        else if (row.Has(CommandTraits.NeedsMedium) && !IsLoaded) refusal = CommandResult.CheckCondition(Sense.MediumNotPresent);
+        else if (row.Has(CommandTraits.NeedsMedium) && !IsStarted) refusal = CommandResult.CheckCondition(Sense.NotReadyInitializingCommandRequired);
+        else if (row.Has(CommandTraits.WritesMedium) && IsWriteProtected)
+            refusal = CommandResult.CheckCondition(IsHardwareWriteProtected ? Sense.WriteProtected : Sense.SoftwareWriteProtected);
+        else
+        {
+            refusal = default;
+            return false;
+        }
+        return true;
+    }
+
+    private protected override bool Enter(ScsiCommand command, CommandDescriptor row, out CommandResult refusal)
+    {
+        if (!row.Has(CommandTraits.Blocks))
+        {
+            // UNMAP and the like name their blocks in parameter data: they stand for all of them.
+            long all = row.Has(CommandTraits.WritesMedium) && row.Opcode != Opcode.ThirdPartyCopyOut ? BlockCount : 0;
+            if (all > 0) Tokens.Revoke(0, all);
+            refusal = default;
+            Tasks.Begin(command, 0, all, exclusive: false);
+            return true;
+        }
+        var cdb = new BlockCdb(command.Cdb);
+        ulong lba = cdb.Lba, count = cdb.BlockCount, end = (ulong)BlockCount;
+        // No protection information: RDPROTECT, WRPROTECT, VRPROTECT and ORPROTECT are 0 (SBC-4 4.22).
+        if (cdb.Protect != 0)
+        {
+            refusal = CommandResult.InvalidCdbField(cdb.FlagsIndex, 7);
+            return false;
+        }
+        if (lba > end || count > end - lba || (count == 0 && lba == end && row.Has(CommandTraits.CheckEmptyRange)))
+        {
+            refusal = CommandResult.CheckCondition(Sense.LbaOutOfRange, Math.Max(lba, end));
+            return false;
+        }
+        if (row.Has(CommandTraits.WritesMedium)) Tokens.Revoke((long)lba, (long)(lba + count));
+        refusal = default;
+        Tasks.Begin(command, (long)lba, (long)(lba + count), row.Has(CommandTraits.Exclusive));
+        return true;
+    }
+
+    private protected override ulong InformationOf(long byteOffset) => (ulong)(byteOffset / BlockSize);
+
+    /// <summary>Changes the capacity while in use: every nexus gets CAPACITY DATA HAS CHANGED (SBC-4 4.5).</summary>
+    public async ValueTask ResizeAsync(long lengthBytes)
+    {
+        if (lengthBytes < BlockSize) throw new ArgumentOutOfRangeException(nameof(lengthBytes), "less than one block");
+        if (!await Store.ResizeAsync(lengthBytes, CancellationToken.None).ConfigureAwait(false))
+            throw new BackstoreException(BackstoreError.Internal, $"{Identity.Name} cannot change its size");
+        Volatile.Write(ref _blockCount, Store.Geometry.BlockCount);
+        LogMessages.CapacityChanged(Log, Identity.Name, Store.Geometry.LengthBytes);
+        AttendOthers(null, Sense.CapacityChanged);
+    }
+
+    /// <summary>Tells initiators, once per crossing, that the space behind the thin unit runs short (SBC-4 4.7.3.7).</summary>
+    internal void CheckSoftThreshold()
+    {
+        if (_options.SoftThresholdPercent == 0 || Store.AvailableBytes is not { } available) return;
+        bool low = available < Store.Geometry.LengthBytes / 100.0 * (100 - _options.SoftThresholdPercent);
+        if (low && !_softThresholdReported) AttendOthers(null, Sense.ThinProvisioningSoftThresholdReached);
+        _softThresholdReported = low;
+    }
+
+    internal override void Reset(UnitNexus? by, Sense attention)
+    {
+        base.Reset(by, attention);
+        IsStarted = true;
+    }
+
+    /// <inheritdoc/>
+    public override ValueTask FlushAsync() => Store.FlushAsync(CancellationToken.None);
+
+    /// <inheritdoc/>
+    public override async ValueTask DisposeAsync()
+    {
+        await Background.StopAsync().ConfigureAwait(false);
+        await Store.DisposeAsync().ConfigureAwait(false);
+        await base.DisposeAsync().ConfigureAwait(false);
+    }
+}

@@ -1,0 +1,58 @@
+using LunKit.Scsi;
+
+namespace LunKit.LogicalUnits;
+
+/// <summary>Executes one command of a unit. Runs on the caller's thread until it has to wait.</summary>
+internal delegate ValueTask<CommandResult> CommandHandler(LogicalUnit unit, ScsiCommand command);
+
+/// <summary>The policy of a command: how it stands to media, reservations, unit attentions and other commands.</summary>
+[Flags]
+internal enum CommandTraits
+{
+    None = 0,
+    /// <summary>Transfers or names blocks by LBA and count: range, protection bits and exclusivity are checked before the handler.</summary>
+    Blocks = 1,
+    /// <summary>Changes the medium: refused when write protected.</summary>
+    WritesMedium = 2,
+    /// <summary>Needs a medium that is ready (not ejected, not being formatted or sanitized).</summary>
+    NeedsMedium = 4,
+    /// <summary>Nothing else touches its blocks while it runs.</summary>
+    Exclusive = 8,
+    /// <summary>Executed even while a unit attention is pending (SPC-5 5.15 and SAM-6 5.14).</summary>
+    IgnoresUnitAttention = 16,
+    /// <summary>Executed in every asymmetric access state but offline (SPC-5 5.18.2.5).</summary>
+    AnyAccessState = 32,
+    /// <summary>A persistent reservation does not stop it (SPC-5 table 69, SBC-4 table 14).</summary>
+    IgnoresReservation = 64,
+    /// <summary>Only exclusive-access reservations stop it.</summary>
+    ReservationRead = 128,
+    /// <summary>RESERVE(6) and RESERVE(10) of another nexus do not stop it (SPC-2 5.5.1).</summary>
+    IgnoresReserve = 256,
+    /// <summary>DPO and FUA are in the byte of flags and are accepted.</summary>
+    CacheControl = 512,
+    /// <summary>A transfer length of 0 beyond the last block is still out of range.</summary>
+    CheckEmptyRange = 1024,
+    /// <summary>Allowed while SANITIZE runs (SBC-4 4.11.2).</summary>
+    DuringSanitize = 2048,
+}
+
+/// <summary>How many bytes a command wants from the initiator.</summary>
+internal delegate long DataOutRule(LogicalUnit unit, ReadOnlySpan<byte> cdb);
+
+/// <summary>
+/// One row of a <see cref="CommandTable"/>: dispatch, CDB length, REPORT SUPPORTED OPERATION CODES, reservation conflicts and
+/// tests all read it.
+/// </summary>
+/// <param name="Name">The standard's name.</param>
+/// <param name="ServiceAction">Where the opcode has service actions, which; else -1.</param>
+/// <param name="Usage">CDB usage data (SPC-5 6.34.3): the first byte is the opcode, its length the CDB's.</param>
+/// <param name="Traits">Policy.</param>
+/// <param name="Handler">What executes it.</param>
+/// <param name="DataOut">Bytes wanted from the initiator; null for none.</param>
+internal sealed record CommandDescriptor(
+    string Name, int ServiceAction, byte[] Usage, CommandTraits Traits, CommandHandler Handler, DataOutRule? DataOut = null)
+{
+    public Opcode Opcode => (Opcode)Usage[0];
+
+    public bool Has(CommandTraits trait) => (Traits & trait) != 0;
+}

@@ -1,0 +1,69 @@
+using System.Runtime.CompilerServices;
+using LunKit.Scsi;
+
+namespace LunKit.LogicalUnits;
+
+/// <summary>
+/// The answer to one command: status, sense, and how many bytes the command produced for the initiator. What the initiator did
+/// wrong is such a value, never an exception.
+/// </summary>
+public readonly struct CommandResult
+{
+    private readonly SenseDetail _detail;
+
+    private CommandResult(ScsiStatus status, int dataInLength, SenseDetail detail = default)
+    {
+        Status = status;
+        DataInLength = dataInLength;
+        _detail = detail;
+    }
+
+    /// <summary>GOOD without data to the initiator.</summary>
+    public static CommandResult Good => default;
+
+    /// <summary>CONDITION MET, the good answer of PRE-FETCH when everything fits (SBC-4 5.10).</summary>
+    public static CommandResult ConditionMet => new(ScsiStatus.ConditionMet, 0);
+
+    /// <summary>RESERVATION CONFLICT, which has no sense data.</summary>
+    public static CommandResult ReservationConflict => new(ScsiStatus.ReservationConflict, 0);
+
+    /// <summary>BUSY: the initiator tries again later.</summary>
+    public static CommandResult Busy => new(ScsiStatus.Busy, 0);
+
+    /// <summary>TASK ABORTED: another nexus's task management function ended the command (TAS = 1).</summary>
+    public static CommandResult TaskAborted => new(ScsiStatus.TaskAborted, 0);
+
+    /// <summary>GOOD, with <paramref name="length"/> bytes in the buffer that the command rented for its data.</summary>
+    public static CommandResult Data(int length) => new(ScsiStatus.Good, length);
+
+    /// <summary>CHECK CONDITION with a sense and nothing else.</summary>
+    public static CommandResult CheckCondition(Sense sense) => new(ScsiStatus.CheckCondition, 0, new SenseDetail(sense));
+
+    /// <summary>CHECK CONDITION with an INFORMATION field.</summary>
+    public static CommandResult CheckCondition(Sense sense, ulong information) =>
+        new(ScsiStatus.CheckCondition, 0, new SenseDetail(sense) { Information = information, HasInformation = true });
+
+    /// <summary>INVALID FIELD IN CDB, pointing at the byte (and bit).</summary>
+    public static CommandResult InvalidCdbField(int byteIndex, int bit = -1) => new(ScsiStatus.CheckCondition, 0,
+        new SenseDetail(Sense.InvalidFieldInCdb) { KeySpecific = SenseDetail.FieldPointer(true, byteIndex, bit) });
+
+    /// <summary>INVALID FIELD IN PARAMETER LIST, pointing at the byte (and bit).</summary>
+    public static CommandResult InvalidParameterField(int byteIndex, int bit = -1) => new(ScsiStatus.CheckCondition, 0,
+        new SenseDetail(Sense.InvalidFieldInParameterList) { KeySpecific = SenseDetail.FieldPointer(false, byteIndex, bit) });
+
+    internal static CommandResult CheckCondition(SenseDetail detail) => new(ScsiStatus.CheckCondition, 0, detail);
+
+    /// <summary>SAM-6 5.3.1.</summary>
+    public ScsiStatus Status { get; }
+
+    /// <summary>Bytes for the initiator, already cut to the allocation length.</summary>
+    public int DataInLength { get; }
+
+    /// <summary>The sense of a CHECK CONDITION.</summary>
+    public Sense Sense => _detail.Sense;
+
+    internal ref readonly SenseDetail Detail => ref Unsafe.AsRef(in _detail);
+
+    /// <inheritdoc/>
+    public override string ToString() => Status == ScsiStatus.CheckCondition ? $"CheckCondition {Sense}" : $"{Status} {DataInLength}";
+}

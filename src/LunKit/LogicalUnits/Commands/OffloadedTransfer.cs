@@ -1,0 +1,192 @@
+using System.Buffers.Binary;
+using LunKit.Scsi;
+
+namespace LunKit.LogicalUnits.Commands;
+
+/// <summary>
+/// POPULATE TOKEN (SBC-4 5.9), WRITE USING TOKEN (5.53) and RECEIVE ROD TOKEN INFORMATION (SPC-5 6.26): what Windows calls ODX.
+/// A token names blocks of a unit; only a nexus that sees that unit can use it.
+/// </summary>
+internal static class OffloadedTransfer
+{
+    public const int MaxRanges = 64;
+
+    /// <summary>Bytes of one operation; bounds its time.</summary>
+    public const long MaxBytes = 1L << 30, OptimalBytes = 64 << 20;
+
+    private const int TokenBytes = 512;
+    private const uint PointInTimeChangeVulnerable = 0x0080_0000, BlockDeviceZero = 0xFFFF_0001;
+
+    public static ValueTask<CommandResult> PopulateToken(BlockUnit unit, ScsiCommand command)
+    {
+        uint listId = BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[6..]);
+        var list = command.DataOut.ToArray();
+        if (list.Length < 16) return list.Length == 0 ? new(CommandResult.Good) : DataIn.Check(Sense.ParameterListLengthError);
+        if (TryReadRanges(unit, list, 14, out var ranges) is { } refusal) return new(refusal);
+        uint timeout = BinaryPrimitives.ReadUInt32BigEndian(list.AsSpan(4));
+        if (timeout > CopyTokens.MaxTimeoutSeconds) return new(CommandResult.InvalidParameterField(4));
+        var token = unit.Tokens.Add(ranges, timeout == 0 ? CopyTokens.DefaultTimeoutSeconds : (int)timeout);
+        unit.CopyResults.Add(command.UnitNexus!, listId, new CopyOutcome(0x10, CommandResult.Good, ranges.Count, ranges.Sum(r => (long)r.Count), token));
+        return new(CommandResult.Good);
+    }
+
+    public static async ValueTask<CommandResult> WriteUsingToken(BlockUnit unit, ScsiCommand command)
+    {
+        uint listId = BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[6..]);
+        var list = command.DataOut.ToArray();
+        if (list.Length < 536) return list.Length == 0 ? CommandResult.Good : CommandResult.CheckCondition(Sense.ParameterListLengthError);
+        if (TryReadRanges(unit, list, 534, out var ranges) is { } refusal) return refusal;
+        bool delete = (list[2] & 0x02) != 0;
+        long skip = BinaryPrimitives.ReadInt64BigEndian(list.AsSpan(8));
+        var rod = list.AsSpan(16, TokenBytes);
+        CommandResult result;
+        long blocks = ranges.Sum(r => (long)r.Count);
+        if (BinaryPrimitives.ReadUInt32BigEndian(rod) == BlockDeviceZero)
+        {
+            result = await WriteZeroesAsync(command, ranges).ConfigureAwait(false);
+        }
+        else
+        {
+            var (source, token) = Find(command.Nexus, rod);
+            if (token is null) return CommandResult.CheckCondition(Sense.InvalidTokenUnknown);
+            long bytes = token.Ranges.Sum(r => (long)r.Count) * ((BlockUnit)source!.Unit).BlockSize;
+            long offset = skip * unit.BlockSize;
+            if (skip < 0 || offset > bytes || blocks * unit.BlockSize > bytes - offset) return CommandResult.InvalidParameterField(8);
+            result = await CopyAsync(source, token, offset, command, unit, ranges).ConfigureAwait(false);
+            if (delete) ((BlockUnit)source.Unit).Tokens.Remove(token);
+        }
+        unit.CopyResults.Add(command.UnitNexus!, listId,
+            new CopyOutcome(0x11, result, ranges.Count, result.Status == ScsiStatus.Good ? blocks : 0));
+        return result;
+    }
+
+    private static async ValueTask<CommandResult> CopyAsync(
+        UnitNexus source, CopyTokens.Token token, long offset, ScsiCommand command, BlockUnit unit, List<(long Lba, uint Count)> ranges)
+    {
+        int sourceSize = ((BlockUnit)source.Unit).BlockSize;
+        foreach (var (lba, count) in ranges)
+        {
+            for (long done = 0, length = (long)count * unit.BlockSize; done < length;)
+            {
+                var (at, left) = Locate(token, offset, sourceSize);
+                long chunk = Math.Min(left, length - done);
+                var result = await ThirdPartyCopy.CopyAsync(
+                    source, at, command.UnitNexus!, lba + done / unit.BlockSize, chunk, command.CancellationToken).ConfigureAwait(false);
+                if (result.Status != ScsiStatus.Good) return result;
+                offset += chunk;
+                done += chunk;
+            }
+        }
+        return CommandResult.Good;
+    }
+
+    /// <summary>Where byte <paramref name="offset"/> of the represented data lies: its LBA, and the bytes from there to the range's end.</summary>
+    private static (long Lba, long Bytes) Locate(CopyTokens.Token token, long offset, int blockSize)
+    {
+        foreach (var (lba, count) in token.Ranges)
+        {
+            long bytes = (long)count * blockSize;
+            if (offset < bytes) return (lba + offset / blockSize, bytes - offset);
+            offset -= bytes;
+        }
+        throw new InvalidOperationException("the length was checked against the token");
+    }
+
+    private static async ValueTask<CommandResult> WriteZeroesAsync(ScsiCommand command, List<(long Lba, uint Count)> ranges)
+    {
+        foreach (var (lba, count) in ranges)
+        {
+            if (count == 0) continue;
+            var cdb = InternalCommand.Cdb16(Opcode.WriteSame16, lba, count);
+            cdb[1] = 0x01; // NDOB
+            var result = await new InternalCommand().RunAsync(command.UnitNexus!, cdb, default, default).ConfigureAwait(false);
+            if (result.Status != ScsiStatus.Good) return result;
+        }
+        return CommandResult.Good;
+    }
+
+    private static (UnitNexus?, CopyTokens.Token?) Find(Nexus nexus, ReadOnlySpan<byte> rod)
+    {
+        var id = rod.Slice(TokenBytes - 64, 64);
+        foreach (var entry in nexus.Luns.Entries.Values)
+            if (entry.Unit is BlockUnit unit && unit.Tokens.Find(id) is { } token) return (entry, token);
+        return (null, null);
+    }
+
+    private static CommandResult? TryReadRanges(BlockUnit unit, byte[] list, int lengthAt, out List<(long Lba, uint Count)> ranges)
+    {
+        ranges = [];
+        int bytes = BinaryPrimitives.ReadUInt16BigEndian(list.AsSpan(lengthAt)), start = lengthAt + 2;
+        if (bytes % 16 != 0 || bytes == 0) return CommandResult.InvalidParameterField(lengthAt);
+        if (start + bytes > list.Length) return CommandResult.CheckCondition(Sense.ParameterListLengthError);
+        if (bytes / 16 > MaxRanges) return CommandResult.CheckCondition(Sense.TooManySegmentDescriptors);
+        long total = 0;
+        for (int at = start; at < start + bytes; at += 16)
+        {
+            ulong lba = BinaryPrimitives.ReadUInt64BigEndian(list.AsSpan(at));
+            uint count = BinaryPrimitives.ReadUInt32BigEndian(list.AsSpan(at + 8));
+            if (lba > (ulong)unit.BlockCount || count > (ulong)unit.BlockCount - lba) return CommandResult.CheckCondition(Sense.LbaOutOfRange, lba);
+            foreach (var (other, otherCount) in ranges)
+                if ((long)lba < other + otherCount && other < (long)lba + count) return CommandResult.InvalidParameterField(at);
+            total += count;
+            ranges.Add(((long)lba, count));
+        }
+        return total > MaxBytes / unit.BlockSize ? CommandResult.InvalidParameterField(start + 8) : null;
+    }
+
+    public static ValueTask<CommandResult> ReceiveTokenInformation(BlockUnit unit, ScsiCommand command)
+    {
+        uint listId = BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[2..]);
+        if (unit.CopyResults.Find(command.UnitNexus!, listId) is not { } outcome) return DataIn.InvalidCdb(2);
+        var w = new ParameterWriter(stackalloc byte[640]);
+        w.UInt32(0);
+        w.Byte(outcome.ServiceAction);
+        w.Byte(outcome.Result.Status == ScsiStatus.Good ? 0x01 : 0x02);
+        w.UInt16(0);
+        w.UInt32(0);
+        w.Byte(0);
+        Span<byte> sense = stackalloc byte[SenseData.MaxLength];
+        int senseLength = outcome.Result.Status == ScsiStatus.Good ? 0 : SenseData.Write(sense, outcome.Result.Detail, descriptor: true);
+        w.Byte(senseLength);
+        w.Byte(senseLength);
+        w.Byte(0xF1); // logical blocks
+        w.UInt64((ulong)outcome.Blocks);
+        w.UInt16(outcome.Segments);
+        w.Zeroes(6);
+        w.Bytes(sense[..senseLength]);
+        if (outcome.Token is { } token)
+        {
+            w.UInt32(TokenBytes + 2);
+            w.UInt16(0);
+            WriteToken(ref w, unit, token);
+        }
+        else
+        {
+            w.UInt32(0);
+        }
+        w.PatchLength32(0);
+        return new(DataIn.Send(command, w.Written, BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[10..])));
+    }
+
+    /// <summary>ROD token (SPC-5 7.9.2): type, length, a copy manager identifier, the represented bytes, and 512 random bits.</summary>
+    private static void WriteToken(ref ParameterWriter w, BlockUnit unit, CopyTokens.Token token)
+    {
+        int start = w.Length;
+        w.UInt32(PointInTimeChangeVulnerable);
+        w.UInt16(0);
+        w.UInt16(TokenBytes - 8);
+        w.Bytes(token.Id.AsSpan(0, 8));
+        w.Byte(0xE4);
+        w.Zeroes(3);
+        w.Byte(1);
+        w.Byte(3);
+        w.Byte(0);
+        w.Byte(8);
+        w.UInt64(unit.Identity.NaaLocal);
+        w.Zeroes(start + 48 - w.Length);
+        w.UInt64(0);
+        w.UInt64((ulong)(token.Ranges.Sum(r => (long)r.Count) * unit.BlockSize));
+        w.Zeroes(start + TokenBytes - 64 - w.Length);
+        w.Bytes(token.Id);
+    }
+}

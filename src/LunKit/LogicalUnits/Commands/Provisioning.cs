@@ -1,0 +1,174 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using LunKit.Backstores;
+using LunKit.Scsi;
+
+namespace LunKit.LogicalUnits.Commands;
+
+/// <summary>WRITE SAME (SBC-4 5.52), UNMAP (5.31), GET LBA STATUS (5.6), and SYNCHRONIZE CACHE (5.29).</summary>
+internal static class Provisioning
+{
+    private const int Unmap = 0x08, Anchor = 0x10, NoDataOut = 0x01;
+    private const int RepeatBytes = 1 << 20;
+
+    public static ValueTask<CommandResult> WriteSame(BlockUnit unit, ScsiCommand command)
+    {
+        var cdb = new BlockCdb(command.Cdb);
+        int flags = cdb.Flags;
+        bool noData = (flags & NoDataOut) != 0 && command.Cdb.Length > 10;
+        // Anchored blocks are not offered (VPD B2h, ANC_SUP = 0).
+        if ((flags & Anchor) != 0) return DataIn.InvalidCdb(cdb.FlagsIndex, 4);
+        if ((flags & Unmap) != 0 && !unit.IsThin) return DataIn.InvalidCdb(cdb.FlagsIndex, 3);
+        // WSNZ = 1: a count of 0 does not mean the rest of the medium (VPD B0h).
+        if (cdb.BlockCount == 0 || cdb.BlockCount > BlockLimits.MaxUnmapBytes / unit.BlockSize) return ReadWrite.TooLong(command);
+        if (!noData && command.DataOut.Length != unit.BlockSize) return ReadWrite.TooLong(command);
+        return WriteSameAsync(unit, command, (long)cdb.Lba * unit.BlockSize, (long)cdb.BlockCount * unit.BlockSize, noData, (flags & Unmap) != 0);
+    }
+
+    private static async ValueTask<CommandResult> WriteSameAsync(
+        BlockUnit unit, ScsiCommand command, long offset, long length, bool noData, bool unmap)
+    {
+        var options = unit.OptionsOf(false);
+        bool zeroes = noData || IsZero(command.DataOut);
+        // An unmapped block reads as zeroes (LBPRZ = 1), so a block of anything else must be written (SBC-4 4.7.3.4).
+        if (zeroes && unmap) await unit.Store.DiscardAsync(offset, length, command.CancellationToken).ConfigureAwait(false);
+        else if (zeroes) await unit.Store.WriteZeroesAsync(offset, length, options, command.CancellationToken).ConfigureAwait(false);
+        else await RepeatAsync(unit, command.DataOut, offset, length, options, command.CancellationToken).ConfigureAwait(false);
+        if (options != WriteOptions.None && unmap) await unit.FlushAsync().ConfigureAwait(false);
+        return CommandResult.Good;
+    }
+
+    /// <summary>Writes one block over and over.</summary>
+    public static async ValueTask RepeatAsync(
+        BlockUnit unit, DataBuffer block, long offset, long length, WriteOptions options, CancellationToken cancellationToken)
+    {
+        var scratch = ArrayPool<byte>.Shared.Rent((int)Math.Min(RepeatBytes, length));
+        try
+        {
+            int pattern = (int)Math.Min(RepeatBytes, length);
+            for (int at = 0; at < pattern; at += block.Length) block.CopyTo(scratch.AsSpan(at));
+            for (long done = 0; done < length; done += pattern)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                var data = new DataBuffer(scratch.AsMemory(0, (int)Math.Min(pattern, length - done)));
+                await unit.Store.WriteAsync(offset + done, data, options, cancellationToken).ConfigureAwait(false);
+            }
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(scratch);
+        }
+    }
+
+    public static long WriteSameDataOut(LogicalUnit unit, ReadOnlySpan<byte> cdb)
+    {
+        var block = new BlockCdb(cdb);
+        return (block.Flags & NoDataOut) != 0 && cdb.Length > 10 ? 0 : ((BlockUnit)unit).BlockSize;
+    }
+
+    private static bool IsZero(DataBuffer data)
+    {
+        foreach (var segment in data)
+            if (segment.Span.ContainsAnyExcept((byte)0)) return false;
+        return true;
+    }
+
+    public static async ValueTask<CommandResult> UnmapBlocks(BlockUnit unit, ScsiCommand command)
+    {
+        if ((command.Cdb[1] & 1) != 0) return CommandResult.InvalidCdbField(1, 0); // ANCHOR
+        if (command.DataOut.IsEmpty) return CommandResult.Good;
+        if (command.DataOut.Length < 8) return CommandResult.CheckCondition(Sense.ParameterListLengthError);
+        var list = command.DataOut.ToArray();
+        int descriptors = Math.Min(BinaryPrimitives.ReadUInt16BigEndian(list.AsSpan(2)), list.Length - 8) / 16;
+        if (descriptors > BlockLimits.MaxUnmapDescriptors) return CommandResult.InvalidParameterField(2);
+        long total = 0;
+        for (int i = 0; i < descriptors; i++)
+        {
+            var (lba, count) = Descriptor(list, i);
+            total += count;
+            // A descriptor of no blocks names none, wherever it points (SBC-4 5.31.2).
+            if (count > 0 && (lba >= (ulong)unit.BlockCount || count > (ulong)unit.BlockCount - lba))
+                return CommandResult.CheckCondition(Sense.LbaOutOfRange, lba);
+        }
+        if (total > BlockLimits.MaxUnmapBytes / unit.BlockSize) return CommandResult.InvalidParameterField(8);
+        for (int i = 0; i < descriptors; i++)
+        {
+            var (lba, count) = Descriptor(list, i);
+            await unit.Store.DiscardAsync((long)lba * unit.BlockSize, (long)count * unit.BlockSize, command.CancellationToken).ConfigureAwait(false);
+        }
+        return CommandResult.Good;
+    }
+
+    private static (ulong Lba, uint Count) Descriptor(byte[] list, int index) =>
+        (BinaryPrimitives.ReadUInt64BigEndian(list.AsSpan(8 + 16 * index)), BinaryPrimitives.ReadUInt32BigEndian(list.AsSpan(16 + 16 * index)));
+
+    public static async ValueTask<CommandResult> GetLbaStatus(BlockUnit unit, ScsiCommand command)
+    {
+        const int maxDescriptors = 4096;
+        long lba = (long)BinaryPrimitives.ReadUInt64BigEndian(command.Cdb[2..]), end = unit.BlockCount;
+        uint allocation = BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[10..]);
+        int reportType = command.Cdb[14];
+        if (reportType != 0) return CommandResult.InvalidCdbField(14);
+        if ((ulong)lba >= (ulong)end) return CommandResult.CheckCondition(Sense.LbaOutOfRange, (ulong)lba);
+        int wanted = (int)Math.Clamp((allocation - 8L) / 16, 1, maxDescriptors);
+        var runs = new List<(long Lba, long Count, bool Mapped)>();
+        while (lba < end && runs.Count <= wanted)
+        {
+            var extent = await unit.Store.ExtentAsync(lba * unit.BlockSize, (end - lba) * unit.BlockSize, command.CancellationToken)
+                .ConfigureAwait(false);
+            long count = Math.Max(1, extent.LengthBytes / unit.BlockSize);
+            // A descriptor counts in 32 bits.
+            count = Math.Min(count, uint.MaxValue);
+            if (runs.Count > 0 && runs[^1].Mapped == extent.Allocated && runs[^1].Count + count <= uint.MaxValue)
+                runs[^1] = runs[^1] with { Count = runs[^1].Count + count };
+            else
+                runs.Add((lba, count, extent.Allocated));
+            lba += count;
+        }
+        if (runs.Count > wanted) runs.RemoveAt(runs.Count - 1);
+        var data = new byte[8 + 16 * runs.Count];
+        var w = new ParameterWriter(data);
+        w.UInt32((uint)(data.Length - 4));
+        w.Zeroes(4);
+        foreach (var (start, count, mapped) in runs)
+        {
+            w.UInt64((ulong)start);
+            w.UInt32((uint)count);
+            w.Byte(mapped ? 0 : 1);
+            w.Zeroes(3);
+        }
+        return DataIn.Send(command, w.Written, allocation);
+    }
+
+    public static ValueTask<CommandResult> SynchronizeCache(BlockUnit unit, ScsiCommand command)
+    {
+        if (!unit.HasVolatileCache) return new(CommandResult.Good);
+        bool immediate = (command.Cdb[1] & 0x02) != 0;
+        return immediate ? StartAsync(unit) : FlushAsync(unit, command);
+
+        static async ValueTask<CommandResult> FlushAsync(BlockUnit unit, ScsiCommand command)
+        {
+            await unit.Store.FlushAsync(command.CancellationToken).ConfigureAwait(false);
+            return CommandResult.Good;
+        }
+
+        // IMMED: the status is sent when the CDB has been checked (SBC-4 5.29); a failed flush is told by the next one.
+        static ValueTask<CommandResult> StartAsync(BlockUnit unit)
+        {
+            _ = Ignore(unit.Store.FlushAsync(CancellationToken.None));
+            return new(CommandResult.Good);
+        }
+
+        static async Task Ignore(ValueTask flush)
+        {
+            try
+            {
+                await flush.ConfigureAwait(false);
+            }
+            catch (IOException)
+            {
+                // The backstore remembers a failed flush and fails the following ones.
+            }
+        }
+    }
+}

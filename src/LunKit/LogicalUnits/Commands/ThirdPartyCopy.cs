@@ -1,0 +1,223 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using LunKit.Backstores;
+using LunKit.Scsi;
+
+namespace LunKit.LogicalUnits.Commands;
+
+/// <summary>
+/// EXTENDED COPY (LID1) (SPC-5 6.5), RECEIVE COPY RESULTS, and the third-party copy VPD page. Sources and destinations are found
+/// only among the LUNs of the asking nexus (the lesson of CVE-2020-28374), and every block passes the units' own checks.
+/// </summary>
+internal static class ThirdPartyCopy
+{
+    private const int MaxDescriptors = 64, MaxSegments = 256, MaxListBytes = 16 * 1024;
+    private const int CopyChunkBytes = 1 << 20;
+
+    public static long ListLength(LogicalUnit unit, ReadOnlySpan<byte> cdb) =>
+        Math.Min(BinaryPrimitives.ReadUInt32BigEndian(cdb[10..]), MaxListBytes);
+
+    public static async ValueTask<CommandResult> ExtendedCopy(BlockUnit unit, ScsiCommand command)
+    {
+        uint declared = BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[10..]);
+        if (declared == 0) return CommandResult.Good;
+        var list = command.DataOut.ToArray();
+        if (list.Length < 16 || declared > list.Length) return CommandResult.CheckCondition(Sense.ParameterListLengthError);
+        int descriptorBytes = BinaryPrimitives.ReadUInt16BigEndian(list.AsSpan(2));
+        uint segmentBytes = BinaryPrimitives.ReadUInt32BigEndian(list.AsSpan(8)), inline = BinaryPrimitives.ReadUInt32BigEndian(list.AsSpan(12));
+        if (inline != 0) return CommandResult.InvalidParameterField(12);
+        if (descriptorBytes % 32 != 0) return CommandResult.CheckCondition(Sense.ParameterListLengthError);
+        if (descriptorBytes / 32 > MaxDescriptors) return CommandResult.CheckCondition(Sense.TooManyTargetDescriptors);
+        if (16L + descriptorBytes + segmentBytes > list.Length) return CommandResult.CheckCondition(Sense.ParameterListLengthError);
+        var units = new List<UnitNexus>();
+        for (int at = 16; at < 16 + descriptorBytes; at += 32)
+        {
+            if (list[at] != 0xE4) return CommandResult.CheckCondition(Sense.UnsupportedTargetDescriptorType);
+            if (Find(command.Nexus, list.AsSpan(at, 32)) is not { } found) return CommandResult.CheckCondition(Sense.CopyTargetUnreachable);
+            units.Add(found);
+        }
+        var (result, segments, blocks) = await CopySegmentsAsync(units, list, 16 + descriptorBytes, (int)segmentBytes, command.CancellationToken)
+            .ConfigureAwait(false);
+        // LIST ID USAGE 11b: the list identifier means nothing and no result is held.
+        if ((list[1] & 0x18) != 0x18) unit.CopyResults.Add(command.UnitNexus!, list[0], new CopyOutcome(0, result, segments, blocks));
+        return result;
+    }
+
+    private static async ValueTask<(CommandResult Result, int Segments, long Blocks)> CopySegmentsAsync(
+        List<UnitNexus> units, byte[] list, int start, int length, CancellationToken cancellationToken)
+    {
+        int segments = 0;
+        long blocks = 0;
+        for (int at = start; at < start + length; segments++)
+        {
+            if (segments >= MaxSegments) return (CommandResult.CheckCondition(Sense.TooManySegmentDescriptors), segments, blocks);
+            var s = list.AsMemory(at, start + length - at);
+            if (s.Span[0] != 0x02) return (CommandResult.CheckCondition(Sense.UnsupportedSegmentDescriptorType), segments, blocks);
+            if (s.Length < 28 || BinaryPrimitives.ReadUInt16BigEndian(s.Span[2..]) != 0x18) return (CommandResult.InvalidParameterField(at + 2), segments, blocks);
+            int source = BinaryPrimitives.ReadUInt16BigEndian(s.Span[4..]), destination = BinaryPrimitives.ReadUInt16BigEndian(s.Span[6..]);
+            if (source >= units.Count || destination >= units.Count) return (CommandResult.InvalidParameterField(at + 4), segments, blocks);
+            uint count = BinaryPrimitives.ReadUInt16BigEndian(s.Span[10..]);
+            bool destinationCounts = (s.Span[1] & 0x02) != 0; // DC
+            var from = units[source];
+            var to = units[destination];
+            int unitBytes = ((BlockUnit)(destinationCounts ? to : from).Unit).BlockSize;
+            long sourceLba = BinaryPrimitives.ReadInt64BigEndian(s.Span[12..]), targetLba = BinaryPrimitives.ReadInt64BigEndian(s.Span[20..]);
+            var result = await CopyAsync(from, sourceLba, to, targetLba, (long)count * unitBytes, cancellationToken).ConfigureAwait(false);
+            if (result.Status != ScsiStatus.Good) return (result, segments, blocks);
+            blocks += count;
+            at += 28;
+        }
+        return (CommandResult.Good, segments, blocks);
+    }
+
+    /// <summary>Copies bytes from one unit to another, both as this nexus sees them.</summary>
+    public static async ValueTask<CommandResult> CopyAsync(
+        UnitNexus from, long sourceLba, UnitNexus to, long targetLba, long length, CancellationToken cancellationToken)
+    {
+        int sourceSize = ((BlockUnit)from.Unit).BlockSize, targetSize = ((BlockUnit)to.Unit).BlockSize;
+        if (length % sourceSize != 0 || length % targetSize != 0) return CommandResult.CheckCondition(Sense.CopySegmentFailed);
+        var scratch = ArrayPool<byte>.Shared.Rent((int)Math.Max(1, Math.Min(CopyChunkBytes, length)));
+        var worker = new InternalCommand();
+        try
+        {
+            for (long done = 0; done < length;)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                int chunk = (int)Math.Min(CopyChunkBytes, length - done);
+                var data = new DataBuffer(scratch.AsMemory(0, chunk));
+                var read = InternalCommand.Cdb16(Opcode.Read16, sourceLba + done / sourceSize, (uint)(chunk / sourceSize));
+                var result = await worker.RunAsync(from, read, data, default).ConfigureAwait(false);
+                if (result.Status != ScsiStatus.Good) return result;
+                var write = InternalCommand.Cdb16(Opcode.Write16, targetLba + done / targetSize, (uint)(chunk / targetSize));
+                result = await worker.RunAsync(to, write, default, data).ConfigureAwait(false);
+                if (result.Status != ScsiStatus.Good) return result;
+                done += chunk;
+            }
+            return CommandResult.Good;
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(scratch);
+        }
+    }
+
+    /// <summary>The unit that an identification descriptor names (SPC-5 6.5.5.3), if this nexus sees it.</summary>
+    private static UnitNexus? Find(Nexus nexus, ReadOnlySpan<byte> descriptor)
+    {
+        int type = descriptor[5] & 0x0F, length = Math.Min((int)descriptor[7], 20);
+        var designator = descriptor.Slice(8, length);
+        Span<byte> own = stackalloc byte[48];
+        foreach (var entry in nexus.Luns.Entries.Values)
+        {
+            if (entry.Unit is not BlockUnit unit) continue;
+            var w = new ParameterWriter(own);
+            switch (type)
+            {
+                case 3:
+                    w.UInt64(unit.Identity.NaaLocal);
+                    break;
+                case 1:
+                    w.Ascii(unit.Identity.Vendor, 8);
+                    w.Ascii(unit.Identity.Serial, unit.Identity.Serial.Length);
+                    break;
+                case 0x0A:
+                    w.UInt16(0x1000);
+                    w.Bytes(unit.Identity.Id.ToByteArray(bigEndian: true));
+                    break;
+                default:
+                    return null;
+            }
+            // The descriptor has room for 20 bytes: a longer designator is compared as far as it goes.
+            if (designator.SequenceEqual(w.Written[..Math.Min(w.Length, 20)])) return entry;
+        }
+        return null;
+    }
+
+    public static ValueTask<CommandResult> ReceiveStatus(BlockUnit unit, ScsiCommand command)
+    {
+        if (unit.CopyResults.Find(command.UnitNexus!, command.Cdb[2]) is not { ServiceAction: 0 } outcome) return DataIn.InvalidCdb(2);
+        var w = new ParameterWriter(stackalloc byte[12]);
+        w.UInt32(8);
+        w.Byte(outcome.Result.Status == ScsiStatus.Good ? 0x01 : 0x02);
+        w.UInt16(outcome.Segments);
+        w.Byte(0xF1); // transfer count in logical blocks
+        w.UInt32((uint)outcome.Blocks);
+        return new(DataIn.Send(command, w.Written, BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[10..])));
+    }
+
+    /// <summary>RECEIVE DATA and FAILED SEGMENT DETAILS: no segment type that is supported holds data (SPC-5 6.24, 6.27).</summary>
+    public static ValueTask<CommandResult> ReceiveHeldData(BlockUnit unit, ScsiCommand command) => DataIn.InvalidCdb(2);
+
+    public static ValueTask<CommandResult> OperatingParameters(BlockUnit unit, ScsiCommand command)
+    {
+        var w = new ParameterWriter(stackalloc byte[64]);
+        w.UInt32(0);
+        w.Byte(0x01);                       // SNLID: LIST ID USAGE 11b is supported
+        w.Zeroes(3);
+        w.UInt16(MaxDescriptors);
+        w.UInt16(MaxSegments);
+        w.UInt32(MaxListBytes - 16);
+        w.UInt32(65535u * (uint)unit.BlockSize);
+        w.UInt32(0);                        // inline data
+        w.UInt32(0);                        // held data
+        w.UInt32(0);                        // stream devices
+        w.UInt16(0);
+        w.UInt16(256);                      // total concurrent copies
+        w.Byte(64);                         // maximum concurrent copies
+        w.Byte(int.Log2(unit.BlockSize));   // data segment granularity
+        w.Byte(0);
+        w.Byte(0);
+        w.Zeroes(3);
+        w.Byte(2);
+        w.Byte(0x02);
+        w.Byte(0xE4);
+        w.PatchLength32(0);
+        return new(DataIn.Send(command, w.Written, BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[10..])));
+    }
+
+    /// <summary>Third-party copy VPD page (SPC-5 7.7.20): ROD token limits, supported commands, descriptors, operations.</summary>
+    public static void WriteVpdPage(LogicalUnit unit, Nexus nexus, ref ParameterWriter w)
+    {
+        if (unit is not BlockUnit block) return;
+        w.UInt16(0x0000);                   // block device ROD token limits
+        w.UInt16(0x20);
+        w.Zeroes(6);
+        w.UInt16(OffloadedTransfer.MaxRanges);
+        w.UInt32(CopyTokens.MaxTimeoutSeconds);
+        w.UInt32(CopyTokens.DefaultTimeoutSeconds);
+        w.UInt64((ulong)(OffloadedTransfer.MaxBytes / block.BlockSize));
+        w.UInt64((ulong)(OffloadedTransfer.OptimalBytes / block.BlockSize));
+        w.UInt16(0x0001);                   // supported commands: opcode, count, service actions
+        w.UInt16(12);
+        w.Byte(11);
+        w.Byte(0x83);
+        w.Byte(3);
+        w.Bytes([0x00, 0x10, 0x11]);
+        w.Byte(0x84);
+        w.Byte(4);
+        w.Bytes([0x00, 0x03, 0x04, 0x07]);
+        w.Byte(0);
+        w.UInt16(0x0004);                   // parameter data
+        w.UInt16(0x1C);
+        w.UInt16(0);
+        w.UInt16(0);
+        w.UInt16(MaxDescriptors);
+        w.UInt16(MaxSegments);
+        w.UInt32(MaxListBytes - 16);
+        w.UInt32(0);
+        w.Zeroes(12);
+        w.UInt16(0x0008);                   // supported descriptors
+        w.UInt16(4);
+        w.Byte(2);
+        w.Byte(0x02);
+        w.Byte(0xE4);
+        w.Byte(0);
+        w.UInt16(0x8001);                   // general copy operations
+        w.UInt16(0x20);
+        w.UInt32(256);
+        w.UInt32(64);
+        w.UInt32(65535u * (uint)block.BlockSize);
+        w.Byte(int.Log2(block.BlockSize));
+        w.Zeroes(19);
+    }
+}

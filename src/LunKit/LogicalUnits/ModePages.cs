@@ -1,0 +1,90 @@
+namespace LunKit.LogicalUnits;
+
+/// <summary>One mode page: its default bytes (with page code and length) and a mask of the bits that MODE SELECT may change.</summary>
+internal sealed record ModePage(byte Code, byte Subpage, byte[] Default, byte[] Changeable)
+{
+    public byte[] Current { get; set; } = (byte[])Default.Clone();
+    public byte[] Saved { get; set; } = (byte[])Default.Clone();
+    public string Key => $"{Code:x2}{Subpage:x2}";
+}
+
+/// <summary>
+/// The mode pages of a unit in its default, current, saved and changeable values. Pages are bytes; what a bit means is known
+/// where it acts, through <see cref="Bit"/>. Thread safe: a page's bytes are replaced, never changed.
+/// </summary>
+internal sealed class ModePages
+{
+    private readonly Lock _gate = new();
+    private readonly ModePage[] _pages;
+    private readonly UnitMemory _memory;
+
+    public ModePages(IEnumerable<ModePage> pages, UnitMemory memory)
+    {
+        _pages = [.. pages.OrderBy(p => p.Code).ThenBy(p => p.Subpage)];
+        _memory = memory;
+        foreach (var page in _pages)
+        {
+            string? hex = memory.Read(s => s.ModePages.GetValueOrDefault(page.Key));
+            if (hex is null || hex.Length != page.Default.Length * 2) continue;
+            page.Saved = Merge(page, Convert.FromHexString(hex));
+            page.Current = page.Saved;
+        }
+    }
+
+    public IReadOnlyList<ModePage> All => _pages;
+
+    public ModePage? Find(byte code, byte subpage) => Array.Find(_pages, p => p.Code == code && p.Subpage == subpage);
+
+    /// <summary>Current value of a bit of a page; false where the page does not exist.</summary>
+    public bool Bit(byte code, byte subpage, int byteIndex, byte mask) =>
+        Find(code, subpage) is { } page && (page.Current[byteIndex] & mask) != 0;
+
+    /// <summary>The index of the first byte that MODE SELECT would change against the mask, or -1.</summary>
+    public static int FirstUnchangeable(ModePage page, ReadOnlySpan<byte> wanted)
+    {
+        // PS in byte 0 is reserved in MODE SELECT.
+        for (int i = 2; i < page.Default.Length; i++)
+            if (((wanted[i] ^ page.Current[i]) & ~page.Changeable[i]) != 0) return i;
+        return -1;
+    }
+
+    /// <summary>Takes new current (and saved) values; true when a current bit changed.</summary>
+    public bool Apply(IReadOnlyList<(ModePage Page, byte[] Wanted)> changes, bool save)
+    {
+        bool changed = false;
+        if (save)
+        {
+            _memory.Update(s =>
+            {
+                foreach (var (page, wanted) in changes) s.ModePages[page.Key] = Convert.ToHexString(Merge(page, wanted));
+            });
+        }
+        lock (_gate)
+        {
+            foreach (var (page, wanted) in changes)
+            {
+                var merged = Merge(page, wanted);
+                changed |= !merged.AsSpan().SequenceEqual(page.Current);
+                page.Current = merged;
+                if (save) page.Saved = merged;
+            }
+        }
+        return changed;
+    }
+
+    /// <summary>Back to the saved values, as a reset does.</summary>
+    public void Restore()
+    {
+        lock (_gate)
+        {
+            foreach (var page in _pages) page.Current = page.Saved;
+        }
+    }
+
+    private static byte[] Merge(ModePage page, ReadOnlySpan<byte> wanted)
+    {
+        var merged = (byte[])page.Default.Clone();
+        for (int i = 2; i < merged.Length; i++) merged[i] = (byte)(merged[i] & ~page.Changeable[i] | wanted[i] & page.Changeable[i]);
+        return merged;
+    }
+}

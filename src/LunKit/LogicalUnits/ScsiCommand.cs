@@ -1,0 +1,104 @@
+using System.Threading.Tasks.Sources;
+using LunKit.Backstores;
+using LunKit.Scsi;
+
+namespace LunKit.LogicalUnits;
+
+/// <summary>
+/// Everything a device server may know of one request. A fabric derives from it, fills it, runs it once through
+/// <see cref="LogicalUnit.ExecuteAsync"/> and may then use it again. One thread at a time uses it, except <see cref="Abort"/>.
+/// </summary>
+public abstract class ScsiCommand : IValueTaskSource<bool>
+{
+    /// <summary>The longest CDB (SPC-5 4.2.3: variable length, 260 bytes).</summary>
+    public const int MaxCdbLength = 260;
+
+    private readonly byte[] _cdb = new byte[MaxCdbLength];
+    private int _cdbLength;
+    private CancellationTokenSource _cancellation = new();
+    // A grant comes from another command's end: continuing on that thread would nest one stack frame per waiting command.
+    private ManualResetValueTaskSourceCore<bool> _grant = new() { RunContinuationsAsynchronously = true };
+
+    /// <summary>Who asks, and at which logical unit; null when the LUN has no unit behind it.</summary>
+    public UnitNexus? UnitNexus { get; set; }
+
+    /// <summary>Who asks.</summary>
+    public Nexus Nexus { get; set; } = null!;
+
+    /// <summary>The fabric's tag of the command, for messages.</summary>
+    public ulong Tag { get; set; }
+
+    /// <summary>SAM-6 8.9.</summary>
+    public TaskAttribute Attribute { get; set; }
+
+    /// <summary>The command descriptor block, a copy that nobody changes.</summary>
+    public ReadOnlySpan<byte> Cdb => _cdb.AsSpan(0, _cdbLength);
+
+    /// <summary>The data that the initiator sent; at most what <see cref="LogicalUnit.DataOutLength"/> asked for.</summary>
+    public DataBuffer DataOut { get; set; }
+
+    /// <summary>Cancelled when the command was aborted.</summary>
+    public CancellationToken CancellationToken => _cancellation.Token;
+
+    /// <summary>Whether <see cref="Abort"/> was called.</summary>
+    public bool IsAborted => _cancellation.IsCancellationRequested;
+
+    /// <summary>Whether the initiator is told that an aborted command was aborted (TASK ABORTED) instead of nothing.</summary>
+    internal bool ReportAborted { get; private set; }
+
+    /// <summary>
+    /// Memory for <paramref name="length"/> bytes of data to the initiator; called at most once per command. The fabric owns it.
+    /// </summary>
+    public abstract DataBuffer RentDataIn(int length);
+
+    /// <summary>Takes over a copy of <paramref name="cdb"/> and makes the command ready to run.</summary>
+    protected void Reset(ReadOnlySpan<byte> cdb)
+    {
+        cdb.CopyTo(_cdb);
+        _cdbLength = cdb.Length;
+        DataOut = default;
+        ReportAborted = false;
+        if (_cancellation.IsCancellationRequested)
+        {
+            _cancellation.Dispose();
+            _cancellation = new CancellationTokenSource();
+        }
+    }
+
+    /// <summary>Asks the command to end early. It still completes, once; what it did until then stays done.</summary>
+    internal void Abort(bool report)
+    {
+        ReportAborted |= report;
+        _cancellation.Cancel();
+    }
+
+    // The command's place in the task set; the task set's lock guards all of it.
+    internal ScsiCommand? Older { get; set; }
+    internal ScsiCommand? Newer { get; set; }
+    internal TaskState TaskState { get; set; }
+    internal long RangeStart { get; set; }
+    internal long RangeEnd { get; set; }
+    internal bool Exclusive { get; set; }
+
+    internal ValueTask<bool> WaitGrantAsync() => new(this, _grant.Version);
+    internal void PrepareGrant() => _grant.Reset();
+    internal void Grant(bool granted) => _grant.SetResult(granted);
+
+    bool IValueTaskSource<bool>.GetResult(short token) => _grant.GetResult(token);
+    ValueTaskSourceStatus IValueTaskSource<bool>.GetStatus(short token) => _grant.GetStatus(token);
+    void IValueTaskSource<bool>.OnCompleted(
+        Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
+        _grant.OnCompleted(continuation, state, token, flags);
+}
+
+/// <summary>Where a command stands in its task set.</summary>
+internal enum TaskState
+{
+    /// <summary>In no task set.</summary>
+    Outside,
+    /// <summary>Known, with its data still to come from the initiator.</summary>
+    Collecting,
+    /// <summary>Waiting for older commands.</summary>
+    Blocked,
+    Running,
+}

@@ -1,0 +1,83 @@
+using LunKit.Scsi;
+
+namespace LunKit.LogicalUnits;
+
+/// <summary>
+/// An I_T_L nexus: what a logical unit remembers of one nexus. Its pending unit attentions (SAM-6 5.14), and whether it prevents
+/// medium removal. Thread safe.
+/// </summary>
+public sealed class UnitNexus
+{
+    // SPC-5 defines far fewer conditions that can be pending together; the bound keeps a chatty peer from growing the list.
+    private const int MaxPending = 16;
+
+    private readonly Lock _gate = new();
+    private readonly List<Sense> _pending = [];
+    private volatile bool _hasPending;
+
+    internal UnitNexus(Nexus nexus, LogicalUnit unit, int lun)
+    {
+        Nexus = nexus;
+        Unit = unit;
+        Lun = lun;
+    }
+
+    /// <summary>The I_T part.</summary>
+    public Nexus Nexus { get; }
+
+    /// <summary>The logical unit.</summary>
+    public LogicalUnit Unit { get; }
+
+    /// <summary>The LUN under which this nexus sees the unit.</summary>
+    public int Lun { get; }
+
+    internal bool HasUnitAttention => _hasPending;
+
+    internal bool PreventsRemoval { get; set; }
+
+    /// <summary>The data of WRITE BUFFER's data mode, which belongs to the nexus so that no other initiator reads it.</summary>
+    internal byte[]? DataBuffer { get; set; }
+
+    /// <summary>The data of the echo buffer (SPC-5 6.18.9), per nexus.</summary>
+    internal byte[]? EchoBuffer { get; set; }
+
+    /// <summary>Establishes a unit attention condition; one that is already pending is not repeated.</summary>
+    internal void Attend(Sense sense)
+    {
+        lock (_gate)
+        {
+            // A reset says all that was pending before it (SAM-6 5.14.3).
+            if (sense.Asc == 0x29) _pending.RemoveAll(p => p.Asc is 0x29 or 0x2A or 0x2F);
+            if (_pending.Count >= MaxPending || _pending.Contains(sense)) return;
+            _pending.Add(sense);
+            _hasPending = true;
+        }
+    }
+
+    /// <summary>Takes the oldest pending condition.</summary>
+    internal bool TryTakeUnitAttention(out Sense sense)
+    {
+        lock (_gate)
+        {
+            if (_pending.Count == 0)
+            {
+                sense = default;
+                return false;
+            }
+            sense = _pending[0];
+            _pending.RemoveAt(0);
+            _hasPending = _pending.Count > 0;
+            return true;
+        }
+    }
+
+    /// <summary>Clears one kind of condition, as REPORT LUNS does with its own (SPC-5 6.35.1).</summary>
+    internal void ClearUnitAttention(Sense sense)
+    {
+        lock (_gate)
+        {
+            _pending.Remove(sense);
+            _hasPending = _pending.Count > 0;
+        }
+    }
+}
