@@ -1,13 +1,12 @@
 using System.Globalization;
 using LunKit.Targets;
-using Spectre.Console;
 
 namespace LunKit.App.Serve;
 
 /// <summary>What is printed once the target is ready: what is served, and the exact commands to attach it.</summary>
 internal static class Announcement
 {
-    public static void Print(IAnsiConsole console, ServeOptions options, Server server)
+    public static void Print(TextWriter console, ServeOptions options, Server server)
     {
         console.WriteLine($"LunKit serves {options.Iqn} on {string.Join(", ", server.Portals.Select(p => p.EndPoint))}");
         for (int lun = 0; lun < server.Units.Count; lun++)

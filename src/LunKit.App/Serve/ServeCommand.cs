@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Runtime.InteropServices;
 using LunKit.Targets;
 using Microsoft.Extensions.Logging;
-using Spectre.Console;
 
 namespace LunKit.App.Serve;
 
@@ -79,7 +78,7 @@ internal static class ServeCommand
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
         var server = await Server.StartAsync(options, log);
-        Announcement.Print(AnsiConsole.Console, options, server);
+        Announcement.Print(Console.Out, options, server);
         await Throughput.ShowAsync(server, stop.Task);
         ServeLog.Stopping(log);
         await server.DisposeAsync();

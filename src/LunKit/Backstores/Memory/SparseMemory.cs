@@ -63,16 +63,18 @@ internal sealed class SparseMemory
             else Find(offset)?.AsSpan(start, count).Clear();
             offset += count;
             length -= count;
-            if (Find(offset) is null && length >= ChunkBytes) SkipAbsentLeaf(ref offset, ref length);
+            if (length >= ChunkBytes) SkipAbsentLeaves(ref offset, ref length);
         }
     }
 
-    private void SkipAbsentLeaf(ref long offset, ref long length)
+    private void SkipAbsentLeaves(ref long offset, ref long length)
     {
         const long leafBytes = (long)ChunkBytes << LeafBits;
-        if ((offset & (leafBytes - 1)) != 0 || length < leafBytes || _leaves[offset / leafBytes] is not null) return;
-        offset += leafBytes;
-        length -= leafBytes;
+        while ((offset & (leafBytes - 1)) == 0 && length >= leafBytes && _leaves[offset / leafBytes] is null)
+        {
+            offset += leafBytes;
+            length -= leafBytes;
+        }
     }
 
     private byte[] Allocate(long chunk)
