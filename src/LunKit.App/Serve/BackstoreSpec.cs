@@ -10,7 +10,7 @@ namespace LunKit.App.Serve;
 /// </summary>
 internal sealed record BackstoreSpec
 {
-    private static readonly string[] s_known = ["size", "block", "physical", "readonly", "removable", "preallocate", "writecache", "serial"];
+    private static readonly string[] s_known = ["size", "block", "physical", "readonly", "removable", "preallocate", "writecache", "serial", "longcdbs", "eraserate"];
 
     public required string Kind { get; init; }
 
@@ -67,7 +67,11 @@ internal sealed record BackstoreSpec
     {
         readOnly |= Flag("readonly");
         var geometry = new BackstoreGeometry(Kind == "file" ? 0 : SizeOf(Argument)) { BlockSize = Block, PhysicalBlockSize = Physical };
-        var options = new BlockUnitOptions { ReadOnly = readOnly, WriteCache = Flag("writecache", writeCache), Removable = Flag("removable") };
+        var options = new BlockUnitOptions
+        {
+            ReadOnly = readOnly, WriteCache = Flag("writecache", writeCache), Removable = Flag("removable"),
+            LongCdbs = Flag("longcdbs", otherwise: true), EraseBytesPerSecond = Options.TryGetValue("eraserate", out var rate) ? SizeOf(rate) : 0,
+        };
         var id = UnitIdentity.IdOf(Options.GetValueOrDefault("serial", identity));
         try
         {

@@ -18,7 +18,8 @@ internal static class ServeCommand
           file:PATH[,size=SIZE]            an image file; created if it does not exist and a size is given
           null:SIZE                        takes writes, reads zeroes
           PATH                             the same as file:PATH
-        Options after commas: block=512|4096, physical=SIZE, readonly, removable, writecache=on|off, preallocate (file), serial=TEXT.
+        Options after commas: block=512|4096, physical=SIZE, readonly, removable, writecache=on|off, preallocate (file), serial=TEXT,
+        longcdbs=on|off (32-byte CDBs), eraserate=SIZE (bytes per second that FORMAT UNIT and SANITIZE may take).
         SIZE: 512M, 10G, 1T (powers of 1024).
 
         Examples:

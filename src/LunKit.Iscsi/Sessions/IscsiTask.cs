@@ -76,6 +76,7 @@ internal sealed class IscsiTask : ScsiCommand
     public void Prepare(uint tag, ulong lun, bool reads, bool writes, uint expectedLength, ReadOnlySpan<byte> cdb)
     {
         Reset(cdb);
+        DataOutBufferSize = writes ? expectedLength : 0;
         InitiatorTaskTag = tag;
         Tag = tag;
         Lun = lun;

@@ -17,8 +17,12 @@ internal static class BlockCommands
     private const CommandTraits ReadsBlocks = Blocks | NeedsMedium | ReservationRead | CheckEmptyRange;
     private const CommandTraits WritesBlocks = Blocks | NeedsMedium | WritesMedium | CheckEmptyRange;
     private const CommandTraits Inquires = AnyAccessState | IgnoresReservation;
+    private const CommandTraits Sanitizes = NeedsMedium | WritesMedium | DuringSanitize | Strict;
 
     public static CommandTable Table { get; } = new(Rows());
+
+    /// <summary>The same without variable-length CDBs, for initiators that cannot bear them.</summary>
+    public static CommandTable ShortTable { get; } = new(Rows().Where(r => r.Opcode != Opcode.VariableLength));
 
     private static CommandDescriptor[] Rows() =>
     [
@@ -53,7 +57,7 @@ internal static class BlockCommands
         ReserveOut("PREEMPT AND ABORT", 0x05),
         ReserveOut("REGISTER AND IGNORE EXISTING KEY", 0x06),
         ReserveOut("REGISTER AND MOVE", 0x07),
-        Row("EXTENDED COPY(LID1)", 0x00, "83 00000000000000000000FFFFFFFF00 07", NeedsMedium, ThirdPartyCopy.ExtendedCopy, ThirdPartyCopy.ListLength),
+        Row("EXTENDED COPY(LID1)", 0x00, "83 000000000000000000FFFFFFFF00 07", NeedsMedium, ThirdPartyCopy.ExtendedCopy, ThirdPartyCopy.ListLength),
         Row("POPULATE TOKEN", 0x10, "83 1000000000FFFFFFFFFFFFFFFF00 07", NeedsMedium | ReservationRead, OffloadedTransfer.PopulateToken, ThirdPartyCopy.ListLength),
         Row("WRITE USING TOKEN", 0x11, "83 1100000000FFFFFFFFFFFFFFFF00 07", NeedsMedium | WritesMedium, OffloadedTransfer.WriteUsingToken, ThirdPartyCopy.ListLength),
         Row("RECEIVE COPY STATUS(LID1)", 0x00, "84 00FF00000000000000FFFFFFFF00 07", Inquires, ThirdPartyCopy.ReceiveStatus),
@@ -85,10 +89,10 @@ internal static class BlockCommands
         Row("READ DEFECT DATA(10)", "37 001F00000000FFFF 07", ReservationRead | NeedsMedium, Capacity.ReadDefectData),
         Row("WRITE SAME(10)", "41 18FFFFFFFF3FFFFF 07", WritesBlocks, Provisioning.WriteSame, Provisioning.WriteSameDataOut),
         Row("UNMAP", "42 000000000000FFFF 07", NeedsMedium | WritesMedium, Provisioning.UnmapBlocks, UnitControl.Length16),
-        Row("SANITIZE, OVERWRITE", 0x01, "48 E10000000000FFFF 07", NeedsMedium | WritesMedium | DuringSanitize, Erasure.Overwrite, Erasure.OverwriteDataOut),
-        Row("SANITIZE, BLOCK ERASE", 0x02, "48 E20000000000FFFF 07", NeedsMedium | WritesMedium | DuringSanitize, Erasure.BlockErase),
-        Row("SANITIZE, CRYPTOGRAPHIC ERASE", 0x03, "48 E30000000000FFFF 07", NeedsMedium | WritesMedium | DuringSanitize, Erasure.CryptographicErase),
-        Row("SANITIZE, EXIT FAILURE MODE", 0x1F, "48 FF0000000000FFFF 07", NeedsMedium | WritesMedium | DuringSanitize, Erasure.ExitFailureMode),
+        Row("SANITIZE, OVERWRITE", 0x01, "48 A10000000000FFFF 07", Sanitizes, Erasure.Overwrite, Erasure.OverwriteDataOut),
+        Row("SANITIZE, BLOCK ERASE", 0x02, "48 A20000000000FFFF 07", Sanitizes, Erasure.BlockErase),
+        Row("SANITIZE, CRYPTOGRAPHIC ERASE", 0x03, "48 A30000000000FFFF 07", Sanitizes, Erasure.CryptographicErase),
+        Row("SANITIZE, EXIT FAILURE MODE", 0x1F, "48 BF0000000000FFFF 07", Sanitizes, Erasure.ExitFailureMode),
         Row("READ(32)", 0x0009, "7F 04000000000018 0009 1800FFFFFFFFFFFFFFFF0000000000000000FFFFFFFF", ReadsBlocks, ReadWrite.Read),
         Row("WRITE(32)", 0x000B, "7F 04000000000018 000B 1800FFFFFFFFFFFFFFFF0000000000000000FFFFFFFF", WritesBlocks, ReadWrite.Write, ReadWrite.DataOutLength),
         Row("WRITE SAME(32)", 0x000D, "7F 04000000000018 000D 1900FFFFFFFFFFFFFFFF0000000000000000FFFFFFFF", WritesBlocks, Provisioning.WriteSame, Provisioning.WriteSameDataOut),

@@ -9,8 +9,11 @@ internal static class BlockLimits
     /// <summary>Past 1 MiB a transfer gains nothing on a network.</summary>
     public const int OptimalTransferBytes = 1 << 20;
 
-    /// <summary>UNMAP and WRITE SAME: bounds the time of one command.</summary>
-    public const long MaxUnmapBytes = 4L << 30;
+    /// <summary>UNMAP: bounds the time of one command.</summary>
+    public const long MaxUnmapBytes = 512L << 20;
+
+    /// <summary>WRITE SAME: as a transfer, for a backstore may have to write it all.</summary>
+    public const long MaxWriteSameBytes = 16L << 20;
 
     public const int MaxUnmapDescriptors = 256;
 

@@ -23,7 +23,7 @@ public sealed class BlockUnit : LogicalUnit
     }
 
     private BlockUnit(BackstoreGuard store, string name, UnitMemory memory, BlockUnitOptions options, ILogger? log)
-        : base(new UnitIdentity { Name = name, Id = memory.Id }, memory, BlockCommands.Table,
+        : base(new UnitIdentity { Name = name, Id = memory.Id }, memory, options.LongCdbs ? BlockCommands.Table : BlockCommands.ShortTable,
             new ModePages(BlockModePages.Of(store.Has(BackstoreFeatures.VolatileCache), options.WriteCache), memory), log)
     {
         _options = options;
@@ -58,6 +58,8 @@ public sealed class BlockUnit : LogicalUnit
 
     /// <summary>The unit is started (START STOP UNIT).</summary>
     internal bool IsStarted { get; set; } = true;
+
+    internal long EraseBytesPerSecond => _options.EraseBytesPerSecond;
 
     internal bool IsHardwareWriteProtected => _options.ReadOnly || Store.Geometry.ReadOnly;
 

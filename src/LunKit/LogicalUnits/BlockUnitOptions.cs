@@ -12,6 +12,12 @@ public sealed record BlockUnitOptions
     /// <summary>The medium can be ejected (RMB = 1).</summary>
     public bool Removable { get; init; }
 
+    /// <summary>Offer READ(32), WRITE(32) and WRITE SAME(32).</summary>
+    public bool LongCdbs { get; init; } = true;
+
+    /// <summary>Bytes per second that FORMAT UNIT and SANITIZE may take, so that they leave the medium to others; 0: no limit.</summary>
+    public long EraseBytesPerSecond { get; init; }
+
     /// <summary>
     /// Percentage of provisioned space at which initiators get THIN PROVISIONING SOFT THRESHOLD REACHED; 0 for never.
     /// </summary>

@@ -34,6 +34,8 @@ internal enum CommandTraits
     CheckEmptyRange = 1024,
     /// <summary>Allowed while SANITIZE runs (SBC-4 4.11.2).</summary>
     DuringSanitize = 2048,
+    /// <summary>Destroys data: a reserved bit that is set refuses it, for the initiator may mean something else.</summary>
+    Strict = 4096,
 }
 
 /// <summary>How many bytes a command wants from the initiator.</summary>

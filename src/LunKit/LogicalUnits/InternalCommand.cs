@@ -26,6 +26,7 @@ internal sealed class InternalCommand : ScsiCommand
             Attribute = TaskAttribute.HeadOfQueue;
             _dataIn = dataIn;
             DataOut = dataOut;
+            DataOutBufferSize = dataOut.Length;
             var result = await on.Unit.ExecuteAsync(this).ConfigureAwait(false);
             if (result.Status == ScsiStatus.CheckCondition && result.Sense.Key == SenseKey.UnitAttention && attentions.Count < 16)
             {

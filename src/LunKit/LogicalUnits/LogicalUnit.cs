@@ -171,11 +171,20 @@ public abstract class LogicalUnit : IAsyncDisposable
         // NACA asks for ACA, which is not supported (SAM-6 5.2, NORMACA = 0).
         else if ((cdb[0] == (byte)Opcode.VariableLength ? cdb[1] : cdb[^1]) is var control && (control & 0x04) != 0)
             refusal = CommandResult.InvalidCdbField(cdb[0] == (byte)Opcode.VariableLength ? 1 : cdb.Length - 1, 2);
+        else if (row.Has(CommandTraits.Strict) && FirstReserved(row, cdb) is var reserved and >= 0)
+            refusal = CommandResult.InvalidCdbField(reserved);
         else if (command.Attribute == TaskAttribute.Aca)
             refusal = CommandResult.CheckCondition(new Sense(SenseKey.IllegalRequest, 0x49, 0x00));
         else
             return IsRefused(command, row, out refusal);
         return true;
+    }
+
+    private static int FirstReserved(CommandDescriptor row, ReadOnlySpan<byte> cdb)
+    {
+        for (int i = 1; i < row.Usage.Length; i++)
+            if ((cdb[i] & ~row.Usage[i]) != 0) return i;
+        return -1;
     }
 
     /// <summary>Refusals of the device type: medium, write protection.</summary>

@@ -37,6 +37,9 @@ public abstract class ScsiCommand : IValueTaskSource<bool>
     /// <summary>The data that the initiator sent; at most what <see cref="LogicalUnit.DataOutLength"/> asked for.</summary>
     public DataBuffer DataOut { get; set; }
 
+    /// <summary>Bytes that the initiator has for the command (SAM-6 5.1, Data-Out Buffer Size); more or fewer than it takes.</summary>
+    public long DataOutBufferSize { get; set; }
+
     /// <summary>Cancelled when the command was aborted.</summary>
     public CancellationToken CancellationToken => _cancellation.Token;
 
@@ -57,6 +60,7 @@ public abstract class ScsiCommand : IValueTaskSource<bool>
         cdb.CopyTo(_cdb);
         _cdbLength = cdb.Length;
         DataOut = default;
+        DataOutBufferSize = 0;
         ReportAborted = false;
         if (_cancellation.IsCancellationRequested)
         {

@@ -10,6 +10,7 @@ internal static class Atomics
     public static async ValueTask<CommandResult> CompareAndWrite(BlockUnit unit, ScsiCommand command)
     {
         var (offset, count, fua) = Parse(command);
+        if (command.DataOutBufferSize != 2L * count * unit.BlockSize) return CommandResult.InvalidCdbField(13);
         if (count == 0) return CommandResult.Good;
         if (count > BlockLimits.MaxCompareBlocks(unit.BlockSize)) return CommandResult.InvalidCdbField(13);
         int half = count * unit.BlockSize;

@@ -8,7 +8,7 @@ namespace LunKit.LogicalUnits.Commands;
 internal static class Erasure
 {
     // Small enough that progress moves and a stop is prompt.
-    private const long StepBytes = 64L << 20;
+    private const long MaxStepBytes = 64L << 20, MinStepBytes = 1L << 20;
 
     public static long FormatDataOut(LogicalUnit unit, ReadOnlySpan<byte> cdb) => (cdb[1] & 0x10) == 0 ? 0 : (cdb[1] & 0x20) != 0 ? 8 : 4;
 
@@ -96,14 +96,24 @@ internal static class Erasure
         return CommandResult.Good;
     }
 
+    private static long Step(BlockUnit unit) => unit.EraseBytesPerSecond == 0
+        ? MaxStepBytes
+        : Math.Clamp(unit.EraseBytesPerSecond / 4 / MinStepBytes * MinStepBytes, MinStepBytes, MaxStepBytes);
+
+    private static Task PaceAsync(BlockUnit unit, long step, CancellationToken stop) => unit.EraseBytesPerSecond == 0
+        ? Task.CompletedTask
+        : Task.Delay(TimeSpan.FromSeconds((double)step / unit.EraseBytesPerSecond), stop);
+
     private static async Task DiscardAllAsync(BlockUnit unit, IProgress<double> progress, CancellationToken stop)
     {
         long length = unit.BlockCount * unit.BlockSize;
         unit.Tokens.Revoke(0, unit.BlockCount);
-        for (long done = 0; done < length; done += StepBytes)
+        long step = Step(unit);
+        for (long done = 0; done < length; done += step)
         {
             stop.ThrowIfCancellationRequested();
-            await unit.Store.DiscardAsync(done, Math.Min(StepBytes, length - done), stop).ConfigureAwait(false);
+            await unit.Store.DiscardAsync(done, Math.Min(step, length - done), stop).ConfigureAwait(false);
+            await PaceAsync(unit, step, stop).ConfigureAwait(false);
             progress.Report((double)done / length);
         }
     }
@@ -112,16 +122,18 @@ internal static class Erasure
     {
         long length = unit.BlockCount * unit.BlockSize;
         var block = new byte[unit.BlockSize];
+        long step = Step(unit);
         unit.Tokens.Revoke(0, unit.BlockCount);
         for (int pass = 0; pass < passes; pass++)
         {
             // With INVERT every pass is the complement of the one before; the last one is the pattern when their number is odd.
             byte mask = invert && pass % 2 == 1 ? (byte)0xFF : (byte)0;
             for (int i = 0; i < block.Length; i++) block[i] = (byte)(pattern[i % pattern.Length] ^ mask);
-            for (long done = 0; done < length; done += StepBytes)
+            for (long done = 0; done < length; done += step)
             {
-                await Provisioning.RepeatAsync(unit, new DataBuffer(block), done, Math.Min(StepBytes, length - done), WriteOptions.None, stop)
+                await Provisioning.RepeatAsync(unit, new DataBuffer(block), done, Math.Min(step, length - done), WriteOptions.None, stop)
                     .ConfigureAwait(false);
+                await PaceAsync(unit, step, stop).ConfigureAwait(false);
                 progress.Report((pass + (double)done / length) / passes);
             }
         }

@@ -20,8 +20,9 @@ internal static class Provisioning
         if ((flags & Anchor) != 0) return DataIn.InvalidCdb(cdb.FlagsIndex, 4);
         if ((flags & Unmap) != 0 && !unit.IsThin) return DataIn.InvalidCdb(cdb.FlagsIndex, 3);
         // WSNZ = 1: a count of 0 does not mean the rest of the medium (VPD B0h).
-        if (cdb.BlockCount == 0 || cdb.BlockCount > BlockLimits.MaxUnmapBytes / unit.BlockSize) return ReadWrite.TooLong(command);
-        if (!noData && command.DataOut.Length != unit.BlockSize) return ReadWrite.TooLong(command);
+        if (cdb.BlockCount == 0 || cdb.BlockCount > BlockLimits.MaxWriteSameBytes / unit.BlockSize) return ReadWrite.TooLong(command);
+        // The Data-Out Buffer of the initiator is one block, no more and no less.
+        if (!noData && (command.DataOut.Length != unit.BlockSize || command.DataOutBufferSize != unit.BlockSize)) return ReadWrite.TooLong(command);
         return WriteSameAsync(unit, command, (long)cdb.Lba * unit.BlockSize, (long)cdb.BlockCount * unit.BlockSize, noData, (flags & Unmap) != 0);
     }
 

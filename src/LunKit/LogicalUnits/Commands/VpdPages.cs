@@ -123,7 +123,7 @@ internal static class VpdPages
         w.UInt32(thin ? (uint)BlockLimits.MaxUnmapDescriptors : 0);
         w.UInt32(thin ? granularity : 0);
         w.UInt32(thin ? 0x8000_0000 : 0);                               // UGAVALID, alignment 0
-        w.UInt64((ulong)(BlockLimits.MaxUnmapBytes / size));            // maximum WRITE SAME length
+        w.UInt64((ulong)(BlockLimits.MaxWriteSameBytes / size));        // maximum WRITE SAME length
         w.UInt32((uint)(BlockLimits.MaxAtomicBytes / size));            // maximum atomic transfer length
         w.UInt32(0);                                                    // atomic alignment: none
         w.UInt32(1);                                                    // atomic transfer length granularity
@@ -135,7 +135,7 @@ internal static class VpdPages
     {
         w.UInt16(((BlockUnit)unit).Store.Geometry.Rotational ? 7200 : 1); // rotation rate; 1: non-rotating
         w.Byte(0);
-        w.Byte(0);
+        w.Byte(0x50);                                                   // WABEREQ, WACEREQ 01b: erased blocks can be read
         w.Byte(0x02);                                                   // VBULS: verifies unmapped blocks
         w.Zeroes(64 - w.Length);
     }
