@@ -193,7 +193,7 @@ internal sealed partial class IscsiConnection
 
     /// <summary>
     /// The task of a Data-Out, if its place in the sequence is right. Null: data of a task that has ended (refused or aborted), which
-    /// is dropped. A wrong place ends the connection (RFC 7143 7.8, error recovery level 0).
+    /// is dropped. A wrong place ends the task, a wrong length the connection (RFC 7143 7.8, error recovery level 0).
     /// </summary>
     private IscsiTask? CheckDataOut(Bhs header, int length, out int offset)
     {
@@ -205,7 +205,7 @@ internal sealed partial class IscsiConnection
         if (header.TargetTransferTag == Bhs.ReservedTag)
         {
             if (!task.ExpectsUnsolicited) throw new IscsiProtocolException("unsolicited data after its burst has ended");
-            if (offset != task.Solicited || pdu.DataSn != task.NextUnsolicitedDataSn) throw new IscsiProtocolException("unsolicited data out of order");
+            if (offset != task.Solicited || pdu.DataSn != task.NextUnsolicitedDataSn) return FailTransfer(task);
             if (offset + (long)length > Math.Min((uint)Session!.Parameters.FirstBurstLength, task.ExpectedLength))
                 throw new IscsiProtocolException("unsolicited data past FirstBurstLength or the expected length");
             return task;
@@ -213,10 +213,18 @@ internal sealed partial class IscsiConnection
         int index = FindR2T(task, header.TargetTransferTag);
         if (index < 0) throw new IscsiProtocolException($"Data-Out with unknown target transfer tag {header.TargetTransferTag:x8}");
         var r2t = task.R2Ts[index];
-        if (offset != r2t.Offset + r2t.Received || pdu.DataSn != r2t.NextDataSn) throw new IscsiProtocolException("Data-Out out of order");
+        if (offset != r2t.Offset + r2t.Received || pdu.DataSn != r2t.NextDataSn) return FailTransfer(task);
         if (length > r2t.Length - r2t.Received) throw new IscsiProtocolException("Data-Out past the solicited length");
         if (header.IsFinal && length < r2t.Length - r2t.Received) throw new IscsiProtocolException("a solicited burst that ends early");
         return task;
+    }
+
+    /// <summary>A PDU of the data is missing or came twice: the command fails, what still comes for it is dropped.</summary>
+    private IscsiTask? FailTransfer(IscsiTask task)
+    {
+        foreach (var r2t in task.R2Ts) _solicited -= r2t.Length;
+        Respond(task, CommandResult.CheckCondition(Sense.DataPhaseError));
+        return null;
     }
 
     private static int FindR2T(IscsiTask task, uint transferTag)

@@ -78,7 +78,7 @@ internal static class BlockCommands
         Row("FORMAT UNIT", "04 37000000 07", NeedsMedium | WritesMedium, Erasure.Format, Erasure.FormatDataOut),
         Row("READ(6)", "08 1FFFFFFF 07", ReadsBlocks, ReadWrite.Read),
         Row("WRITE(6)", "0A 1FFFFFFF 07", WritesBlocks, ReadWrite.Write, ReadWrite.DataOutLength),
-        Row("START STOP UNIT", "1B 01000007 07", None, UnitControl.StartStop),
+        Row("START STOP UNIT", "1B 010000F7 07", None, UnitControl.StartStop),
         Row("READ CAPACITY(10)", "25 0000000000000000 07", Inquires | NeedsMedium | IgnoresReserve, Capacity.Read10),
         Row("READ(10)", "28 18FFFFFFFF3FFFFF 07", ReadsBlocks, ReadWrite.Read),
         Row("WRITE(10)", "2A 18FFFFFFFF3FFFFF 07", WritesBlocks, ReadWrite.Write, ReadWrite.DataOutLength),

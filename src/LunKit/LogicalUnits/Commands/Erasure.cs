@@ -30,7 +30,7 @@ internal static class Erasure
         }
         var running = unit.Background.Start("FORMAT UNIT", isSanitize: false, mayExit: false,
             (progress, stop) => DiscardAllAsync(unit, progress, stop));
-        return immediate ? Detach(running) : AwaitAsync(running);
+        return immediate ? Detach(running) : AwaitAsync(running, command);
     }
 
     public static long OverwriteDataOut(LogicalUnit unit, ReadOnlySpan<byte> cdb) => BinaryPrimitives.ReadUInt16BigEndian(cdb[7..]);
@@ -80,7 +80,7 @@ internal static class Erasure
         if (unit.Background is { IsActive: true, IsFailed: false }) return new(CommandResult.CheckCondition(unit.Background.Sense));
         bool immediate = (command.Cdb[1] & 0x80) != 0, mayExit = (command.Cdb[1] & 0x20) != 0;
         var running = unit.Background.Start(name, isSanitize: true, mayExit, work);
-        return immediate ? Detach(running) : AwaitAsync(running);
+        return immediate ? Detach(running) : AwaitAsync(running, command);
     }
 
     private static ValueTask<CommandResult> Detach(Task running)
@@ -90,9 +90,10 @@ internal static class Erasure
         return new(CommandResult.Good);
     }
 
-    private static async ValueTask<CommandResult> AwaitAsync(Task running)
+    private static async ValueTask<CommandResult> AwaitAsync(Task running, ScsiCommand command)
     {
-        await running.ConfigureAwait(false);
+        // An abort ends the command, not the operation (SBC-4 4.11.3).
+        await running.WaitAsync(command.CancellationToken).ConfigureAwait(false);
         return CommandResult.Good;
     }
 

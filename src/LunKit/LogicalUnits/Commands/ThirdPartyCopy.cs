@@ -55,7 +55,7 @@ internal static class ThirdPartyCopy
             if (s.Span[0] != 0x02) return (CommandResult.CheckCondition(Sense.UnsupportedSegmentDescriptorType), segments, blocks);
             if (s.Length < 28 || BinaryPrimitives.ReadUInt16BigEndian(s.Span[2..]) != 0x18) return (CommandResult.InvalidParameterField(at + 2), segments, blocks);
             int source = BinaryPrimitives.ReadUInt16BigEndian(s.Span[4..]), destination = BinaryPrimitives.ReadUInt16BigEndian(s.Span[6..]);
-            if (source >= units.Count || destination >= units.Count) return (CommandResult.InvalidParameterField(at + 4), segments, blocks);
+            if (source >= units.Count || destination >= units.Count) return (CommandResult.CheckCondition(Sense.CopyTargetUnreachable), segments, blocks);
             uint count = BinaryPrimitives.ReadUInt16BigEndian(s.Span[10..]);
             bool destinationCounts = (s.Span[1] & 0x02) != 0; // DC
             var from = units[source];
@@ -63,7 +63,8 @@ internal static class ThirdPartyCopy
             int unitBytes = ((BlockUnit)(destinationCounts ? to : from).Unit).BlockSize;
             long sourceLba = BinaryPrimitives.ReadInt64BigEndian(s.Span[12..]), targetLba = BinaryPrimitives.ReadInt64BigEndian(s.Span[20..]);
             var result = await CopyAsync(from, sourceLba, to, targetLba, (long)count * unitBytes, cancellationToken).ConfigureAwait(false);
-            if (result.Status != ScsiStatus.Good) return (result, segments, blocks);
+            // What a unit answered ends the copy; the initiator learns that the copy was aborted (SPC-5 5.18.7.4).
+            if (result.Status != ScsiStatus.Good) return (CommandResult.CheckCondition(Sense.CopySegmentFailed), segments, blocks);
             blocks += count;
             at += 28;
         }

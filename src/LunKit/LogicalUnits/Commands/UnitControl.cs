@@ -20,14 +20,15 @@ internal static class UnitControl
         return new(DataIn.Send(command, data[..length], command.Cdb[4]));
     }
 
-    /// <summary>START STOP UNIT (SBC-4 5.28): starts, stops, ejects and loads; other power conditions are not offered.</summary>
+    /// <summary>START STOP UNIT (SBC-4 5.28): starts, stops, ejects and loads.</summary>
     public static ValueTask<CommandResult> StartStop(BlockUnit unit, ScsiCommand command)
     {
         var cdb = command.Cdb;
         bool load = (cdb[4] & 0x02) != 0, start = (cdb[4] & 0x01) != 0, noFlush = (cdb[4] & 0x04) != 0;
-        if (cdb[4] >> 4 != 0) return DataIn.InvalidCdb(4, 7);
+        // A power condition makes LOEJ and START void; a virtual disk is as ready in each of them (SBC-4 5.28).
+        if (cdb[4] >> 4 != 0) return new(CommandResult.Good);
         if (load && !unit.IsRemovable) return DataIn.InvalidCdb(4, 1);
-        if (load && !start && IsRemovalPrevented(unit)) return DataIn.Check(Sense.MediumRemovalPrevented);
+        if (load && IsRemovalPrevented(unit)) return DataIn.Check(Sense.MediumRemovalPrevented);
         return RunAsync(unit, command.UnitNexus!, load, start, noFlush);
 
         static async ValueTask<CommandResult> RunAsync(BlockUnit unit, UnitNexus by, bool load, bool start, bool noFlush)
