@@ -11,6 +11,9 @@ internal sealed partial class IscsiConnection
     // A data segment shorter than this is waited for in the buffer; a longer one goes to its destination as it comes.
     private const int DirectThreshold = 16 * 1024;
 
+    // Answers leave in pieces of this size, so that the initiator works on them while the rest of the batch is served.
+    private const int FlushBytes = 64 * 1024;
+
     private readonly byte[] _directHeader = new byte[Bhs.Length];
     private ReceiveBuffer _rx = new();
     private int _rxStart;
@@ -103,7 +106,7 @@ internal sealed partial class IscsiConnection
             var ahs = _rx.Array.AsSpan(_rxStart + Bhs.Length, header.AhsLength);
             _rxStart = dataAt + dataLength + trailer;
             Handle(header, ahs, _rx.Array.AsMemory(dataAt, dataLength));
-            if (Output.Pending >= OutputQueue.ChunkBytes / 2 && !Output.Flush(_stream) && Output.Pending >= _limits.MaxPendingOutputBytes) return;
+            if (Output.Pending >= FlushBytes && !Output.Flush(_stream) && Output.Pending >= _limits.MaxPendingOutputBytes) return;
         }
     }
 

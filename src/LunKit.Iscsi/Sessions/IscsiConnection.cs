@@ -13,6 +13,9 @@ namespace LunKit.Iscsi.Sessions;
 /// </summary>
 internal sealed partial class IscsiConnection
 {
+    /// <summary>What a look found instead of bytes: a task that another thread completed.</summary>
+    private const int HasCompleted = -2;
+
     private readonly IscsiServer _server;
     private readonly Socket _socket;
     private readonly EventFd _wake = new();
@@ -33,6 +36,8 @@ internal sealed partial class IscsiConnection
     private long _closeDeadline;
     private long _lastTimers;
     private bool _closeAfterFlush;
+    private readonly SpinBudget _spin = new();
+    private readonly Func<int> _look;
 
     public IscsiConnection(IscsiServer server, Socket socket, int groupTag)
     {
@@ -45,6 +50,7 @@ internal sealed partial class IscsiConnection
         _stream = new StreamSocket(socket.SafeHandle, _wake);
         _negotiation = new LoginNegotiation(server, _limits, groupTag);
         DataInLayout = new DataInLayout(_negotiation.Parameters);
+        _look = () => _completions.Count > 0 ? HasCompleted : ReceiveMore();
         _thread = new Thread(Run, maxStackSize: 512 * 1024) { IsBackground = true, Name = $"iscsi {Remote}" };
     }
 
@@ -134,7 +140,9 @@ internal sealed partial class IscsiConnection
             }
             bool wantsInput = !_closeAfterFlush && Output.Pending < _limits.MaxPendingOutputBytes;
             int received = wantsInput ? ReceiveMore() : -1;
+            if (received == -1 && wantsInput && flushed && !_aborting) received = _spin.Look(_look);
             if (received == 0) return;
+            if (received == HasCompleted) continue;
             if (received > 0)
             {
                 _lastReceived = Stopwatch.GetTimestamp();
