@@ -1,6 +1,8 @@
 using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using LunKit.Backstores;
 using LunKit.Iscsi.Login;
 using LunKit.Iscsi.Pdus;
 using LunKit.Iscsi.Sessions;
@@ -251,6 +253,38 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
         var limit = TimeSpan.FromSeconds(Options.Limits.LogoutTimeoutSeconds + 10);
         await Task.WhenAny(all, Task.Delay(limit)).ConfigureAwait(false);
         foreach (var connection in connections) connection.Abort("the server stops");
+    }
+
+    /// <summary>
+    /// Serves one backstore as LUN 0 of a target until Ctrl-C, SIGTERM or cancellation: all that a program which is a disk needs.
+    /// Disposes the backstore.
+    /// </summary>
+    /// <param name="backstore">The disk.</param>
+    /// <param name="iqn">iSCSI name of the target.</param>
+    /// <param name="port">TCP port on the loopback address; 0 takes a free one.</param>
+    /// <param name="log">Where to log; nowhere if null.</param>
+    /// <param name="cancellationToken">Stops serving.</param>
+    public static async Task RunAsync(
+        IBackstore backstore, string iqn, int port = 3260, ILogger? log = null, CancellationToken cancellationToken = default)
+    {
+        var stop = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        void Stop(PosixSignalContext context) => context.Cancel = stop.TrySetResult();
+        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
+        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
+        using var cancel = cancellationToken.Register(() => stop.TrySetResult());
+        var unit = new BlockUnit(backstore, iqn, new VolatileUnitState(UnitIdentity.IdOf(iqn)), null, log);
+        await using var unitScope = unit.ConfigureAwait(false);
+        var server = new IscsiServer(new IscsiServerOptions
+        {
+            Portals = [new Portal(new IPEndPoint(IPAddress.Loopback, port))],
+            Targets = [new Target { Name = iqn, Luns = new Dictionary<int, LogicalUnit> { [0] = unit } }],
+        }, log);
+        await using var serverScope = server.ConfigureAwait(false);
+        server.Start();
+        Console.WriteLine($"{iqn} is served at iscsi://{server.Portals[0].EndPoint}/{iqn}/0 (Ctrl-C stops)");
+        await stop.Task.ConfigureAwait(false);
+        await server.StopAsync().ConfigureAwait(false);
+        await unit.FlushAsync().ConfigureAwait(false);
     }
 
     /// <inheritdoc/>
