@@ -97,7 +97,7 @@ public sealed partial class IscsiInitiator
     {
         try
         {
-            while (true)
+            while (_reads)
             {
                 var (header, data) = await ReceiveAsync().ConfigureAwait(false);
                 await TakeAsync(header, data).ConfigureAwait(false);

@@ -32,6 +32,7 @@ public sealed partial class IscsiInitiator : IAsyncDisposable
     private uint _expStatSn;
     private Task _receiving = Task.CompletedTask;
     private volatile Exception? _failure;
+    private volatile bool _reads = true;
 
     private IscsiInitiator(InitiatorOptions options, Socket socket)
     {
@@ -50,6 +51,13 @@ public sealed partial class IscsiInitiator : IAsyncDisposable
     internal Func<byte[], byte[]?>? Mangle { get; set; }
 
     internal NegotiatedParameters Parameters => _parameters;
+
+    /// <summary>Leaves what comes in the socket: for tests of how a target bears that.</summary>
+    internal void StopReading() => _reads = false;
+
+    internal uint CommandNumber => _cmdSn;
+
+    internal void SetCommandNumber(uint cmdSn) => _cmdSn = cmdSn;
 
     private readonly TaskCompletionSource _logoutRequested = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -146,7 +154,7 @@ public sealed partial class IscsiInitiator : IAsyncDisposable
         var pending = new Pending(null, 0);
         uint tag = Register(pending);
         var pdu = new byte[Bhs.Length];
-        TaskManagementPdu.WriteRequest(pdu, (int)function, LunAddress.Encode(lun), tag, referencedTag, _cmdSn);
+        TaskManagementPdu.WriteRequest(pdu, (int)function, LunAddress.Encode(lun), tag, referencedTag, _cmdSn - 1); // the referenced command is older than the next one
         pdu[0] |= 0x40;
         await SendAsync(pdu, default, numbered: false).ConfigureAwait(false);
         var (bhs, _) = await pending.Answer.Task.WaitAsync(Timeout, cancellationToken).ConfigureAwait(false);

@@ -63,7 +63,7 @@ public sealed class FileBackstore : IBackstore
             file = File.OpenHandle(path, options.ReadOnly ? FileMode.Open : FileMode.OpenOrCreate,
                 options.ReadOnly ? FileAccess.Read : FileAccess.ReadWrite, FileShare.ReadWrite, FileOptions.None);
             if (!FileDescriptor.TryLock(file, options.ReadOnly))
-                throw Refused($"{path} is in use by another process (its lock is taken); stop that process first");
+                throw InUse(path);
             long length = Size(file, path, options);
             return new FileBackstore(file, path, new BackstoreGeometry(length)
             {
@@ -76,6 +76,8 @@ public sealed class FileBackstore : IBackstore
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
         {
             file?.Dispose();
+            // .NET asks for a shared lock of its own when it opens a file: EAGAIN, as the HResult, is our exclusive one elsewhere.
+            if (e.HResult == 11) throw InUse(path);
             throw e as BackstoreException ?? Refused($"{path} cannot be opened: {e.Message}", e);
         }
     }
@@ -98,6 +100,9 @@ public sealed class FileBackstore : IBackstore
 
     private static BackstoreException Refused(string message, Exception? inner = null) =>
         new(inner is LinuxException { IsNoSpace: true } ? BackstoreError.NoSpace : BackstoreError.Internal, message, null, inner);
+
+    private static BackstoreException InUse(string path) =>
+        Refused($"{path} is in use by another process (its lock is taken); stop that process first");
 
     private static bool IsMemoryFileSystem(string path)
     {
