@@ -72,6 +72,14 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
 
     internal ILogger Log { get; }
 
+    internal IReadOnlyList<IscsiConnection> Connections
+    {
+        get
+        {
+            lock (_gate) return [.. _connections];
+        }
+    }
+
     internal IReadOnlyCollection<Target> Targets => _byName.Values;
 
     /// <summary>Listens on all portals or on none. Throws <see cref="SocketException"/> when an address cannot be taken.</summary>

@@ -64,6 +64,9 @@ internal sealed partial class IscsiConnection
     public Task Ended => _ended.Task;
     public bool IsOwnThread => Environment.CurrentManagedThreadId == _thread.ManagedThreadId;
 
+    /// <summary>What the thread has allocated when it last looked for input: for the test that commands cost nothing.</summary>
+    public long AllocatedBytes { get; private set; }
+
     public void Start() => _thread.Start();
 
     /// <summary>Makes the thread look around. Any thread.</summary>
@@ -203,6 +206,7 @@ internal sealed partial class IscsiConnection
     private void RunTimers()
     {
         long now = _lastTimers = Stopwatch.GetTimestamp();
+        AllocatedBytes = GC.GetAllocatedBytesForCurrentThread();
         double idle = Stopwatch.GetElapsedTime(_lastReceived, now).TotalSeconds;
         CheckTaskManagement();
         SweepAborted();

@@ -63,7 +63,12 @@ internal sealed class CopyTokens
     /// <summary>A write to [start, end) makes the tokens of those blocks void.</summary>
     public void Revoke(long start, long end)
     {
-        if (_count == 0) return;
+        // On the path of every write; the closure below must not cost it anything.
+        if (_count != 0) RevokeOverlapping(start, end);
+    }
+
+    private void RevokeOverlapping(long start, long end)
+    {
         lock (_gate)
         {
             _tokens.RemoveAll(t => t.Ranges.Any(r => r.Lba < end && start < r.Lba + r.Count));

@@ -33,7 +33,13 @@ internal sealed class ModePages
 
     public IReadOnlyList<ModePage> All => _pages;
 
-    public ModePage? Find(byte code, byte subpage) => Array.Find(_pages, p => p.Code == code && p.Subpage == subpage);
+    // On the path of every write: a loop over eight pages, no delegate.
+    public ModePage? Find(byte code, byte subpage)
+    {
+        foreach (var page in _pages)
+            if (page.Code == code && page.Subpage == subpage) return page;
+        return null;
+    }
 
     /// <summary>Current value of a bit of a page; false where the page does not exist.</summary>
     public bool Bit(byte code, byte subpage, int byteIndex, byte mask) =>

@@ -1,0 +1,67 @@
+using LunKit.App.Serve;
+
+namespace LunKit.Tests.App;
+
+public class ServeOptionsTests
+{
+    [Theory]
+    [InlineData("512", 512)]
+    [InlineData("512M", 512L << 20)]
+    [InlineData("10G", 10L << 30)]
+    [InlineData("1T", 1L << 40)]
+    [InlineData("1.5K", 1536)]
+    [InlineData("10GiB", 10L << 30)]
+    [InlineData("10gb", 10L << 30)]
+    public void SizesAreRead(string text, long bytes)
+    {
+        Assert.True(ByteSize.TryParse(text, out long actual));
+        Assert.Equal(bytes, actual);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("G")]
+    [InlineData("-1G")]
+    [InlineData("0")]
+    [InlineData("1.3")]
+    [InlineData("10X")]
+    [InlineData("99999999999P")]
+    public void WrongSizesAreNot(string text) => Assert.False(ByteSize.TryParse(text, out _));
+
+    [Theory]
+    [InlineData("floppy:1M", "kind 'floppy' is not known")]
+    [InlineData("memory:", "a size is missing")]
+    [InlineData("memory:lots", "'lots' is not a size")]
+    [InlineData("memory:1G,colour=red", "option 'colour' is not known")]
+    [InlineData("memory:1G,block=513", "block=513")]
+    [InlineData("memory:1G,readonly,readonly", "stands twice")]
+    public void WrongSpecsSayWhatIsWrong(string spec, string message)
+    {
+        var error = Assert.Throws<UserException>(() => BackstoreSpec.Parse(spec));
+        Assert.Contains(message, error.Message, StringComparison.Ordinal);
+        Assert.Equal(2, error.ExitCode);
+    }
+
+    [Theory]
+    [InlineData("127.0.0.1:3260", "127.0.0.1:3260", 1)]
+    [InlineData("127.0.0.1", "127.0.0.1:3260", 1)]
+    [InlineData("[::1]:860,7", "[::1]:860", 7)]
+    [InlineData("localhost:3261", "127.0.0.1:3261", 1)]
+    public void PortalsAreRead(string text, string endPoint, int group)
+    {
+        var portal = ServeOptions.ParsePortal(text);
+        Assert.Equal((endPoint, group), (portal.EndPoint.ToString(), portal.GroupTag));
+    }
+
+    [Theory]
+    [InlineData("127.0.0.1:port")]
+    [InlineData("127.0.0.1:3260,0")]
+    [InlineData("no.such.host.invalid:3260")]
+    public void WrongPortalsAreNot(string text) => Assert.Throws<UserException>(() => ServeOptions.ParsePortal(text));
+
+    [Theory]
+    [InlineData("disk")]
+    [InlineData("iqn.2026-11.Local:disk")]
+    [InlineData("iqn.2026-11.local:my disk")]
+    public void WrongNamesAreNot(string name) => Assert.Throws<UserException>(() => ServeOptions.CheckIqn(name));
+}

@@ -1,0 +1,90 @@
+using LunKit.Scsi;
+
+namespace LunKit.Tests.Iscsi;
+
+[Collection(nameof(HotPathTests))]
+[CollectionDefinition(nameof(HotPathTests), DisableParallelization = true)]
+public class HotPathTests
+{
+    /// <summary>A command through table, checks, task set and backstore allocates nothing.</summary>
+    [Theory]
+    [InlineData("28 00 00000010 00 0008 00", 0)]
+    [InlineData("2A 00 00000010 00 0008 00", 4096)]
+    [InlineData("88 00 0000000000000010 00000008 00 00", 0)]
+    [InlineData("00 00 00 00 00 00", 0)]
+    public async Task UnitAllocatesNothing(string hex, int length)
+    {
+        await using var unit = new LogicalUnits.TestUnit();
+        var command = new PreparedCommand(new byte[4096]);
+        byte[] cdb = LogicalUnits.TestUnit.Bytes(hex), data = new byte[length];
+        void Once()
+        {
+            command.Prepare(unit.UnitNexus(0), cdb, data);
+            var running = unit.Unit.ExecuteAsync(command);
+            Assert.True(running.IsCompletedSuccessfully && running.Result.Status == ScsiStatus.Good);
+        }
+        for (int i = 0; i < 1000; i++) Once();
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 1000; i++) Once();
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+    }
+
+    /// <summary>From PDU to PDU: the connection's thread allocates nothing per command either.</summary>
+    [Fact]
+    public async Task ConnectionAllocatesNothing()
+    {
+        await using var target = new TestTarget();
+        var initiator = await target.ConnectAsync();
+        var connection = target.Server.Connections.Single();
+        // One burst of immediate-delivery reads and writes, sent as one buffer: everything is served in the batch it came in.
+        async Task Burst(uint first)
+        {
+            var bytes = new List<byte>();
+            for (uint i = 0; i < 256; i++)
+            {
+                bool write = i % 2 == 1;
+                var pdu = new byte[48 + (write ? 4096 : 0)];
+                LunKit.Iscsi.Pdus.ScsiCommandPdu.Write(pdu.AsSpan(0, 48), 0, first + i, !write, write, true, 1, 4096, write ? Cdbs.Write16(i * 8, 8) : Cdbs.Read16(i * 8, 8));
+                if (write) new LunKit.Iscsi.Pdus.Bhs(pdu.AsSpan(0, 48)).DataLength = 4096;
+                pdu[0] |= 0x40;
+                bytes.AddRange(pdu);
+            }
+            await initiator.SendRawAsync(bytes.ToArray());
+        }
+        // The connection notes its allocations when it runs its timers, which a wake-up makes it do.
+        async Task<long> Allocated()
+        {
+            connection.Wake();
+            await Task.Delay(100);
+            return connection.AllocatedBytes;
+        }
+        long Done() => target.Unit.Statistics.Commands;
+        async Task Serve(uint first)
+        {
+            long goal = Done() + 256;
+            await Burst(first);
+            for (int i = 0; i < 500 && Done() < goal; i++) await Task.Delay(5);
+            Assert.Equal(goal, Done());
+        }
+        for (uint round = 0; round < 8; round++) await Serve(0x10000 + round * 256);
+        long before = await Allocated();
+        for (uint round = 8; round < 24; round++) await Serve(0x10000 + round * 256);
+        long perCommand = (await Allocated() - before) / (16 * 256);
+        Assert.Equal(0, perCommand);
+    }
+
+    private sealed class PreparedCommand(byte[] dataIn) : LunKit.LogicalUnits.ScsiCommand
+    {
+        public void Prepare(LunKit.LogicalUnits.UnitNexus nexus, byte[] cdb, byte[] dataOut)
+        {
+            Reset(cdb);
+            Nexus = nexus.Nexus;
+            UnitNexus = nexus;
+            Attribute = TaskAttribute.Simple;
+            DataOut = new LunKit.Backstores.DataBuffer(dataOut);
+            DataOutBufferSize = dataOut.Length;
+        }
+
+        public override LunKit.Backstores.DataBuffer RentDataIn(int length) => new(dataIn.AsMemory(0, length));
+    }
+}

@@ -1,0 +1,114 @@
+using System.Reflection;
+using System.Text.RegularExpressions;
+using System.Xml.Linq;
+
+namespace LunKit.Tests.Tidy;
+
+/// <summary>The repository checks itself: the rules of ARCHITECTURE.md and CONTRIBUTING.md that a machine can check.</summary>
+public partial class TidyTests
+{
+    private static string Root { get; } = FindRoot();
+
+    private static string FindRoot()
+    {
+        string folder = AppContext.BaseDirectory;
+        while (!File.Exists(Path.Combine(folder, "LunKit.slnx"))) folder = Path.GetDirectoryName(folder)!;
+        return folder;
+    }
+
+    private static IEnumerable<string> Sources(string under = "src") =>
+        Directory.EnumerateFiles(Path.Combine(Root, under), "*.cs", SearchOption.AllDirectories).Where(f => !f.Contains("/obj/", StringComparison.Ordinal));
+
+    [Fact]
+    public void ProjectsDependInOneDirection()
+    {
+        var allowed = new Dictionary<string, string[]>
+        {
+            ["LunKit.Linux"] = [],
+            ["LunKit"] = ["LunKit.Linux"],
+            ["LunKit.Iscsi"] = ["LunKit"],
+            ["LunKit.App"] = ["LunKit.Iscsi"],
+        };
+        foreach (string project in Directory.EnumerateFiles(Path.Combine(Root, "src"), "*.csproj", SearchOption.AllDirectories))
+        {
+            string name = Path.GetFileNameWithoutExtension(project);
+            var references = XDocument.Load(project).Descendants("ProjectReference").Select(r => Path.GetFileNameWithoutExtension((string)r.Attribute("Include")!));
+            Assert.Subset(allowed[name].ToHashSet(), references.ToHashSet());
+        }
+    }
+
+    [Theory]
+    [InlineData("Scsi", "LogicalUnits", "Backstores", "Targets", "Diagnostics", "Linux")]
+    [InlineData("Backstores", "LogicalUnits", "Scsi", "Targets")]
+    public void FoldersOfTheCoreDoNotLookUp(string folder, params string[] forbidden)
+    {
+        foreach (string file in Sources($"src/LunKit/{folder}"))
+            foreach (string name in forbidden)
+                Assert.False(File.ReadAllText(file).Contains($"using LunKit.{name}", StringComparison.Ordinal), $"{file} uses LunKit.{name}");
+    }
+
+    [Fact]
+    public void OnlyLinuxIsUnsafe()
+    {
+        foreach (var assembly in (Assembly[])[typeof(LunKit.Backstores.IBackstore).Assembly, typeof(LunKit.Iscsi.IscsiServer).Assembly, typeof(LunKit.App.Serve.ByteSize).Assembly])
+            Assert.DoesNotContain(assembly.Modules.SelectMany(m => m.CustomAttributes), a => a.AttributeType.Name == "UnverifiableCodeAttribute");
+        Assert.Contains(typeof(LunKit.Linux.EventFd).Assembly.Modules.SelectMany(m => m.CustomAttributes), a => a.AttributeType.Name == "UnverifiableCodeAttribute");
+    }
+
+    [Fact]
+    public void FilesAreSmall()
+    {
+        foreach (string file in Sources().Concat(Sources("tests")))
+            Assert.True(File.ReadLines(file).Count() <= 400, $"{file} has more than 400 lines: split it by aspect");
+    }
+
+    [Fact]
+    public void NothingIsLeftUndone()
+    {
+        string[] words = ["TO" + "DO", "FIX" + "ME", "NotImplemented" + "Exception", "HA" + "CK"];
+        foreach (string file in Sources().Concat(Sources("tests")).Concat(Sources("samples")))
+            foreach (string word in words)
+                Assert.False(File.ReadAllText(file).Contains(word, StringComparison.Ordinal), $"{file} says {word}");
+    }
+
+    [Fact]
+    public void EventIdsAreUnique()
+    {
+        var ids = Sources().SelectMany(f => EventId().Matches(File.ReadAllText(f)).Select(m => m.Groups[1].Value)).ToList();
+        Assert.NotEmpty(ids);
+        Assert.Equal(ids.Count, ids.Distinct().Count());
+    }
+
+    [Fact]
+    public void LinksOfTheDocumentsLead()
+    {
+        var documents = Directory.EnumerateFiles(Root, "*.md").Concat(Directory.EnumerateFiles(Path.Combine(Root, "docs"), "*.md", SearchOption.AllDirectories));
+        foreach (string document in documents)
+        {
+            foreach (Match link in Link().Matches(File.ReadAllText(document)))
+            {
+                string goal = link.Groups[1].Value.Split('#')[0];
+                if (goal.Length == 0 || goal.Contains("://", StringComparison.Ordinal)) continue;
+                Assert.True(Path.Exists(Path.Combine(Path.GetDirectoryName(document)!, goal)), $"{document} links to {goal}, which is not there");
+            }
+        }
+    }
+
+    /// <summary>Every row of the command table is traced in docs/compliance, and every code path that a row there names exists.</summary>
+    [Fact]
+    public void ComplianceNamesEveryCommand()
+    {
+        string text = File.ReadAllText(Path.Combine(Root, "docs/compliance/commands.md"));
+        foreach (var row in LunKit.LogicalUnits.BlockCommands.Table.Rows) Assert.Contains($"| {row.Name} |", text, StringComparison.Ordinal);
+        foreach (Match code in Code().Matches(text)) Assert.True(File.Exists(Path.Combine(Root, code.Value.Trim('`'))), $"{code.Value} is not there");
+    }
+
+    [GeneratedRegex(@"LoggerMessage\((\d+)")]
+    private static partial Regex EventId();
+
+    [GeneratedRegex(@"\]\(([^)\s]+)\)")]
+    private static partial Regex Link();
+
+    [GeneratedRegex(@"`(src|tests)/[^`]+\.cs`")]
+    private static partial Regex Code();
+}
