@@ -30,6 +30,8 @@ public static unsafe class FileDescriptor
                 if (onlyCached && errno is LibC.EAGAIN or LibC.EOPNOTSUPP) return false;
                 throw new LinuxException("preadv", errno);
             }
+            // Without waiting, no byte proves nothing: the read that waits decides whether this is the end.
+            if (n == 0 && onlyCached) return false;
             if (n == 0)
             {
                 segments[0].Span[skip..].Clear();
