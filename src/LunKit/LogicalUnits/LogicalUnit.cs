@@ -59,7 +59,7 @@ public abstract class LogicalUnit : IAsyncDisposable
     public long DataOutLength(ReadOnlySpan<byte> cdb)
     {
         var row = Table.Find(cdb);
-        return row?.DataOut is null || cdb.Length < row.Usage.Length ? 0 : row.DataOut(this, cdb);
+        return row?.DataOut is null || cdb.Length < row.Usage.Length ? 0 : row.DataOut(this, cdb[..row.Usage.Length]);
     }
 
     /// <summary>Enters a command whose data is still to come from the initiator: keeps its place in the order of arrival.</summary>
@@ -75,6 +75,8 @@ public abstract class LogicalUnit : IAsyncDisposable
     public ValueTask<CommandResult> ExecuteAsync(ScsiCommand command)
     {
         var row = Table.Find(command.Cdb);
+        // A fabric may bring more bytes than the command has; its shape follows from the table alone.
+        if (row is not null) command.CutCdb(row.Usage.Length);
         if (TryRefuse(command, row, out var refusal))
         {
             Tasks.End(command);
@@ -164,6 +166,8 @@ public abstract class LogicalUnit : IAsyncDisposable
             refusal = Table.IsKnown(cdb.IsEmpty ? (byte)0 : cdb[0]) ? CommandResult.InvalidCdbField(1, 4) : CommandResult.CheckCondition(Sense.InvalidOpcode);
         else if (cdb.Length < row.Usage.Length)
             refusal = CommandResult.InvalidCdbField(0);
+        else if (row.Opcode == Opcode.VariableLength && cdb[7] != row.Usage[7])
+            refusal = CommandResult.InvalidCdbField(7);
         else if (!Alua.IsAllActive && Alua.Refuses(nexus, row) is { } access)
             refusal = CommandResult.CheckCondition(access);
         else if (ConflictsWithReservation(nexus, row, cdb))

@@ -69,6 +69,9 @@ public abstract class ScsiCommand : IValueTaskSource<bool>
         }
     }
 
+    /// <summary>Drops the bytes of the CDB past <paramref name="length"/>.</summary>
+    internal void CutCdb(int length) => _cdbLength = Math.Min(_cdbLength, length);
+
     /// <summary>Asks the command to end early. It still completes, once; what it did until then stays done.</summary>
     internal void Abort(bool report)
     {

@@ -95,6 +95,7 @@ internal static class Provisioning
         for (int i = 0; i < descriptors; i++)
         {
             var (lba, count) = Descriptor(list, i);
+            if (count == 0) continue;
             await unit.Store.DiscardAsync((long)lba * unit.BlockSize, (long)count * unit.BlockSize, command.CancellationToken).ConfigureAwait(false);
         }
         return CommandResult.Good;
