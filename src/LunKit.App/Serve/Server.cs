@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using LunKit.Backstores;
+using LunKit.Diagnostics;
 using LunKit.Iscsi;
 using LunKit.LogicalUnits;
 using LunKit.Targets;
@@ -12,11 +13,13 @@ namespace LunKit.App.Serve;
 internal sealed class Server : IAsyncDisposable
 {
     private readonly IscsiServer _iscsi;
+    private readonly LunKitMetrics _metrics = new();
 
     private Server(IscsiServer iscsi, IReadOnlyList<BlockUnit> units)
     {
         _iscsi = iscsi;
         Units = units;
+        foreach (var unit in units) _metrics.Add(unit);
     }
 
     public IReadOnlyList<BlockUnit> Units { get; }
@@ -82,6 +85,7 @@ internal sealed class Server : IAsyncDisposable
             }
             await unit.DisposeAsync();
         }
+        _metrics.Dispose();
         if (failures.Count > 0) throw new UserException(string.Join("; ", failures));
     }
 }

@@ -11,8 +11,8 @@ internal sealed partial class IscsiConnection
     // A data segment shorter than this is waited for in the buffer; a longer one goes to its destination as it comes.
     private const int DirectThreshold = 16 * 1024;
 
-    // Answers leave in pieces of this size, so that the initiator works on them while the rest of the batch is served.
-    private const int FlushBytes = 64 * 1024;
+    // Answers leave in pieces of this size or number, so that the initiator works on them while the rest of the batch is served.
+    private const int FlushBytes = 64 * 1024, FlushPdus = 8;
 
     private readonly byte[] _directHeader = new byte[Bhs.Length];
     private ReceiveBuffer _rx = new();
@@ -25,6 +25,8 @@ internal sealed partial class IscsiConnection
     private int _directSkip;
     private int _directTrailer;
     private uint _directCrc;
+    private int _unflushed;
+    private bool _outputBlocked;
 
     private bool HasHeaderDigest => IsFullFeature && _negotiation.Parameters.HeaderDigest;
     private bool HasDataDigest => IsFullFeature && _negotiation.Parameters.DataDigest;
@@ -68,6 +70,12 @@ internal sealed partial class IscsiConnection
         _rxStart = 0;
     }
 
+    private void FlushEarly()
+    {
+        _unflushed = 0;
+        _outputBlocked = !Output.Flush(_stream);
+    }
+
     /// <summary>Handles every PDU that is complete, and begins the one that is not.</summary>
     private void Parse()
     {
@@ -106,7 +114,8 @@ internal sealed partial class IscsiConnection
             var ahs = _rx.Array.AsSpan(_rxStart + Bhs.Length, header.AhsLength);
             _rxStart = dataAt + dataLength + trailer;
             Handle(header, ahs, _rx.Array.AsMemory(dataAt, dataLength));
-            if (Output.Pending >= FlushBytes && !Output.Flush(_stream) && Output.Pending >= _limits.MaxPendingOutputBytes) return;
+            if (!_outputBlocked && (Output.Pending >= FlushBytes || ++_unflushed >= FlushPdus && Output.Pending > 0)) FlushEarly();
+            if (_outputBlocked && Output.Pending >= _limits.MaxPendingOutputBytes) return;
         }
     }
 

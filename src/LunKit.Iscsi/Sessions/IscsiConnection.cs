@@ -136,6 +136,8 @@ internal sealed partial class IscsiConnection
             ServeHeldCommands();
             if (_pendingManagement.Count > 0) CheckTaskManagement();
             bool flushed = Output.Flush(_stream);
+            _outputBlocked = !flushed;
+            _unflushed = 0;
             if (_closeAfterFlush && flushed)
             {
                 _socket.Shutdown(SocketShutdown.Send);

@@ -12,6 +12,7 @@ public sealed class BlockUnit : LogicalUnit
     private readonly BlockUnitOptions _options;
     private long _blockCount;
     private volatile bool _softThresholdReported;
+    private int _writes;
 
     /// <summary>
     /// Presents <paramref name="backstore"/>, which the unit disposes with itself. <paramref name="state"/> keeps what must
@@ -133,6 +134,12 @@ public sealed class BlockUnit : LogicalUnit
         Volatile.Write(ref _blockCount, Store.Geometry.BlockCount);
         LogMessages.CapacityChanged(Log, Identity.Name, Store.Geometry.LengthBytes);
         AttendOthers(null, Sense.CapacityChanged);
+    }
+
+    /// <summary>Counts a write; every some thousand of them look at the space that is left.</summary>
+    internal void CountWrite()
+    {
+        if ((Interlocked.Increment(ref _writes) & 0xFFF) == 0) CheckSoftThreshold();
     }
 
     /// <summary>Tells initiators, once per crossing, that the space behind the thin unit runs short (SBC-4 4.7.3.7).</summary>

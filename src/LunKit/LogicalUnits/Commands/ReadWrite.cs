@@ -39,6 +39,7 @@ internal static class ReadWrite
         if (cdb.BlockCount > unit.MaxTransferBlocks) return TooLong(command);
         var data = WholeBlocks(unit, command, cdb.BlockCount);
         if (data.IsEmpty) return new(CommandResult.Good);
+        unit.CountWrite();
         var writing = unit.Store.WriteAsync(
             (long)cdb.Lba * unit.BlockSize, data, unit.OptionsOf(cdb.ForceUnitAccess), command.CancellationToken);
         return writing.IsCompletedSuccessfully ? new(CommandResult.Good) : Await(unit, writing);
