@@ -45,6 +45,53 @@ public static unsafe class FileDescriptor
     }
 
     /// <summary>
+    /// Reads one piece of memory, as the other overload does: most transfers are one piece, and need no list of pinned ones.
+    /// </summary>
+    public static bool Read(SafeFileHandle file, long offset, Span<byte> data, bool onlyCached)
+    {
+        int fd = Number(file);
+        // SAFETY: the span is pinned for the loop; each call writes at most what is left of it.
+        fixed (byte* start = data)
+        {
+            for (int done = 0; done < data.Length;)
+            {
+                var vector = new LibC.iovec { iov_base = start + done, iov_len = (nuint)(data.Length - done) };
+                nint n = onlyCached ? LibC.preadv2(fd, &vector, 1, offset + done, LibC.RWF_NOWAIT) : LibC.preadv(fd, &vector, 1, offset + done);
+                if (n > 0)
+                {
+                    done += (int)n;
+                    continue;
+                }
+                int errno = n < 0 ? LibC.Errno : 0;
+                if (errno == LibC.EINTR) continue;
+                if (onlyCached && errno is 0 or LibC.EAGAIN or LibC.EOPNOTSUPP) return false;
+                if (errno != 0) throw new LinuxException("preadv", errno);
+                data[done..].Clear();
+                return true;
+            }
+        }
+        return true;
+    }
+
+    /// <summary>Writes one piece of memory to the page cache, all of it.</summary>
+    public static void Write(SafeFileHandle file, long offset, ReadOnlySpan<byte> data)
+    {
+        int fd = Number(file);
+        // SAFETY: the span is pinned for the loop; each call reads at most what is left of it.
+        fixed (byte* start = data)
+        {
+            for (int done = 0; done < data.Length;)
+            {
+                var vector = new LibC.iovec { iov_base = start + done, iov_len = (nuint)(data.Length - done) };
+                nint n = LibC.pwritev(fd, &vector, 1, offset + done);
+                int errno = n < 0 ? LibC.Errno : n == 0 ? LibC.EIO : 0;
+                if (errno is not (0 or LibC.EINTR)) throw new LinuxException("pwritev", errno);
+                if (n > 0) done += (int)n;
+            }
+        }
+    }
+
+    /// <summary>
     /// Writes <paramref name="segments"/> at byte <paramref name="offset"/>, all of it; with <paramref name="durable"/> the data is
     /// on the medium when this returns (RWF_DSYNC).
     /// </summary>

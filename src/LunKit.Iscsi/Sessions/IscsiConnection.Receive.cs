@@ -12,7 +12,7 @@ internal sealed partial class IscsiConnection
     private const int DirectThreshold = 16 * 1024;
 
     // Answers leave in pieces of this size or number, so that the initiator works on them while the rest of the batch is served.
-    private const int FlushBytes = 64 * 1024, FlushPdus = 8;
+    private const int FlushBytes = 64 * 1024, FlushPdus = 8, MoreFlushPdus = 16;
 
     private readonly byte[] _directHeader = new byte[Bhs.Length];
     private ReceiveBuffer _rx = new();
@@ -79,6 +79,8 @@ internal sealed partial class IscsiConnection
     /// <summary>Handles every PDU that is complete, and begins the one that is not.</summary>
     private void Parse()
     {
+        // A deep queue keeps the initiator busy anyway: fewer sends.
+        int flushPdus = _rxEnd - _rxStart > ReceiveBuffer.Size / 2 ? MoreFlushPdus : FlushPdus;
         while (!_closeAfterFlush)
         {
             if (_directActive)
@@ -114,7 +116,7 @@ internal sealed partial class IscsiConnection
             var ahs = _rx.Array.AsSpan(_rxStart + Bhs.Length, header.AhsLength);
             _rxStart = dataAt + dataLength + trailer;
             Handle(header, ahs, _rx.Array.AsMemory(dataAt, dataLength));
-            if (!_outputBlocked && (Output.Pending >= FlushBytes || ++_unflushed >= FlushPdus && Output.Pending > 0)) FlushEarly();
+            if (!_outputBlocked && (Output.Pending >= FlushBytes || ++_unflushed >= flushPdus && Output.Pending > 0)) FlushEarly();
             if (_outputBlocked && Output.Pending >= _limits.MaxPendingOutputBytes) return;
         }
     }

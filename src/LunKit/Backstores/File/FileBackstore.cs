@@ -152,7 +152,7 @@ public sealed class FileBackstore : IBackstore
     private bool ReadNow(long offset, DataBuffer data)
     {
         if (!data.TryGetSingle(out var single)) return FileDescriptor.Read(_file, offset, Segments(data), onlyCached: !_inMemory);
-        return FileDescriptor.Read(_file, offset, new ReadOnlySpan<Memory<byte>>(in single), onlyCached: !_inMemory);
+        return FileDescriptor.Read(_file, offset, single.Span, onlyCached: !_inMemory);
     }
 
     /// <inheritdoc/>
@@ -163,7 +163,7 @@ public sealed class FileBackstore : IBackstore
             return FileWorkers.Shared.RunAsync(
                 static s => FileDescriptor.Write(s.File, s.Offset, Segments(s.Data), s.Durable), new Transfer(_file, offset, data, true));
         }
-        if (data.TryGetSingle(out var single)) FileDescriptor.Write(_file, offset, new ReadOnlySpan<Memory<byte>>(in single), durable: false);
+        if (data.TryGetSingle(out var single)) FileDescriptor.Write(_file, offset, single.Span);
         else FileDescriptor.Write(_file, offset, Segments(data), durable: false);
         return ValueTask.CompletedTask;
     }

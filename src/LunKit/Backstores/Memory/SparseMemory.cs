@@ -1,3 +1,5 @@
+using LunKit.Linux;
+
 namespace LunKit.Backstores;
 
 /// <summary>
@@ -36,7 +38,7 @@ internal sealed class SparseMemory
             int start = (int)(offset & (ChunkBytes - 1)), count = Math.Min(ChunkBytes - start, destination.Length);
             var chunk = Find(offset);
             if (chunk is null) destination[..count].Clear();
-            else chunk.AsSpan(start, count).CopyTo(destination);
+            else View(chunk, start, count).CopyTo(destination);
             destination = destination[count..];
             offset += count;
         }
@@ -47,7 +49,7 @@ internal sealed class SparseMemory
         while (!source.IsEmpty)
         {
             int start = (int)(offset & (ChunkBytes - 1)), count = Math.Min(ChunkBytes - start, source.Length);
-            source[..count].CopyTo(FindOrAllocate(offset).AsSpan(start, count));
+            source[..count].CopyTo(View(FindOrAllocate(offset), start, count));
             source = source[count..];
             offset += count;
         }
@@ -60,7 +62,7 @@ internal sealed class SparseMemory
         {
             int start = (int)(offset & (ChunkBytes - 1)), count = (int)Math.Min(ChunkBytes - start, length);
             if (count == ChunkBytes) Release(offset >> ChunkBits);
-            else Find(offset)?.AsSpan(start, count).Clear();
+            else if (Find(offset) is { } chunk) View(chunk, start, count).Clear();
             offset += count;
             length -= count;
             if (length >= ChunkBytes) SkipAbsentLeaves(ref offset, ref length);
@@ -76,6 +78,9 @@ internal sealed class SparseMemory
             length -= leafBytes;
         }
     }
+
+    // Every chunk has ChunkBytes bytes: Allocate is the only place that makes one.
+    private static Span<byte> View(byte[] chunk, int start, int count) => FixedArray.View(chunk, ChunkBytes, start, count);
 
     private byte[] Allocate(long chunk)
     {
