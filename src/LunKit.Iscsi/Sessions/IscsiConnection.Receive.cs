@@ -12,7 +12,7 @@ internal sealed partial class IscsiConnection
     private const int DirectThreshold = 16 * 1024;
 
     // Answers leave in pieces of this size or number, so that the initiator works on them while the rest of the batch is served.
-    private const int FlushBytes = 64 * 1024, FlushPdus = 8, MoreFlushPdus = 16;
+    private const int FlushBytes = 256 * 1024, FlushPdus = 8, MoreFlushPdus = 16;
 
     private readonly byte[] _directHeader = new byte[Bhs.Length];
     private ReceiveBuffer _rx = new();

@@ -21,6 +21,9 @@ internal struct OutstandingR2T
 /// </summary>
 internal sealed class IscsiTask : ScsiCommand
 {
+    // A long read has memory of its own, so that it can go on beside the batch without taking the batch's chunk out of the queue.
+    private const int LongBytes = 64 * 1024;
+
     private readonly IscsiConnection _connection;
     private readonly Action _completed;
     private ValueTaskAwaiter<CommandResult> _awaiter;
@@ -135,7 +138,7 @@ internal sealed class IscsiTask : ScsiCommand
         }
         DataInLength = length;
         int total = _connection.DataInLayout.TotalLength(length);
-        if (_connection.IsOwnThread)
+        if (total < LongBytes && _connection.IsOwnThread)
         {
             DataInStart = _connection.Output.Reserve(total);
             DataInChunk = _connection.Output.Current;
@@ -143,7 +146,7 @@ internal sealed class IscsiTask : ScsiCommand
         }
         else
         {
-            DataInChunk = new OutputQueue.Chunk(total);
+            DataInChunk = new OutputQueue.Chunk(total, forOne: true);
             DataInStart = 0;
         }
         DataInEnd = DataInStart + total;

@@ -18,9 +18,10 @@ internal sealed class OutputQueue
         private readonly bool _rented;
         private int _references = 1;
 
-        public Chunk(int size)
+        /// <summary>A chunk of the queue's own size, or one rented for a single long answer.</summary>
+        public Chunk(int size, bool forOne = false)
         {
-            _rented = size > ChunkBytes;
+            _rented = forOne || size > ChunkBytes;
             Array = _rented ? ArrayPool<byte>.Shared.Rent(size) : GC.AllocateUninitializedArray<byte>(ChunkBytes, pinned: true);
         }
 
