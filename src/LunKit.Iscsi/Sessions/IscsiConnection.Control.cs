@@ -125,6 +125,8 @@ internal sealed partial class IscsiConnection
             1 => named is null ? (byte)1 : (byte)0,
             _ => 2,
         };
+        // The nexus ends before the initiator hears so: what it held (RESERVE, PREVENT) must be free for its next command elsewhere.
+        if (response == 0 && (pdu.Reason == 0 || others.Count == 0)) Session.Nexus.Close();
         LogoutPdu.WriteResponse(NextHeader(), header.InitiatorTaskTag, response, _negotiation.Parameters.DefaultTime2Wait, 0);
         FinishHeader(advanceStatSn: true, 0);
         if (response != 0) return;
