@@ -43,6 +43,17 @@ public sealed class CommandLineTests
     }
 
     [Fact]
+    public async Task StateThatCannotBeWrittenIsTold()
+    {
+        string folder = Directory.CreateTempSubdirectory("lunkit-cli-").FullName;
+        Directory.CreateDirectory($"{folder}/disk.img.lunkit-state.tmp");
+        var (status, output) = await Lunkit("serve", $"{folder}/disk.img,size=1M", "--portal", "127.0.0.1:0");
+        Assert.Equal(1, status);
+        Assert.StartsWith("lunkit: ", output, StringComparison.Ordinal);
+        Assert.Contains("state file", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task TerminationIsClean()
     {
         await using var server = await LunKitProcess.StartAsync("memory:16M");

@@ -14,8 +14,9 @@ namespace LunKit.Fuzz;
 internal sealed class PduTarget : FuzzTarget, ILogger
 {
     private readonly IscsiServer _server;
-    private readonly IscsiInitiator _good;
+    private IscsiInitiator _good;
     private volatile string? _fault;
+    private int _resetsInFlight;
 
     public PduTarget() : base("pdu")
     {
@@ -45,11 +46,31 @@ internal sealed class PduTarget : FuzzTarget, ILogger
             // The server has ended the connection, as it may.
         }
         bad.DisposeAsync().AsTask().Wait(TimeSpan.FromSeconds(5));
+        // A reset that this input asks for may take effect only beside the next one.
+        _resetsInFlight = EndsAllSessions(input) ? 2 : Math.Max(0, _resetsInFlight - 1);
+        ScsiAnswer answer;
+        try
+        {
+            answer = _good.ExecuteAsync(0, new byte[6]).GetAwaiter().GetResult();
+        }
+        catch (IOException) when (_resetsInFlight > 0)
+        {
+            // The one thing that may end a good session, and it may come back.
+            _good = Connect("iqn.good:i");
+            answer = _good.ExecuteAsync(0, new byte[6]).GetAwaiter().GetResult();
+        }
         // The wrong session may have reset or reserved the unit: that is told, not silence.
-        var answer = _good.ExecuteAsync(0, new byte[6]).GetAwaiter().GetResult();
         if (answer.Status is not (ScsiStatus.Good or ScsiStatus.CheckCondition or ScsiStatus.ReservationConflict))
             throw new InvalidOperationException($"the good session got {answer.Status}");
         if (_fault is { } fault) throw new InvalidOperationException(fault);
+    }
+
+    /// <summary>TARGET COLD RESET is in it somewhere (RFC 7143 11.5.1: the target closes all its sessions).</summary>
+    private static bool EndsAllSessions(byte[] input)
+    {
+        for (int at = 0; at + 1 < input.Length; at++)
+            if ((input[at] & 0x3F) == 0x02 && (input[at + 1] & 0x7F) == 0x07) return true;
+        return false;
     }
 
     public IDisposable? BeginScope<TState>(TState state) where TState : notnull => null;

@@ -91,7 +91,7 @@ internal sealed record BackstoreSpec
                         ReadOnly = readOnly,
                         Preallocate = Flag("preallocate"),
                     });
-                    return new BlockUnit(file, Argument, StateOf(readOnly), options, log);
+                    return WithState(file, readOnly, options, log);
             }
         }
         catch (BackstoreException e)
@@ -101,6 +101,20 @@ internal sealed record BackstoreSpec
         catch (ArgumentException e)
         {
             throw new UserException($"backstore '{Text}': {e.Message}", 2);
+        }
+    }
+
+    private BlockUnit WithState(FileBackstore file, bool readOnly, BlockUnitOptions options, ILogger log)
+    {
+        try
+        {
+            return new BlockUnit(file, Argument, StateOf(readOnly), options, log);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            file.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            throw e as BackstoreException ?? (Exception)new UserException(
+                $"{Argument}: its state file {Path.GetFullPath(Argument) + FileUnitState.Suffix} cannot be written: {e.Message}");
         }
     }
 

@@ -2,7 +2,7 @@ using Microsoft.Extensions.Logging;
 
 namespace LunKit.App.Serve;
 
-/// <summary>Log lines on standard error, with the priority prefix that journald understands when it is not a terminal. Thread safe.</summary>
+/// <summary>Log lines on standard error; on a terminal they replace the live line. Thread safe.</summary>
 internal sealed class ConsoleLogger(LogLevel minimum) : ILogger
 {
     private readonly bool _terminal = !Console.IsErrorRedirected;

@@ -80,7 +80,7 @@ internal static class ServeCommand
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
         var server = await Server.StartAsync(options, log);
         Announcement.Print(Console.Out, options, server);
-        await Throughput.ShowAsync(server, stop.Task);
+        await Throughput.ShowAsync(server, log, stop.Task);
         ServeLog.Stopping(log);
         await server.DisposeAsync();
         ServeLog.Stopped(log);

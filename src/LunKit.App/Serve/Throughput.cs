@@ -1,17 +1,20 @@
 using System.Diagnostics;
 using System.Globalization;
+using Microsoft.Extensions.Logging;
 using Spectre.Console;
 
 namespace LunKit.App.Serve;
 
-/// <summary>The live line of <c>lunkit serve</c> on a terminal; nothing where the output is not one.</summary>
+/// <summary>The live line of <c>lunkit serve</c> on a terminal; a log line a minute where the output is not one.</summary>
 internal static class Throughput
 {
-    public static async Task ShowAsync(Server server, Task stop)
+    private const int LogSeconds = 60;
+
+    public static async Task ShowAsync(Server server, ILogger log, Task stop)
     {
         if (!AnsiConsole.Profile.Out.IsTerminal || Console.IsOutputRedirected)
         {
-            await stop;
+            await LogAsync(server, log, stop);
             return;
         }
         await AnsiConsole.Status().Spinner(Spinner.Known.Dots).StartAsync("waiting for initiators (Ctrl-C stops)", async status =>
@@ -29,6 +32,20 @@ internal static class Throughput
                 last = now;
             }
         });
+    }
+
+    /// <summary>A line a minute, if there was traffic.</summary>
+    private static async Task LogAsync(Server server, ILogger log, Task stop)
+    {
+        var last = Sample(server);
+        while (await Task.WhenAny(stop, Task.Delay(TimeSpan.FromSeconds(LogSeconds))) != stop)
+        {
+            var now = Sample(server);
+            if (now == last) continue;
+            ServeLog.Throughput(log, server.SessionCount, (now.Commands - last.Commands) / (double)LogSeconds,
+                ByteSize.Format((now.Read - last.Read) / (double)LogSeconds), ByteSize.Format((now.Written - last.Written) / (double)LogSeconds));
+            last = now;
+        }
     }
 
     private static (long Commands, long Read, long Written) Sample(Server server) => (

@@ -32,6 +32,9 @@ internal sealed class LoginNegotiation(ITargetDirectory targets, IscsiLimits lim
 
     public NegotiatedParameters Parameters { get; } = new();
 
+    /// <summary>Whether this is the first connection of a session, which alone negotiates the session's own keys.</summary>
+    public bool IsLeading { get; set; } = true;
+
     public Target? Target { get; private set; }
 
     public NodeAcl? Acl { get; private set; }
@@ -135,6 +138,11 @@ internal sealed class LoginNegotiation(ITargetDirectory targets, IscsiLimits lim
             if (!NegotiableKeys.Table.TryGetValue(key, out var negotiable))
             {
                 answer.Add(new(key, NegotiableKeys.NotUnderstood));
+                continue;
+            }
+            if (!IsLeading && (negotiable.Scope & KeyScope.LeadingOnly) != 0)
+            {
+                answer.Add(new(key, NegotiableKeys.Irrelevant));
                 continue;
             }
             // A key is negotiated once (RFC 7143 6.2); a repeated one gets no second chance.

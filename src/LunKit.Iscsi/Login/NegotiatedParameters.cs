@@ -24,6 +24,20 @@ internal sealed class NegotiatedParameters
     public int DefaultTime2Retain { get; set; }
     public int ErrorRecoveryLevel { get; set; }
 
+    /// <summary>Takes over what a session's leading connection has agreed on for all its connections (RFC 7143 13, "LO" keys).</summary>
+    public void JoinSession(NegotiatedParameters session)
+    {
+        MaxConnections = session.MaxConnections;
+        InitialR2T = session.InitialR2T;
+        ImmediateData = session.ImmediateData;
+        MaxBurstLength = session.MaxBurstLength;
+        FirstBurstLength = session.FirstBurstLength;
+        MaxOutstandingR2T = session.MaxOutstandingR2T;
+        DefaultTime2Wait = session.DefaultTime2Wait;
+        DefaultTime2Retain = session.DefaultTime2Retain;
+        ErrorRecoveryLevel = session.ErrorRecoveryLevel;
+    }
+
     public string InitiatorName { get; set; } = "";
     public string? InitiatorAlias { get; set; }
     public string? TargetName { get; set; }

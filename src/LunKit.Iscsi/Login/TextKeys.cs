@@ -2,9 +2,6 @@ using System.Text;
 
 namespace LunKit.Iscsi.Login;
 
-/// <summary>What a peer did wrong on the protocol; ends its connection at one place.</summary>
-internal sealed class IscsiProtocolException(string message) : Exception(message);
-
 /// <summary>
 /// Text of login and text PDUs (RFC 7143 6.1): key=value pairs, each ended by a null byte. Bounded before anything is stored.
 /// </summary>

@@ -13,7 +13,7 @@ internal sealed partial class IscsiConnection
     private readonly Stack<IscsiTask> _freeTasks = new();
     private readonly Dictionary<uint, IscsiTask> _tasks = [];
     private readonly SortedDictionary<uint, byte[]> _heldPdus = [];
-    private readonly Queue<IscsiTask> _waitingForCredit = new();
+    private readonly List<IscsiTask> _waitingForCredit = [];
     private long _solicited;
     private uint _nextTransferTag = 1;
 
@@ -159,7 +159,7 @@ internal sealed partial class IscsiConnection
             int length = Math.Min(parameters.MaxBurstLength, task.CollectLength - task.Solicited);
             if (_solicited > 0 && _solicited + length > _limits.MaxSolicitedBytesPerConnection)
             {
-                if (!_waitingForCredit.Contains(task)) _waitingForCredit.Enqueue(task);
+                if (!_waitingForCredit.Contains(task)) _waitingForCredit.Add(task);
                 return;
             }
             _solicited += length;
@@ -173,14 +173,16 @@ internal sealed partial class IscsiConnection
         }
     }
 
-    private void ReturnCredit(int bytes)
+    /// <summary>Goes on with the writes that waited for solicited bytes of others to arrive.</summary>
+    private void SolicitWaiting()
     {
-        _solicited -= bytes;
-        while (_waitingForCredit.TryDequeue(out var waiting))
+        while (_waitingForCredit.Count > 0 && _solicited < _limits.MaxSolicitedBytesPerConnection)
         {
-            if (!waiting.IsRegistered || waiting.IsExecuting) continue;
-            Solicit(waiting);
-            if (_waitingForCredit.Contains(waiting)) return;
+            var task = _waitingForCredit[0];
+            _waitingForCredit.RemoveAt(0);
+            Solicit(task);
+            // Still no room for its next burst: it waits on, and so does everyone behind it.
+            if (_waitingForCredit.Contains(task)) return;
         }
     }
 
@@ -222,7 +224,6 @@ internal sealed partial class IscsiConnection
     /// <summary>A PDU of the data is missing or came twice: the command fails, what still comes for it is dropped.</summary>
     private IscsiTask? FailTransfer(IscsiTask task)
     {
-        foreach (var r2t in task.R2Ts) _solicited -= r2t.Length;
         Respond(task, CommandResult.CheckCondition(Sense.DataPhaseError));
         return null;
     }
@@ -254,9 +255,8 @@ internal sealed partial class IscsiConnection
         task.R2Ts[index] = r2t;
         if (r2t.Received < r2t.Length) return;
         task.R2Ts.RemoveAt(index);
-        int burst = r2t.Length;
+        _solicited -= r2t.Length;
         Solicit(task);
-        ReturnCredit(burst);
     }
 
     private void Execute(IscsiTask task, bool dataInReceiveBuffer)
@@ -319,7 +319,6 @@ internal sealed partial class IscsiConnection
     private void Drop(IscsiTask task)
     {
         task.UnitNexus!.Unit.Withdraw(task);
-        foreach (var r2t in task.R2Ts) _solicited -= r2t.Length;
         Free(task);
     }
 
@@ -330,6 +329,9 @@ internal sealed partial class IscsiConnection
             _tasks.Remove(task.InitiatorTaskTag);
             Session!.Window.Release();
             task.IsRegistered = false;
+            // What it solicited and did not get comes no more, or is dropped.
+            foreach (var r2t in task.R2Ts) _solicited -= r2t.Length;
+            if (_waitingForCredit.Count > 0) _waitingForCredit.Remove(task);
         }
         if (task.HeldBuffer is { } held)
         {

@@ -19,6 +19,7 @@ internal sealed partial class IscsiConnection
         var pdu = new LoginPdu(header.Bytes);
         if (++_rounds > _limits.MaxNegotiationRounds) throw new IscsiProtocolException("a login that does not come to an end");
         if (_rounds == 1) ConnectionId = pdu.ConnectionId;
+        _negotiation.IsLeading = pdu.Tsih == 0;
         AddText(data);
         if (pdu.VersionMin > 0)
         {
@@ -50,6 +51,7 @@ internal sealed partial class IscsiConnection
         Answer(header, answer, tsih);
         if (Session is null) return;
         IsFullFeature = true;
+        if (pdu.Tsih != 0) _negotiation.Parameters.JoinSession(Session.Parameters);
         DataInLayout = new DataInLayout(_negotiation.Parameters);
         LogMessages.LoggedIn(_server.Log, _negotiation.Parameters.InitiatorName, Remote.ToString(),
             _negotiation.Target?.Name ?? "discovery", Session.Tsih, _negotiation.User ?? "-");

@@ -38,10 +38,10 @@ internal sealed partial class IscsiConnection
             int total = DataInLayout.TotalLength(length), at = Output.Reserve(total);
             var segments = new Memory<byte>[4];
             DataInLayout.Slices(Output.Current.Array, at, length, ref segments).CopyFrom(scratch);
-            WriteDataIn(task, Output.Current.Array, at, length, flags, residual);
+            WriteDataIn(DataInLayout, task.InitiatorTaskTag, Output.Current.Array, at, length, flags, residual);
             return;
         }
-        WriteDataIn(task, task.DataInChunk!.Array, task.DataInStart, task.DataInLength, flags, residual);
+        WriteDataIn(task.DataInLayout, task.InitiatorTaskTag, task.DataInChunk!.Array, task.DataInStart, task.DataInLength, flags, residual);
         if (!task.IsDataInInline || task.IsDataInDetached)
             Output.Append(task.DataInChunk, task.DataInStart, task.DataInEnd);
         task.DataInChunk = null;
@@ -58,16 +58,16 @@ internal sealed partial class IscsiConnection
     }
 
     /// <summary>Writes the headers between the data, and the status into the last one (phase collapse, RFC 7143 11.7.3).</summary>
-    private void WriteDataIn(IscsiTask task, byte[] array, int start, int length, byte residualFlags, uint residual)
+    private void WriteDataIn(DataInLayout layout, uint tag, byte[] array, int start, int length, byte residualFlags, uint residual)
     {
         uint dataSn = 0;
         for (int offset = 0; offset < length;)
         {
-            int segment = DataInLayout.SegmentLength(offset, length), end = offset + segment;
+            int segment = layout.SegmentLength(offset, length), end = offset + segment;
             bool last = end == length;
-            byte flags = (byte)((DataInLayout.EndsSequence(end, length) ? DataInPdu.Final : 0) | (last ? DataInPdu.HasStatus | residualFlags : 0));
+            byte flags = (byte)((layout.EndsSequence(end, length) ? DataInPdu.Final : 0) | (last ? DataInPdu.HasStatus | residualFlags : 0));
             var header = array.AsSpan(start, Bhs.Length);
-            DataInPdu.Write(header, task.InitiatorTaskTag, segment, dataSn++, (uint)offset, flags);
+            DataInPdu.Write(header, tag, segment, dataSn++, (uint)offset, flags);
             var bhs = new Bhs(header);
             if (last)
             {
@@ -76,12 +76,12 @@ internal sealed partial class IscsiConnection
             }
             bhs.ExpCmdSn = Session!.Window.ExpCmdSn;
             bhs.MaxCmdSn = Session.Window.MaxCmdSn;
-            start += DataInLayout.HeaderLength;
+            start += layout.HeaderLength;
             int padded = Bhs.Padded(segment);
             array.AsSpan(start + segment, padded - segment).Clear();
             if (HasHeaderDigest) Crc32C.Write(header, array.AsSpan(start - 4));
             if (HasDataDigest) Crc32C.Write(array.AsSpan(start, padded), array.AsSpan(start + padded));
-            start += padded + DataInLayout.DigestLength;
+            start += padded + layout.DigestLength;
             offset = end;
         }
     }

@@ -134,6 +134,7 @@ internal sealed partial class IscsiConnection
             TakeCompletions();
             if (Volatile.Read(ref _lookAround) != 0 && Interlocked.Exchange(ref _lookAround, 0) != 0) RunTimers();
             ServeHeldCommands();
+            if (_waitingForCredit.Count > 0) SolicitWaiting();
             if (_pendingManagement.Count > 0) CheckTaskManagement();
             bool flushed = Output.Flush(_stream);
             _outputBlocked = !flushed;
@@ -231,7 +232,7 @@ internal sealed partial class IscsiConnection
         foreach (var task in _tasks.Values) if (!task.IsExecuting) task.UnitNexus!.Unit.Withdraw(task);
         var session = Session;
         bool last = session is not null && session.Remove(this);
-        foreach (var task in _tasks.Values) if (task.IsExecuting) task.Abort(report: false);
+        foreach (var task in _tasks.Values) if (task.IsExecuting) task.MarkAborted(report: false).Cancel();
         _socket.Dispose();
         // Units still use the memory of executing tasks; a unit that never ends one keeps that memory, and nothing else.
         long deadline = Stopwatch.GetTimestamp() + 30 * Stopwatch.Frequency;

@@ -68,6 +68,7 @@ internal sealed class IscsiTask : ScsiCommand
 
     // Where the Data-In PDUs are: in the output queue's current chunk (inline), or in a chunk of the task's own.
     public OutputQueue.Chunk? DataInChunk { get; set; }
+    public DataInLayout DataInLayout { get; private set; } = null!;
     public int DataInStart { get; private set; } = -1;
     public int DataInEnd { get; private set; }
     public int DataInLength { get; private set; }
@@ -137,7 +138,9 @@ internal sealed class IscsiTask : ScsiCommand
             return new DataBuffer(_scratch.AsMemory(0, length));
         }
         DataInLength = length;
-        int total = _connection.DataInLayout.TotalLength(length);
+        // Its own from here on: a text negotiation may change the connection's while the command runs.
+        DataInLayout = _connection.DataInLayout;
+        int total = DataInLayout.TotalLength(length);
         if (total < LongBytes && _connection.IsOwnThread)
         {
             DataInStart = _connection.Output.Reserve(total);
@@ -150,6 +153,6 @@ internal sealed class IscsiTask : ScsiCommand
             DataInStart = 0;
         }
         DataInEnd = DataInStart + total;
-        return _connection.DataInLayout.Slices(DataInChunk.Array, DataInStart, length, ref _segments);
+        return DataInLayout.Slices(DataInChunk.Array, DataInStart, length, ref _segments);
     }
 }

@@ -12,7 +12,6 @@ public sealed class BackstoreGuard : IAsyncDisposable
     private readonly IBackstore _backstore;
     private readonly BackstoreFeatures _features;
     private readonly SemaphoreSlim? _turn;
-    private int _unflushedWrites;
 
     /// <summary>Takes over <paramref name="backstore"/>: it is disposed with the guard.</summary>
     public BackstoreGuard(IBackstore backstore)
@@ -68,7 +67,6 @@ public sealed class BackstoreGuard : IAsyncDisposable
     {
         AssertRange(offset, data.Length);
         if (data.IsEmpty) return ValueTask.CompletedTask;
-        Volatile.Write(ref _unflushedWrites, 1);
         bool plain = (options & WriteOptions.ForceUnitAccess) == 0 || Has(BackstoreFeatures.ForceUnitAccess);
         return plain && _turn is null
             ? _backstore.WriteAsync(offset, data, options, cancellationToken)
@@ -90,10 +88,12 @@ public sealed class BackstoreGuard : IAsyncDisposable
         }
     }
 
-    /// <summary>Makes completed writes durable. Costs nothing when nothing was written since the last flush.</summary>
+    /// <summary>
+    /// Makes completed writes durable, those of an earlier process too: after a crash they may still be in the page cache, and the
+    /// initiator that reconnects flushes what it wrote before.
+    /// </summary>
     public async ValueTask FlushAsync(CancellationToken cancellationToken)
     {
-        if (Volatile.Read(ref _unflushedWrites) == 0) return;
         if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
@@ -110,7 +110,6 @@ public sealed class BackstoreGuard : IAsyncDisposable
     {
         AssertRange(offset, length);
         if (length == 0) return;
-        Volatile.Write(ref _unflushedWrites, 1);
         if (!Has(BackstoreFeatures.Discard))
         {
             await WriteZeroesAsync(offset, length, WriteOptions.None, cancellationToken).ConfigureAwait(false);
@@ -132,7 +131,6 @@ public sealed class BackstoreGuard : IAsyncDisposable
     {
         AssertRange(offset, length);
         if (length == 0) return;
-        Volatile.Write(ref _unflushedWrites, 1);
         if (!Has(BackstoreFeatures.WriteZeroes))
         {
             for (long done = 0; done < length; done += ZeroChunkBytes)

@@ -6,7 +6,7 @@ namespace LunKit.LogicalUnits;
 
 /// <summary>
 /// Everything a device server may know of one request. A fabric derives from it, fills it, runs it once through
-/// <see cref="LogicalUnit.ExecuteAsync"/> and may then use it again. One thread at a time uses it, except <see cref="Abort"/>.
+/// <see cref="LogicalUnit.ExecuteAsync"/> and may then use it again. One thread at a time uses it, except <see cref="MarkAborted"/>.
 /// </summary>
 public abstract class ScsiCommand : IValueTaskSource<bool>
 {
@@ -16,6 +16,7 @@ public abstract class ScsiCommand : IValueTaskSource<bool>
     private readonly byte[] _cdb = new byte[MaxCdbLength];
     private int _cdbLength;
     private CancellationTokenSource _cancellation = new();
+    private volatile bool _aborted;
     // A grant comes from another command's end: continuing on that thread would nest one stack frame per waiting command.
     private ManualResetValueTaskSourceCore<bool> _grant = new() { RunContinuationsAsynchronously = true };
 
@@ -43,8 +44,8 @@ public abstract class ScsiCommand : IValueTaskSource<bool>
     /// <summary>Cancelled when the command was aborted.</summary>
     public CancellationToken CancellationToken => _cancellation.Token;
 
-    /// <summary>Whether <see cref="Abort"/> was called.</summary>
-    public bool IsAborted => _cancellation.IsCancellationRequested;
+    /// <summary>Whether task management ended the command.</summary>
+    public bool IsAborted => _aborted;
 
     /// <summary>Whether the initiator is told that an aborted command was aborted (TASK ABORTED) instead of nothing.</summary>
     internal bool ReportAborted { get; private set; }
@@ -62,21 +63,24 @@ public abstract class ScsiCommand : IValueTaskSource<bool>
         DataOut = default;
         DataOutBufferSize = 0;
         ReportAborted = false;
-        if (_cancellation.IsCancellationRequested)
-        {
-            _cancellation.Dispose();
-            _cancellation = new CancellationTokenSource();
-        }
+        if (!_aborted) return;
+        // The old source may be being cancelled by another thread just now: it stays with the command that it was for.
+        _aborted = false;
+        _cancellation = new CancellationTokenSource();
     }
 
     /// <summary>Drops the bytes of the CDB past <paramref name="length"/>.</summary>
     internal void CutCdb(int length) => _cdbLength = Math.Min(_cdbLength, length);
 
-    /// <summary>Asks the command to end early. It still completes, once; what it did until then stays done.</summary>
-    internal void Abort(bool report)
+    /// <summary>
+    /// Marks the command as aborted; it still completes, once, and what it did until then stays done. The caller knows that it is
+    /// not done yet, and cancels the returned source when it holds no lock.
+    /// </summary>
+    internal CancellationTokenSource MarkAborted(bool report)
     {
         ReportAborted |= report;
-        _cancellation.Cancel();
+        _aborted = true;
+        return _cancellation;
     }
 
     // The command's place in the task set; the task set's lock guards all of it.

@@ -84,25 +84,24 @@ internal sealed class TaskSet
     /// </summary>
     public int Abort(Func<ScsiCommand, bool> selects, Func<ScsiCommand, bool> reports)
     {
-        List<ScsiCommand> running = [], blocked = [];
+        List<CancellationTokenSource> sources = [];
+        List<ScsiCommand> blocked = [];
         lock (_gate)
         {
             for (var c = _oldest; c is not null; c = c.Newer)
             {
                 if (!selects(c)) continue;
-                (c.TaskState == TaskState.Blocked ? blocked : running).Add(c);
+                // Marked while it is surely in the set: once it has ended, its object may already be another command.
+                sources.Add(c.MarkAborted(reports(c)));
                 if (c.TaskState != TaskState.Blocked) continue;
+                blocked.Add(c);
                 c.TaskState = TaskState.Running;
                 _blocked--;
             }
         }
-        foreach (var c in running) c.Abort(reports(c));
-        foreach (var c in blocked)
-        {
-            c.Abort(reports(c));
-            c.Grant(false);
-        }
-        return running.Count + blocked.Count;
+        foreach (var source in sources) source.Cancel();
+        foreach (var c in blocked) c.Grant(false);
+        return sources.Count;
     }
 
     /// <summary>Whether any command that <paramref name="selects"/> is still in the set.</summary>

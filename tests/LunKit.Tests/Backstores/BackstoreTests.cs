@@ -127,6 +127,30 @@ public class BackstoreTests
         await Assert.ThrowsAsync<InvalidOperationException>(async () => await guard.ReadAsync(100, new DataBuffer(new byte[512]), default));
     }
 
+    /// <summary>What an earlier process wrote is flushed by the first SYNCHRONIZE CACHE of this one.</summary>
+    [Fact]
+    public async Task FlushReachesABackstoreThatWasNotWritten()
+    {
+        var store = new SerialBackstore();
+        await using var guard = new BackstoreGuard(store);
+        await guard.FlushAsync(default);
+        Assert.Equal(1, store.Flushes);
+    }
+
+    [Fact]
+    public async Task AStuckOperationDoesNotHoldTheNext()
+    {
+        var workers = new FileWorkers();
+        for (int round = 0; round < 50; round++)
+        {
+            using var stuck = new ManualResetEventSlim();
+            var first = workers.RunAsync(static s => s.Wait(), stuck).AsTask();
+            await workers.RunAsync(static _ => { }, 0).AsTask().WaitAsync(TimeSpan.FromSeconds(5));
+            stuck.Set();
+            await first;
+        }
+    }
+
     private sealed class SerialBackstore : IBackstore
     {
         private int _now;

@@ -67,6 +67,19 @@ public class LoginTests
         Assert.Equal((LoginStatus)status, Negotiation().Step(true, LoginStage.Operational, LoginStage.FullFeature, Keys(keys)).Status);
 
     [Fact]
+    public void OnlyTheLeadingConnectionNegotiatesForTheSession()
+    {
+        var login = Negotiation();
+        login.IsLeading = false;
+        var answer = login.Step(true, LoginStage.Operational, LoginStage.FullFeature,
+            Keys("InitiatorName=iqn.a:b", "TargetName=iqn.t:open", "MaxBurstLength=512", "HeaderDigest=CRC32C"));
+        Assert.Equal("Irrelevant", Value(answer, "MaxBurstLength"));
+        Assert.Equal("CRC32C", Value(answer, "HeaderDigest"));
+        login.Parameters.JoinSession(new NegotiatedParameters { MaxBurstLength = 1 << 20 });
+        Assert.Equal(1 << 20, login.Parameters.MaxBurstLength);
+    }
+
+    [Fact]
     public void StagesGoForwardOnly()
     {
         var login = Negotiation();

@@ -129,6 +129,20 @@ public class MaliciousInitiatorTests
     }
 
     [Fact]
+    public async Task CreditOfAbortedWritesComesBack()
+    {
+        await using var target = new TestTarget(new IscsiLimits { MaxSolicitedBytesPerConnection = 1 << 20, LogoutTimeoutSeconds = 1 });
+        var initiator = await target.ConnectAsync(Bad(target) with { ImmediateData = false, InitialR2T = true });
+        // Two writes of two bursts take all credit, one waits for it; none of their data comes.
+        initiator.Mangle = pdu => (pdu[0] & 0x3F) == (int)PduOpcode.DataOut ? null : pdu;
+        for (int i = 0; i < 3; i++) await initiator.StartAsync(0, Cdbs.Write16(0, 4096), new byte[2 << 20], 0);
+        Assert.Equal(0, await initiator.ManageAsync(TaskManagementFunction.AbortTaskSet, 0));
+        initiator.Mangle = null;
+        var answers = await Task.WhenAll(Enumerable.Range(0, 8).Select(i => initiator.ExecuteAsync(0, Cdbs.Write16(i * 4096, 4096), new byte[2 << 20])));
+        Assert.All(answers, a => Assert.Equal(ScsiStatus.Good, a.Status));
+    }
+
+    [Fact]
     public async Task RandomBytesAreRefused()
     {
         await using var target = new TestTarget();

@@ -28,7 +28,7 @@ public sealed record FileBackstoreOptions
 
 /// <summary>
 /// An image file, thin: holes cost nothing, a discard punches one. Reads that the page cache can answer and buffered writes
-/// complete on the caller's thread; what waits for the medium goes to <see cref="FileWorkers"/>. The advisory lock keeps two
+/// complete on the caller's thread; what waits for the medium goes to threads of its own. The advisory lock keeps two
 /// processes from serving one image. Thread safe.
 /// </summary>
 [SupportedOSPlatform("linux")]
@@ -37,6 +37,7 @@ public sealed class FileBackstore : IBackstore
     private const int LongBytes = 128 * 1024;
 
     private readonly SafeFileHandle _file;
+    private readonly FileWorkers _workers = new();
     private readonly string _path;
     private readonly bool _inMemory;
     private volatile BackstoreGeometry _geometry;
@@ -148,7 +149,7 @@ public sealed class FileBackstore : IBackstore
     {
         // A long copy beside the send of the one before it: two processors instead of one.
         if (data.Length < LongBytes && ReadNow(offset, data)) return ValueTask.CompletedTask;
-        return FileWorkers.Shared.RunAsync(
+        return _workers.RunAsync(
             static s => FileDescriptor.Read(s.File, s.Offset, Segments(s.Data), onlyCached: false), new Transfer(_file, offset, data, false));
     }
 
@@ -163,7 +164,7 @@ public sealed class FileBackstore : IBackstore
     {
         if ((options & WriteOptions.ForceUnitAccess) != 0)
         {
-            return FileWorkers.Shared.RunAsync(
+            return _workers.RunAsync(
                 static s => FileDescriptor.Write(s.File, s.Offset, Segments(s.Data), s.Durable), new Transfer(_file, offset, data, true));
         }
         if (data.TryGetSingle(out var single)) FileDescriptor.Write(_file, offset, single.Span);
@@ -177,7 +178,7 @@ public sealed class FileBackstore : IBackstore
         // After a failed fdatasync the kernel may have dropped the dirty pages: a later success would prove nothing.
         if (_flushFailure is { } failure)
             throw new BackstoreException(BackstoreError.MediumWrite, $"{_path}: an earlier flush failed: {failure.Message}", null, failure);
-        return FileWorkers.Shared.RunAsync(static s => s.Flush(), this);
+        return _workers.RunAsync(static s => s.Flush(), this);
     }
 
     private void Flush()
@@ -195,7 +196,7 @@ public sealed class FileBackstore : IBackstore
 
     /// <inheritdoc/>
     public ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken) =>
-        FileWorkers.Shared.RunAsync(static s => s.Store.Discard(s.Offset, s.Length), (Store: this, Offset: offset, Length: length));
+        _workers.RunAsync(static s => s.Store.Discard(s.Offset, s.Length), (Store: this, Offset: offset, Length: length));
 
     private void Discard(long offset, long length)
     {
@@ -204,7 +205,7 @@ public sealed class FileBackstore : IBackstore
 
     /// <inheritdoc/>
     public ValueTask WriteZeroesAsync(long offset, long length, WriteOptions options, CancellationToken cancellationToken) =>
-        FileWorkers.Shared.RunAsync(static s => s.Store.WriteZeroes(s.Offset, s.Length, s.Durable),
+        _workers.RunAsync(static s => s.Store.WriteZeroes(s.Offset, s.Length, s.Durable),
             (Store: this, Offset: offset, Length: length, Durable: (options & WriteOptions.ForceUnitAccess) != 0));
 
     private void WriteZeroes(long offset, long length, bool durable)

@@ -4,16 +4,14 @@ using System.Threading.Tasks.Sources;
 namespace LunKit.Backstores;
 
 /// <summary>
-/// Dedicated threads for file operations that may wait for the medium, so that neither a connection's thread nor the thread pool
-/// does. Threads start on demand, up to a limit, and end when they were idle for a while. Thread safe.
+/// Dedicated threads for the operations of one image that may wait for its medium, so that neither a connection's thread, nor the
+/// thread pool, nor another image does. Threads start on demand, up to a limit, and end when they were idle for a while. Thread safe.
 /// </summary>
 internal sealed class FileWorkers
 {
     // More concurrent requests than this gain little on one machine's disks and cost a stack each.
     private const int MaxThreads = 32;
     private static readonly TimeSpan s_idle = TimeSpan.FromSeconds(10);
-
-    public static FileWorkers Shared { get; } = new();
 
     private readonly BlockingCollection<Work> _queue = [];
     private int _threads;
@@ -24,12 +22,13 @@ internal sealed class FileWorkers
     {
         var work = new Work<TState>(action, state);
         _queue.Add(work);
-        if (Volatile.Read(ref _idle) == 0) StartThread();
+        StartIfBehind();
         return new ValueTask(work, work.Version);
     }
 
-    private void StartThread()
+    private void StartIfBehind()
     {
+        if (_queue.Count <= Volatile.Read(ref _idle)) return;
         if (Interlocked.Increment(ref _threads) > MaxThreads)
         {
             Interlocked.Decrement(ref _threads);
@@ -47,12 +46,14 @@ internal sealed class FileWorkers
             Interlocked.Decrement(ref _idle);
             if (taken)
             {
+                // Two requests may have counted on the same idle thread.
+                StartIfBehind();
                 work!.Execute();
                 continue;
             }
             Interlocked.Decrement(ref _threads);
             // Work may have come between the time-out and the decrement, when nobody saw a reason to start a thread.
-            if (_queue.Count > 0) StartThread();
+            StartIfBehind();
             return;
         }
     }

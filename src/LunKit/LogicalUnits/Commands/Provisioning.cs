@@ -98,6 +98,7 @@ internal static class Provisioning
             if (count == 0) continue;
             await unit.Store.DiscardAsync((long)lba * unit.BlockSize, (long)count * unit.BlockSize, command.CancellationToken).ConfigureAwait(false);
         }
+        if (unit.OptionsOf(false) != WriteOptions.None) await unit.FlushAsync().ConfigureAwait(false);
         return CommandResult.Good;
     }
 
