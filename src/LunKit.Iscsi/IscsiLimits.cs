@@ -36,8 +36,29 @@ public sealed record IscsiLimits
     /// <summary>Ready-To-Transfers outstanding per command.</summary>
     public int MaxOutstandingR2T { get; init; } = 8;
 
-    /// <summary>Bytes that one connection may have solicited and not yet written.</summary>
+    /// <summary>Bytes that one connection may have solicited and not yet received.</summary>
     public long MaxSolicitedBytesPerConnection { get; init; } = 64L << 20;
+
+    /// <summary>
+    /// Bytes that the commands of one connection may hold (data collected, data to send, commands kept until their turn): beyond it,
+    /// further commands with data are answered TASK SET FULL. Room for a full window of 1 MiB commands.
+    /// </summary>
+    public long MaxOutstandingBytesPerConnection { get; init; } = 256L << 20;
+
+    /// <summary>The same for all connections together: beyond it, each may go on with one command at a time.</summary>
+    public long MaxOutstandingBytes { get; init; } = 2L << 30;
+
+    /// <summary>Highest error recovery level that is agreed on. Levels 1 and 2 keep what was sent until it is acknowledged.</summary>
+    public int ErrorRecoveryLevel { get; init; } = 2;
+
+    /// <summary>Bytes of sent data that one connection keeps for SNACK; older data is forgotten first.</summary>
+    public long MaxRetainedBytesPerConnection { get; init; } = 64L << 20;
+
+    /// <summary>Seconds without data for an R2T until it is asked for again (error recovery level 1 and 2).</summary>
+    public int DataOutTimeoutSeconds { get; init; } = 5;
+
+    /// <summary>Seconds that the tasks of a lost connection wait for another one (DefaultTime2Retain, error recovery level 2).</summary>
+    public int Time2RetainSeconds { get; init; } = 20;
 
     /// <summary>Bytes of answers that wait for a slow reader before its commands are left unread.</summary>
     public int MaxPendingOutputBytes { get; init; } = 8 << 20;

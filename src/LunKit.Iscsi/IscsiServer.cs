@@ -20,6 +20,7 @@ namespace LunKit.Iscsi;
 public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
 {
     private const int KeptReceiveBuffers = 64;
+    private static readonly TimeSpan s_reinstatement = TimeSpan.FromSeconds(10);
 
     private readonly Lock _gate = new();
     private readonly List<(Socket Socket, int GroupTag)> _listeners = [];
@@ -36,6 +37,7 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
         Options = options;
         Log = log ?? NullLogger.Instance;
         Portals = options.Portals;
+        Memory = new MemoryAccount(options.Limits.MaxOutstandingBytes);
         _byName = options.Targets.ToDictionary(t => t.Name, StringComparer.OrdinalIgnoreCase);
         // All units of a target share its ports: one ALUA object for them.
         var groups = options.Portals.Select(p => p.GroupTag).Distinct().Order().Select(g => (g, new[] { g })).ToList();
@@ -71,6 +73,9 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
     }
 
     internal ILogger Log { get; }
+
+    /// <summary>What the commands of all connections hold.</summary>
+    internal MemoryAccount Memory { get; }
 
     internal IReadOnlyList<IscsiConnection> Connections
     {
@@ -175,8 +180,11 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
         {
             if (existing is null || existing.Tsih != tsih) return (LoginStatus.SessionDoesNotExist, null, $"no session {tsih}");
             // The same connection id again: the old connection is dead to the initiator (connection reinstatement, RFC 7143 6.3.4).
-            foreach (var old in existing.Connections.Where(c => c.ConnectionId == connection.ConnectionId))
-                if (!End(old, "reinstated")) return (LoginStatus.ServiceUnavailable, null, "the old connection does not end");
+            foreach (var old in existing.Connections.Concat(existing.Keepers).Where(c => c.ConnectionId == connection.ConnectionId))
+            {
+                old.LogOutForRecovery("reinstated");
+                if (!old.Released.Wait(s_reinstatement)) return (LoginStatus.ServiceUnavailable, null, "the old connection does not end");
+            }
             return existing.TryAdd(connection)
                 ? (LoginStatus.Success, existing, "")
                 : (LoginStatus.TooManyConnections, null, "the session has as many connections as were agreed on");
@@ -185,8 +193,9 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
         {
             LogMessages.SessionReinstated(Log, existing.Tsih, login.Parameters.InitiatorName);
             // The old session's commands have ended before the new one begins: no late write of theirs lands on top.
-            foreach (var old in existing.Connections)
-                if (!End(old, "session reinstatement")) return (LoginStatus.ServiceUnavailable, null, "the old session does not end");
+            existing.Close("session reinstatement");
+            foreach (var old in existing.Connections.Concat(existing.Keepers))
+                if (!old.Ended.Wait(s_reinstatement)) return (LoginStatus.ServiceUnavailable, null, "the old session does not end");
         }
         lock (_gate)
         {
@@ -197,12 +206,6 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
             _sessions.Add(session);
             return (LoginStatus.Success, session, "");
         }
-    }
-
-    private static bool End(IscsiConnection connection, string reason)
-    {
-        connection.Abort(reason);
-        return connection.Ended.Wait(TimeSpan.FromSeconds(10));
     }
 
     internal void SessionEnded(IscsiSession session)
@@ -228,9 +231,7 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
     {
         lock (_gate)
         {
-            foreach (var session in _sessions.Where(s => s.Target == target))
-                foreach (var connection in session.Connections)
-                    if (connection != except) connection.Abort("target cold reset");
+            foreach (var session in _sessions.Where(s => s.Target == target)) session.Close("target cold reset", except);
         }
     }
 

@@ -34,4 +34,7 @@ internal static partial class LogMessages
 
     [LoggerMessage(4010, LogLevel.Information, "Session {Tsih} of {Initiator} is replaced by a new login")]
     public static partial void SessionReinstated(ILogger log, ushort tsih, string initiator);
+
+    [LoggerMessage(4011, LogLevel.Warning, "Connection of {Initiator} at {Remote} is lost ({Reason}); {Count} commands wait for another connection")]
+    public static partial void TasksKept(ILogger log, string initiator, string remote, int count, string reason);
 }

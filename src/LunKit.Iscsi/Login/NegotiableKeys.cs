@@ -37,8 +37,10 @@ internal static class NegotiableKeys
         ["DataPDUInOrder"] = new(KeyScope.Login | KeyScope.LeadingOnly, (p, _, v) => Or(v, mine: true, b => p.DataPduInOrder = b)),
         ["DataSequenceInOrder"] = new(KeyScope.Login | KeyScope.LeadingOnly, (p, _, v) => Or(v, mine: true, b => p.DataSequenceInOrder = b)),
         ["DefaultTime2Wait"] = new(KeyScope.Login | KeyScope.LeadingOnly, (p, _, v) => Maximum(v, 0, 3600, 2, n => p.DefaultTime2Wait = n)),
-        ["DefaultTime2Retain"] = new(KeyScope.Login | KeyScope.LeadingOnly, (p, _, v) => Minimum(v, 0, 3600, 0, n => p.DefaultTime2Retain = n)),
-        ["ErrorRecoveryLevel"] = new(KeyScope.Login | KeyScope.LeadingOnly, (p, _, v) => Minimum(v, 0, 2, 0, n => p.ErrorRecoveryLevel = n)),
+        ["DefaultTime2Retain"] = new(KeyScope.Login | KeyScope.LeadingOnly, (p, l, v) =>
+            Minimum(v, 0, 3600, l.Time2RetainSeconds, n => p.DefaultTime2Retain = n)),
+        ["ErrorRecoveryLevel"] = new(KeyScope.Login | KeyScope.LeadingOnly, (p, l, v) =>
+            Minimum(v, 0, 2, l.ErrorRecoveryLevel, n => p.ErrorRecoveryLevel = n)),
         ["InitiatorAlias"] = new(KeyScope.Anywhere, (p, _, v) => Declared(() => p.InitiatorAlias = v.Length <= 255 ? v : v[..255])),
         ["iSCSIProtocolLevel"] = new(KeyScope.Login, (_, _, v) => Minimum(v, 0, 31, 1, _ => { })),
         ["TaskReporting"] = new(KeyScope.Login, (_, _, v) => v.Split(',').Contains("RFC3720") ? "RFC3720" : Reject),

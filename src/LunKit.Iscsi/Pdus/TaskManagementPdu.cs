@@ -8,6 +8,9 @@ internal readonly ref struct TaskManagementPdu(Span<byte> bhs)
     public int Function => _bhs.Flags & 0x7F;
     public uint ReferencedTaskTag => _bhs.Get(20);
     public uint RefCmdSn => _bhs.Get(32);
+
+    /// <summary>TASK REASSIGN: the DataSN or R2TSN that the initiator expects next.</summary>
+    public uint ExpDataSn => _bhs.Get(36);
     public TaskManagementResult Response => (TaskManagementResult)_bhs.Bytes[2];
 
     public static void WriteRequest(Span<byte> bhs, int function, ulong lun, uint tag, uint referencedTag, uint refCmdSn)

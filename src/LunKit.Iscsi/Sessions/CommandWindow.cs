@@ -23,6 +23,12 @@ internal sealed class CommandWindow(uint firstCmdSn, int depth)
 
     public uint MaxCmdSn => Volatile.Read(ref _maxCmdSn);
 
+    /// <summary>Where a command stands, without taking its place.</summary>
+    public CommandOrder Look(uint cmdSn)
+    {
+        lock (_gate) return cmdSn == _expCmdSn ? CommandOrder.Now : Elsewhere(cmdSn);
+    }
+
     /// <summary>Takes the place of a non-immediate command in the order.</summary>
     public CommandOrder Take(uint cmdSn)
     {
@@ -34,9 +40,12 @@ internal sealed class CommandWindow(uint firstCmdSn, int depth)
                 Open();
                 return CommandOrder.Now;
             }
-            return SerialNumber.IsBefore(cmdSn, _expCmdSn) || SerialNumber.IsBefore(_maxCmdSn, cmdSn) ? CommandOrder.Ignore : CommandOrder.Later;
+            return Elsewhere(cmdSn);
         }
     }
+
+    private CommandOrder Elsewhere(uint cmdSn) =>
+        SerialNumber.IsBefore(cmdSn, _expCmdSn) || SerialNumber.IsBefore(_maxCmdSn, cmdSn) ? CommandOrder.Ignore : CommandOrder.Later;
 
     /// <summary>A command goes on after its batch: it keeps one place of the window.</summary>
     public void Hold()

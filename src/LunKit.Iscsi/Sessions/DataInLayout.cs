@@ -27,14 +27,17 @@ internal sealed class DataInLayout(NegotiatedParameters parameters)
     /// <summary>Whether a PDU ends its sequence: at a burst's end or at the data's.</summary>
     public bool EndsSequence(int end, int length) => end == length || end % _burst == 0;
 
+    /// <summary>Bytes of the PDU that carries a segment.</summary>
+    public int PduLength(int segment) => HeaderLength + Bhs.Padded(segment) + DigestLength;
+
     public int TotalLength(int length)
     {
-        if (length <= _segment && length <= _burst) return HeaderLength + Bhs.Padded(length) + DigestLength;
+        if (length <= _segment && length <= _burst) return PduLength(length);
         int total = 0;
         for (int offset = 0; offset < length;)
         {
             int segment = SegmentLength(offset, length);
-            total += HeaderLength + Bhs.Padded(segment) + DigestLength;
+            total += PduLength(segment);
             offset += segment;
         }
         return total;
@@ -49,7 +52,7 @@ internal sealed class DataInLayout(NegotiatedParameters parameters)
             int segment = SegmentLength(offset, length);
             if (count == segments.Length) Array.Resize(ref segments, count * 2);
             segments[count++] = array.AsMemory(start + HeaderLength, segment);
-            start += HeaderLength + Bhs.Padded(segment) + DigestLength;
+            start += PduLength(segment);
             offset += segment;
         }
         return new DataBuffer(segments, count);

@@ -44,7 +44,7 @@ internal sealed partial class IscsiConnection
 
     private void SendPing()
     {
-        _pingTag = _nextTransferTag++;
+        _pingTag = NewTransferTag();
         NopPdu.Write(NextHeader(), PduOpcode.NopIn, 0, Bhs.ReservedTag, _pingTag, 0);
         FinishHeader(advanceStatSn: false, 0);
     }
@@ -61,7 +61,7 @@ internal sealed partial class IscsiConnection
         if ((header.Flags & TextPdu.Continue) != 0)
         {
             // More text is to come: an empty answer asks for it (RFC 7143 11.11.2).
-            _textTag = NewTextTag();
+            _textTag = NewTransferTag();
             SendText(header.InitiatorTaskTag, 0, [], _textTag);
             return;
         }
@@ -73,12 +73,10 @@ internal sealed partial class IscsiConnection
         }
         int length = Math.Min(_textAnswer.Length - _textSent, _negotiation.Parameters.PeerMaxRecvDataSegmentLength);
         bool last = _textSent + length == _textAnswer.Length;
-        _textTag = last ? Bhs.ReservedTag : NewTextTag();
+        _textTag = last ? Bhs.ReservedTag : NewTransferTag();
         SendText(header.InitiatorTaskTag, last ? TextPdu.Final : TextPdu.Continue, _textAnswer.AsSpan(_textSent, length), _textTag);
         _textSent += length;
     }
-
-    private uint NewTextTag() => _nextTransferTag++ == Bhs.ReservedTag ? _nextTransferTag++ : _nextTransferTag - 1;
 
     private void SendText(uint tag, byte flags, ReadOnlySpan<byte> text, uint transferTag)
     {
@@ -115,29 +113,43 @@ internal sealed partial class IscsiConnection
     private void HandleLogout(Bhs header)
     {
         var pdu = new LogoutPdu(header.Bytes);
-        // 0: the session; 1: a connection of it, this or another; 2: recovery, which error recovery level 0 does not have.
-        var others = Session!.Connections.Where(c => c != this).ToList();
-        ushort id = pdu.ConnectionId;
-        var named = id == ConnectionId ? this : others.Find(c => c.ConnectionId == id);
+        // 0: the session; 1: a connection of it, this or another; 2: the same, but its tasks are to be taken over by another.
+        var (session, id) = (Session!, pdu.ConnectionId);
+        var others = session.Connections.Where(c => c != this).ToList();
+        var named = id == ConnectionId ? this : others.Concat(session.Keepers).FirstOrDefault(c => c.ConnectionId == id);
         byte response = pdu.Reason switch
         {
             0 => 0,
-            1 => named is null ? (byte)1 : (byte)0,
+            1 or 2 when named is null => 1,
+            1 => 0,
+            2 when session.Parameters.ErrorRecoveryLevel == 2 => LogOutForRecovery(named!),
             _ => 2,
         };
+        bool endsSession = pdu.Reason == 0 || pdu.Reason == 1 && others.Count == 0 && named == this;
         // The nexus ends before the initiator hears so: what it held (RESERVE, PREVENT) must be free for its next command elsewhere.
-        if (response == 0 && (pdu.Reason == 0 || others.Count == 0)) Session.Nexus.Close();
-        LogoutPdu.WriteResponse(NextHeader(), header.InitiatorTaskTag, response, _negotiation.Parameters.DefaultTime2Wait, 0);
+        if (response == 0 && endsSession) session.Nexus.Close();
+        LogoutPdu.WriteResponse(NextHeader(), header.InitiatorTaskTag, response,
+            _negotiation.Parameters.DefaultTime2Wait, _negotiation.Parameters.DefaultTime2Retain);
         FinishHeader(advanceStatSn: true, 0);
         if (response != 0) return;
-        if (pdu.Reason == 0) foreach (var other in others) other.Abort("the session was logged out");
-        if (pdu.Reason == 1 && named != this)
-        {
-            named!.Abort("logged out through another connection");
-            return;
-        }
+        if (endsSession) session.Close("the session was logged out", except: this);
+        else if (pdu.Reason == 1 && named != this) named!.Abort("logged out through another connection");
+        if (pdu.Reason != 0 && named != this) return;
         _endReason ??= "logged out";
+        _endsTasks = pdu.Reason != 2;
         _closeAfterFlush = true;
+    }
+
+    /// <summary>Gives a connection up for recovery; the response code.</summary>
+    private byte LogOutForRecovery(IscsiConnection named)
+    {
+        if (named == this)
+        {
+            IsLoggedOutForRecovery = true;
+            return 0;
+        }
+        named.LogOutForRecovery("logged out for recovery");
+        return named.Released.Wait(TimeSpan.FromSeconds(5)) ? (byte)0 : (byte)3;
     }
 
     private void SendAsyncLogoutRequest(int seconds)

@@ -53,6 +53,7 @@ internal sealed partial class IscsiConnection
         IsFullFeature = true;
         if (pdu.Tsih != 0) _negotiation.Parameters.JoinSession(Session.Parameters);
         DataInLayout = new DataInLayout(_negotiation.Parameters);
+        if (CanRetry) _sent = new SentResponses(_limits.MaxRetainedBytesPerConnection, _memory);
         LogMessages.LoggedIn(_server.Log, _negotiation.Parameters.InitiatorName, Remote.ToString(),
             _negotiation.Target?.Name ?? "discovery", Session.Tsih, _negotiation.User ?? "-");
     }

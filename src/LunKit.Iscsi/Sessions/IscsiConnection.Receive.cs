@@ -1,5 +1,6 @@
 using LunKit.Iscsi.Login;
 using LunKit.Iscsi.Pdus;
+using LunKit.Scsi;
 
 namespace LunKit.Iscsi.Sessions;
 
@@ -19,6 +20,7 @@ internal sealed partial class IscsiConnection
     private int _rxStart;
     private int _rxEnd;
     private IscsiTask? _directTask;
+    private byte[]? _directHeld;
     private bool _directActive;
     private Memory<byte> _direct;
     private Memory<byte> _directRest;
@@ -59,6 +61,8 @@ internal sealed partial class IscsiConnection
         {
             var fresh = _server.RentReceiveBuffer();
             left.CopyTo(fresh.Array);
+            // The commands whose data lies in it keep it.
+            _memory.Charge(ReceiveBuffer.Size);
             _rx.Release();
             _rx = fresh;
         }
@@ -107,15 +111,14 @@ internal sealed partial class IscsiConnection
                 if (dataLength < DirectThreshold || !BeginDirect(header, dataAt, dataLength, trailer)) return;
                 continue;
             }
-            if (dataLength > 0 && HasDataDigest)
-            {
-                int padded = Bhs.Padded(dataLength);
-                if (!Crc32C.Matches(_rx.Array.AsSpan(dataAt, padded), _rx.Array.AsSpan(dataAt + padded, 4)))
-                    throw new IscsiProtocolException("data digest error");
-            }
+            int padded = Bhs.Padded(dataLength);
+            bool damaged = dataLength > 0 && HasDataDigest &&
+                !Crc32C.Matches(_rx.Array.AsSpan(dataAt, padded), _rx.Array.AsSpan(dataAt + padded, 4));
             var ahs = _rx.Array.AsSpan(_rxStart + Bhs.Length, header.AhsLength);
             _rxStart = dataAt + dataLength + trailer;
-            Handle(header, ahs, _rx.Array.AsMemory(dataAt, dataLength));
+            _sent?.Acknowledge(header.ExpStatSn);
+            if (damaged) RefuseDamaged(header);
+            else Handle(header, ahs, _rx.Array.AsMemory(dataAt, dataLength));
             if (!_outputBlocked && (Output.Pending >= FlushBytes || ++_unflushed >= flushPdus && Output.Pending > 0)) FlushEarly();
             if (_outputBlocked && Output.Pending >= _limits.MaxPendingOutputBytes) return;
         }
@@ -129,20 +132,9 @@ internal sealed partial class IscsiConnection
     {
         if (header.Opcode is not (PduOpcode.ScsiCommand or PduOpcode.DataOut)) return false;
         header.Bytes.CopyTo(_directHeader);
-        Memory<byte> target;
-        if (header.Opcode == PduOpcode.ScsiCommand)
-        {
-            // Out of order on a session of several connections: rare, and simpler when it is complete.
-            if (!header.IsImmediate && header.CmdSn != Session!.Window.ExpCmdSn) return WaitInBuffer(dataLength);
-            _directTask = BeginCommand(header, _rx.Array.AsSpan(_rxStart + Bhs.Length, header.AhsLength), dataLength);
-            target = _directTask?.Collected.AsMemory(0, _directTask.CollectLength) ?? default;
-        }
-        else
-        {
-            _directTask = CheckDataOut(header, dataLength, out int offset);
-            target = _directTask is null ? default : _directTask.Collected.AsMemory(0, _directTask.CollectLength);
-            target = target[Math.Min(offset, target.Length)..];
-        }
+        var target = header.Opcode == PduOpcode.ScsiCommand
+            ? BeginCommand(header, _rx.Array.AsSpan(_rxStart + Bhs.Length, header.AhsLength), dataLength)
+            : BeginDataOut(header, dataLength);
         _direct = target[..Math.Min(target.Length, dataLength)];
         _directRest = _direct;
         _directSkip = dataLength - _direct.Length;
@@ -153,9 +145,32 @@ internal sealed partial class IscsiConnection
         return true;
     }
 
-    private static bool WaitInBuffer(int dataLength) => dataLength > ReceiveBuffer.Size - RoomWanted
-        ? throw new IscsiProtocolException("a command out of order with a data segment that does not fit the receive buffer")
-        : false;
+    /// <summary>Where a command's immediate data goes: its task, a held copy of the PDU, or nowhere.</summary>
+    private Memory<byte> BeginCommand(Bhs header, Span<byte> ahs, int dataLength)
+    {
+        var order = header.IsImmediate ? CommandOrder.Now : Session!.Window.Look(header.CmdSn);
+        if (order == CommandOrder.Now)
+        {
+            _directTask = NewTask(header, ahs, new ScsiCommandPdu(header.Bytes), dataLength);
+            return _directTask.CollectLength == 0 ? default : RoomForUnsolicited(_directTask);
+        }
+        _directHeld = order == CommandOrder.Later ? _held.Add(header, ahs.Length + dataLength) : null;
+        if (_directHeld is null) return default;
+        ahs.CopyTo(_directHeld.AsSpan(Bhs.Length));
+        return _directHeld.AsMemory(Bhs.Length + ahs.Length);
+    }
+
+    private Memory<byte> BeginDataOut(Bhs header, int dataLength)
+    {
+        _directTask = CheckDataOut(header, dataLength, out int offset);
+        if (_directTask is not null)
+        {
+            var target = _directTask.Collected.AsMemory(0, Math.Min(_directTask.CollectLength, _directTask.Collected!.Length));
+            return target[Math.Min(offset, target.Length)..];
+        }
+        _directHeld = _held.Follow(header, dataLength);
+        return _directHeld is null ? default : _directHeld.AsMemory(Bhs.Length);
+    }
 
     /// <summary>Goes on with a data segment that is received directly; false when more bytes are needed.</summary>
     private bool ContinueDirect()
@@ -176,20 +191,32 @@ internal sealed partial class IscsiConnection
         _rxStart += skip;
         if (_directSkip > 0 || _rxEnd - _rxStart < _directTrailer) return false;
         var trailer = _rx.Array.AsSpan(_rxStart, _directTrailer);
-        if (HasDataDigest)
-        {
-            uint crc = ~Crc32C.Append(_directCrc, trailer[..^4]);
-            if (crc != System.Buffers.Binary.BinaryPrimitives.ReadUInt32LittleEndian(trailer[^4..])) throw new IscsiProtocolException("data digest error");
-        }
+        bool damaged = HasDataDigest &&
+            ~Crc32C.Append(_directCrc, trailer[..^4]) != System.Buffers.Binary.BinaryPrimitives.ReadUInt32LittleEndian(trailer[^4..]);
         _rxStart += _directTrailer;
         _directActive = false;
-        var task = _directTask;
-        _directTask = null;
-        if (task is null) return true;
-        var header = new Bhs(_directHeader);
-        if (header.Opcode == PduOpcode.ScsiCommand) ContinueCommand(task, header.DataLength, header.IsFinal);
-        else FinishDataOut(task, header, header.DataLength);
+        EndDirect(new Bhs(_directHeader), damaged);
         return true;
+    }
+
+    private void EndDirect(Bhs header, bool damaged)
+    {
+        var (task, held) = (_directTask, _directHeld);
+        _directTask = null;
+        _directHeld = null;
+        _sent?.Acknowledge(header.ExpStatSn);
+        if (damaged)
+        {
+            Reject(header, RejectReason.DataDigestError);
+            if (held is not null) _held.Drop(held);
+            if (task is null) return;
+            if (header.Opcode == PduOpcode.ScsiCommand) Free(task);
+            else DamageBurst(task, header, Sense.ProtocolServiceCrcError);
+            return;
+        }
+        if (task is null) return;
+        if (header.Opcode == PduOpcode.ScsiCommand) HandleDirectCommand(task, header);
+        else FinishDataOut(task, header, header.DataLength);
     }
 
     private void Handle(Bhs header, Span<byte> ahs, Memory<byte> data)
@@ -208,6 +235,9 @@ internal sealed partial class IscsiConnection
                 break;
             case PduOpcode.NopOut or PduOpcode.TextRequest or PduOpcode.LogoutRequest or PduOpcode.TaskManagementRequest:
                 HandleControl(header, data);
+                break;
+            case PduOpcode.SnackRequest:
+                HandleSnack(header);
                 break;
             default:
                 Reject(header, RejectReason.CommandNotSupported);

@@ -10,6 +10,10 @@ internal sealed partial class IscsiConnection
     private uint _statSn;
     private int _headerAt;
 
+    /// <summary>What was sent and not acknowledged; null at error recovery level 0.</summary>
+    private SentResponses? _sent;
+    private SentResponse? _keptLast;
+
     /// <summary>Sends the answer of a task and ends it. An aborted task gets none (RFC 7143 4.2.3.3), unless TAS asks for one.</summary>
     private void Respond(IscsiTask task, CommandResult result)
     {
@@ -60,30 +64,40 @@ internal sealed partial class IscsiConnection
     /// <summary>Writes the headers between the data, and the status into the last one (phase collapse, RFC 7143 11.7.3).</summary>
     private void WriteDataIn(DataInLayout layout, uint tag, byte[] array, int start, int length, byte residualFlags, uint residual)
     {
+        // What error recovery may ask for again is kept as one run.
+        var kept = _sent?.Add(new SentResponse
+        {
+            StatSn = _statSn, Tag = tag, Data = new byte[length], Layout = layout, ResidualFlags = residualFlags, Residual = residual,
+        });
         uint dataSn = 0;
         for (int offset = 0; offset < length;)
         {
-            int segment = layout.SegmentLength(offset, length), end = offset + segment;
+            int segment = layout.SegmentLength(offset, length), end = offset + segment, total = layout.PduLength(segment);
+            if (kept is not null) array.AsSpan(start + layout.HeaderLength, segment).CopyTo(kept.Data.AsSpan(offset));
             bool last = end == length;
             byte flags = (byte)((layout.EndsSequence(end, length) ? DataInPdu.Final : 0) | (last ? DataInPdu.HasStatus | residualFlags : 0));
-            var header = array.AsSpan(start, Bhs.Length);
-            DataInPdu.Write(header, tag, segment, dataSn++, (uint)offset, flags);
-            var bhs = new Bhs(header);
-            if (last)
-            {
-                bhs.StatSn = _statSn++;
-                bhs.Set(44, residual);
-            }
-            bhs.ExpCmdSn = Session!.Window.ExpCmdSn;
-            bhs.MaxCmdSn = Session.Window.MaxCmdSn;
-            start += layout.HeaderLength;
-            int padded = Bhs.Padded(segment);
-            array.AsSpan(start + segment, padded - segment).Clear();
-            if (HasHeaderDigest) Crc32C.Write(header, array.AsSpan(start - 4));
-            if (HasDataDigest) Crc32C.Write(array.AsSpan(start, padded), array.AsSpan(start + padded));
-            start += padded + layout.DigestLength;
+            SealDataIn(array.AsSpan(start, total), layout, tag, segment, dataSn++, offset, flags, last ? _statSn : 0, last ? residual : 0);
+            start += total;
             offset = end;
         }
+        _statSn++;
+    }
+
+    /// <summary>Writes header, padding and digests around a segment that is in its place already.</summary>
+    private void SealDataIn(
+        Span<byte> pdu, DataInLayout layout, uint tag, int segment, uint dataSn, int offset, byte flags, uint statSn, uint residual)
+    {
+        var header = pdu[..Bhs.Length];
+        DataInPdu.Write(header, tag, segment, dataSn, (uint)offset, flags);
+        var bhs = new Bhs(header) { StatSn = statSn };
+        bhs.Set(44, residual);
+        bhs.ExpCmdSn = Session!.Window.ExpCmdSn;
+        bhs.MaxCmdSn = Session.Window.MaxCmdSn;
+        int padded = Bhs.Padded(segment);
+        var data = pdu.Slice(layout.HeaderLength, padded);
+        data[segment..].Clear();
+        if (HasHeaderDigest) Crc32C.Write(header, pdu[Bhs.Length..]);
+        if (HasDataDigest) Crc32C.Write(data, pdu[(layout.HeaderLength + padded)..]);
     }
 
     private void SendResponse(IscsiTask task, CommandResult result, byte flags, uint residual)
@@ -126,11 +140,16 @@ internal sealed partial class IscsiConnection
     /// Numbers the header that <see cref="NextHeader"/> gave and seals it with its digest; returns where its data goes. The data is
     /// followed by <see cref="FinishData"/>.
     /// </summary>
-    private Span<byte> FinishHeader(bool advanceStatSn, int dataLength)
+    private Span<byte> FinishHeader(bool advanceStatSn, int dataLength, uint? statSn = null)
     {
         var header = Output.Current.Array.AsSpan(_headerAt, Bhs.Length);
-        var bhs = new Bhs(header) { DataLength = dataLength, StatSn = _statSn };
-        if (advanceStatSn) _statSn++;
+        var bhs = new Bhs(header) { DataLength = dataLength, StatSn = statSn ?? _statSn };
+        _keptLast = null;
+        if (advanceStatSn)
+        {
+            _keptLast = _sent?.Add(new SentResponse { StatSn = _statSn, Tag = bhs.InitiatorTaskTag, Header = header.ToArray() });
+            _statSn++;
+        }
         if (Session is { } session)
         {
             bhs.ExpCmdSn = session.Window.ExpCmdSn;
@@ -149,6 +168,7 @@ internal sealed partial class IscsiConnection
     {
         int at = _headerAt + Bhs.Length + (HasHeaderDigest ? 4 : 0), padded = Bhs.Padded(dataLength);
         var array = Output.Current.Array;
+        if (_keptLast is not null) _sent!.SetSegment(_keptLast, array.AsSpan(at, dataLength));
         array.AsSpan(at + dataLength, padded - dataLength).Clear();
         if (HasDataDigest) Crc32C.Write(array.AsSpan(at, padded), array.AsSpan(at + padded));
     }

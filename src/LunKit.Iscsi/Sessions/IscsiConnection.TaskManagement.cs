@@ -50,7 +50,7 @@ internal sealed partial class IscsiConnection
                 Manage(header, units, c => c.IsAborted, _ => false, function == TaskManagementFunction.TargetColdReset);
                 break;
             case TaskManagementFunction.TaskReassign:
-                SendManagementResponse(header.InitiatorTaskTag, TaskManagementResult.ReassignmentNotSupported);
+                Reassign(header, pdu);
                 break;
             default:
                 SendManagementResponse(header.InitiatorTaskTag, TaskManagementResult.NotSupported);
@@ -106,6 +106,7 @@ internal sealed partial class IscsiConnection
             // TARGET COLD RESET ends all sessions of the target (RFC 7143 11.5.1).
             _server.CloseSessions(Session!.Target!, except: this);
             _endReason ??= "target cold reset";
+            _endsTasks = true;
             _closeAfterFlush = true;
         }
     }

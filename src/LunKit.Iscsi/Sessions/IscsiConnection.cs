@@ -22,6 +22,7 @@ internal sealed partial class IscsiConnection
     private readonly StreamSocket _stream;
     private readonly Thread _thread;
     private readonly IscsiLimits _limits;
+    private readonly MemoryAccount _memory;
     private readonly Lock _completionGate = new();
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private List<IscsiTask> _completions = [];
@@ -30,6 +31,7 @@ internal sealed partial class IscsiConnection
     private int _lookAround;
     private int _executing;
     private volatile bool _aborting;
+    private volatile bool _endsTasks;
     private volatile string? _endReason;
     private volatile int _stopRequested;
     private long _lastReceived = Stopwatch.GetTimestamp();
@@ -44,6 +46,8 @@ internal sealed partial class IscsiConnection
         _server = server;
         _socket = socket;
         _limits = server.Options.Limits;
+        _memory = new MemoryAccount(_limits.MaxOutstandingBytesPerConnection, server.Memory);
+        _held = new HeldPdus(_limits.QueueDepth, _memory);
         Remote = (IPEndPoint)socket.RemoteEndPoint!;
         Local = (IPEndPoint)socket.LocalEndPoint!;
         GroupTag = groupTag;
@@ -61,6 +65,7 @@ internal sealed partial class IscsiConnection
     public IscsiSession? Session { get; private set; }
     public OutputQueue Output { get; } = new();
     public DataInLayout DataInLayout { get; private set; }
+    public MemoryAccount Memory => _memory;
     public Task Ended => _ended.Task;
     public bool IsOwnThread => Environment.CurrentManagedThreadId == _thread.ManagedThreadId;
 
@@ -76,10 +81,14 @@ internal sealed partial class IscsiConnection
         if (Volatile.Read(ref _sleeping) != 0) _wake.Signal();
     }
 
-    /// <summary>Ends the connection soon, for a reason that is logged. Any thread.</summary>
-    public void Abort(string reason)
+    /// <summary>
+    /// Ends the connection soon, for a reason that is logged. Its tasks end with it, unless the session recovers connections and
+    /// <paramref name="endsTasks"/> is false. Any thread.
+    /// </summary>
+    public void Abort(string reason, bool endsTasks = true)
     {
         _endReason ??= reason;
+        if (endsTasks) _endsTasks = true;
         _aborting = true;
         Wake();
     }
@@ -132,8 +141,12 @@ internal sealed partial class IscsiConnection
         while (!_aborting)
         {
             TakeCompletions();
-            if (Volatile.Read(ref _lookAround) != 0 && Interlocked.Exchange(ref _lookAround, 0) != 0) RunTimers();
-            ServeHeldCommands();
+            if (Volatile.Read(ref _lookAround) != 0 && Interlocked.Exchange(ref _lookAround, 0) != 0)
+            {
+                RunTimers();
+                TakeAdopted();
+            }
+            if (_held.Count > 0) ServeHeldCommands();
             if (_waitingForCredit.Count > 0) SolicitWaiting();
             if (_pendingManagement.Count > 0) CheckTaskManagement();
             bool flushed = Output.Flush(_stream);
@@ -202,6 +215,7 @@ internal sealed partial class IscsiConnection
     private int NextTimerMilliseconds()
     {
         if (_pendingManagement.Count > 0) return 5;
+        if (_waitingForCredit.Count > 0) return 20;
         if (_stopRequested != 0 || _closeDeadline != 0 || Session is null) return 200;
         return 1000;
     }
@@ -213,6 +227,7 @@ internal sealed partial class IscsiConnection
         double idle = Stopwatch.GetElapsedTime(_lastReceived, now).TotalSeconds;
         CheckTaskManagement();
         SweepAborted();
+        RetryStalledBursts(now);
         if (_stopRequested != 0 && _closeDeadline == 0)
         {
             _closeDeadline = now + _stopRequested * Stopwatch.Frequency;
@@ -224,16 +239,37 @@ internal sealed partial class IscsiConnection
             Abort($"no login within {_limits.LoginTimeoutSeconds} s");
         if (!IsFullFeature || _limits.NopInIntervalSeconds == 0 || idle < _limits.NopInIntervalSeconds) return;
         if (_pingTag == 0) SendPing();
-        else if (idle > _limits.NopInIntervalSeconds + _limits.NopInTimeoutSeconds) Abort($"no answer to NOP-In for {_limits.NopInTimeoutSeconds} s");
+        else if (idle > _limits.NopInIntervalSeconds + _limits.NopInTimeoutSeconds) Abort($"no answer to NOP-In for {_limits.NopInTimeoutSeconds} s", endsTasks: false);
     }
 
     private void End(string reason)
     {
-        foreach (var task in _tasks.Values) if (!task.IsExecuting) task.UnitNexus!.Unit.Withdraw(task);
         var session = Session;
-        bool last = session is not null && session.Remove(this);
-        foreach (var task in _tasks.Values) if (task.IsExecuting) task.MarkAborted(report: false).Cancel();
+        bool keeps = session is { Parameters.ErrorRecoveryLevel: 2, Target: not null, IsClosed: false } && !_endsTasks;
         _socket.Dispose();
+        Output.Discard();
+        if (keeps)
+        {
+            BeginCustody(session!);
+            session!.BeginCustody(this);
+            _released.SetResult();
+            LogMessages.TasksKept(_server.Log, session.Parameters.InitiatorName, Remote.ToString(), session.Custody.Of(this).Count, reason);
+            KeepTasks(session);
+        }
+        EndTasks();
+        bool last = session is not null && session.Remove(this);
+        if (last) _server.SessionEnded(session!);
+        _server.ConnectionEnded(this, reason);
+        _memory.Close();
+        _wake.Dispose();
+        _released.TrySetResult();
+        _ended.SetResult();
+    }
+
+    private void EndTasks()
+    {
+        foreach (var task in _tasks.Values) if (!task.IsExecuting) task.UnitNexus!.Unit.Withdraw(task);
+        foreach (var task in _tasks.Values) if (task.IsExecuting) task.MarkAborted(report: false).Cancel();
         // Units still use the memory of executing tasks; a unit that never ends one keeps that memory, and nothing else.
         long deadline = Stopwatch.GetTimestamp() + 30 * Stopwatch.Frequency;
         while (_executing > 0 && Stopwatch.GetTimestamp() < deadline)
@@ -247,9 +283,5 @@ internal sealed partial class IscsiConnection
             Interlocked.Exchange(ref _sleeping, 1);
             _stream.Wait(false, false, 100);
         }
-        if (last) _server.SessionEnded(session!);
-        _server.ConnectionEnded(this, reason);
-        _wake.Dispose();
-        _ended.SetResult();
     }
 }

@@ -13,6 +13,8 @@ internal sealed class IscsiSession
 {
     private readonly Lock _gate = new();
     private readonly List<IscsiConnection> _connections = [];
+    private readonly List<IscsiConnection> _keepers = [];
+    private volatile bool _closed;
 
     public IscsiSession(NegotiatedParameters parameters, Target? target, NodeAcl? acl, ulong isid, ushort tsih, int groupTag, uint firstCmdSn, int depth)
     {
@@ -36,6 +38,12 @@ internal sealed class IscsiSession
     public CommandWindow Window { get; }
     public Nexus Nexus { get; }
 
+    /// <summary>Tasks that are without a connection (error recovery level 2).</summary>
+    public TaskCustody Custody { get; } = new();
+
+    /// <summary>Whether the session ends for good: nothing waits for a new connection any more.</summary>
+    public bool IsClosed => _closed;
+
     public IReadOnlyList<IscsiConnection> Connections
     {
         get
@@ -44,21 +52,56 @@ internal sealed class IscsiSession
         }
     }
 
-    /// <summary>Adds a connection; false when the session has as many as were negotiated.</summary>
+    /// <summary>Connections that are lost, whose tasks may be taken over.</summary>
+    public IReadOnlyList<IscsiConnection> Keepers
+    {
+        get
+        {
+            lock (_gate) return [.. _keepers];
+        }
+    }
+
+    /// <summary>Adds a connection; false when the session has ended, or has as many as were negotiated.</summary>
     public bool TryAdd(IscsiConnection connection)
     {
         lock (_gate)
         {
-            if (_connections.Count >= Parameters.MaxConnections) return false;
+            // One more than agreed, to recover another that the target does not know to be lost (RFC 7143 6.3.4).
+            int most = Parameters.MaxConnections + (Parameters.ErrorRecoveryLevel == 2 ? 1 : 0);
+            if (_closed || _connections.Count >= most) return false;
             _connections.Add(connection);
             return true;
+        }
+    }
+
+    /// <summary>A connection is lost and only looks after its tasks.</summary>
+    public void BeginCustody(IscsiConnection connection)
+    {
+        lock (_gate)
+        {
+            _connections.Remove(connection);
+            _keepers.Add(connection);
         }
     }
 
     /// <summary>Takes a connection out; true when it was the last.</summary>
     public bool Remove(IscsiConnection connection)
     {
-        lock (_gate) return _connections.Remove(connection) && _connections.Count == 0;
+        lock (_gate)
+        {
+            bool removed = _connections.Remove(connection) | _keepers.Remove(connection);
+            bool last = removed && _connections.Count == 0 && _keepers.Count == 0;
+            if (last) _closed = true;
+            return last;
+        }
+    }
+
+    /// <summary>Ends the session with all its connections but one, and with all tasks.</summary>
+    public void Close(string reason, IscsiConnection? except = null)
+    {
+        _closed = true;
+        foreach (var connection in Keepers) connection.Abort(reason);
+        foreach (var connection in Connections) if (connection != except) connection.Abort(reason);
     }
 
     /// <summary>Tells the other connections that it may be the turn of a command that they hold.</summary>

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Runtime.CompilerServices;
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
+using LunKit.Scsi;
 
 namespace LunKit.Iscsi.Sessions;
 
@@ -9,10 +10,14 @@ namespace LunKit.Iscsi.Sessions;
 internal struct OutstandingR2T
 {
     public uint TransferTag;
+    public uint R2tSn;
     public int Offset;
     public int Length;
     public int Received;
     public uint NextDataSn;
+
+    /// <summary>A PDU of it was missing or damaged: what still comes is dropped.</summary>
+    public bool IsDamaged;
 }
 
 /// <summary>
@@ -24,7 +29,6 @@ internal sealed class IscsiTask : ScsiCommand
     // A long read has memory of its own, so that it can go on beside the batch without taking the batch's chunk out of the queue.
     private const int LongBytes = 64 * 1024;
 
-    private readonly IscsiConnection _connection;
     private readonly Action _completed;
     private ValueTaskAwaiter<CommandResult> _awaiter;
     private Memory<byte>[] _segments = new Memory<byte>[4];
@@ -32,9 +36,12 @@ internal sealed class IscsiTask : ScsiCommand
 
     public IscsiTask(IscsiConnection connection)
     {
-        _connection = connection;
-        _completed = () => _connection.Completed(this);
+        Owner = connection;
+        _completed = () => Owner.Completed(this);
     }
+
+    /// <summary>The connection that has the task's allegiance. Changes only while the task is not executing.</summary>
+    public IscsiConnection Owner { get; set; }
 
     public uint InitiatorTaskTag { get; private set; }
     public ulong Lun { get; private set; }
@@ -55,6 +62,14 @@ internal sealed class IscsiTask : ScsiCommand
     public uint R2tSn { get; set; }
     public List<OutstandingR2T> R2Ts { get; } = [];
     public byte[]? Collected { get; private set; }
+
+    /// <summary>When data of it came last, or was asked for last.</summary>
+    public long LastData { get; set; }
+
+    public bool IsUnsolicitedDamaged { get; set; }
+
+    /// <summary>What the command fails with when its bursts have ended.</summary>
+    public Sense? Fault { get; set; }
 
     public bool IsRegistered { get; set; }
 
@@ -90,26 +105,44 @@ internal sealed class IscsiTask : ScsiCommand
         WantedLength = 0;
         CollectLength = Received = Solicited = 0;
         NextUnsolicitedDataSn = R2tSn = 0;
-        ExpectsUnsolicited = IsRegistered = IsExecuting = IsDataInInline = IsDataInDetached = false;
+        Fault = null;
+        ExpectsUnsolicited = IsUnsolicitedDamaged = IsRegistered = IsExecuting = IsDataInInline = IsDataInDetached = false;
         DataInStart = -1;
         DataInLength = 0;
         DataInChunk = null;
     }
 
-    public Memory<byte> Collect(int length)
+    /// <summary>Makes room for the first <paramref name="length"/> bytes of the data; what is collected already stays.</summary>
+    public Memory<byte> EnsureRoom(int length, MemoryAccount memory)
     {
-        Collected = ArrayPool<byte>.Shared.Rent(length);
+        if (Collected is null || Collected.Length < length)
+        {
+            var larger = ArrayPool<byte>.Shared.Rent(length);
+            if (Collected is not null)
+            {
+                Collected.AsSpan(0, Received).CopyTo(larger);
+                ArrayPool<byte>.Shared.Return(Collected);
+            }
+            memory.Charge(larger.Length - (Collected?.Length ?? 0));
+            Collected = larger;
+        }
         return Collected.AsMemory(0, length);
     }
 
     /// <summary>Gives back all memory but what the output queue sends.</summary>
     public void ReleaseData()
     {
-        if (Collected is not null) ArrayPool<byte>.Shared.Return(Collected);
-        if (_scratch is not null) ArrayPool<byte>.Shared.Return(_scratch);
+        if (Collected is not null) Release(Collected);
+        if (_scratch is not null) Release(_scratch);
         Collected = _scratch = null;
         R2Ts.Clear();
         DataOut = default;
+    }
+
+    private void Release(byte[] array)
+    {
+        Owner.Memory.Refund(array.Length);
+        ArrayPool<byte>.Shared.Return(array);
     }
 
     /// <summary>Completes later: the connection hears of it through its queue.</summary>
@@ -135,21 +168,22 @@ internal sealed class IscsiTask : ScsiCommand
         if (!Reads || length > ExpectedLength)
         {
             _scratch = ArrayPool<byte>.Shared.Rent(length);
+            Owner.Memory.Charge(_scratch.Length);
             return new DataBuffer(_scratch.AsMemory(0, length));
         }
         DataInLength = length;
         // Its own from here on: a text negotiation may change the connection's while the command runs.
-        DataInLayout = _connection.DataInLayout;
+        DataInLayout = Owner.DataInLayout;
         int total = DataInLayout.TotalLength(length);
-        if (total < LongBytes && _connection.IsOwnThread)
+        if (total < LongBytes && Owner.IsOwnThread)
         {
-            DataInStart = _connection.Output.Reserve(total);
-            DataInChunk = _connection.Output.Current;
+            DataInStart = Owner.Output.Reserve(total);
+            DataInChunk = Owner.Output.Current;
             IsDataInInline = true;
         }
         else
         {
-            DataInChunk = new OutputQueue.Chunk(total, forOne: true);
+            DataInChunk = new OutputQueue.Chunk(total, Owner.Memory);
             DataInStart = 0;
         }
         DataInEnd = DataInStart + total;

@@ -16,16 +16,21 @@ internal sealed class OutputQueue
     internal sealed class Chunk
     {
         private readonly bool _rented;
+        private readonly MemoryAccount? _account;
         private int _references = 1;
 
-        /// <summary>A chunk of the queue's own size, or one rented for a single long answer.</summary>
-        public Chunk(int size, bool forOne = false)
+        /// <summary>A chunk of the queue's own size, or one rented for a single long answer, on the account of its connection.</summary>
+        public Chunk(int size, MemoryAccount? account = null)
         {
-            _rented = forOne || size > ChunkBytes;
+            _account = account;
+            _rented = account is not null || size > ChunkBytes;
+            account?.Charge(size);
+            Size = size;
             Array = _rented ? ArrayPool<byte>.Shared.Rent(size) : GC.AllocateUninitializedArray<byte>(ChunkBytes, pinned: true);
         }
 
         public byte[] Array { get; }
+        private int Size { get; }
         public bool IsStandard => !_rented;
         public void AddReference() => _references++;
         public bool Release() => --_references == 0;
@@ -33,6 +38,7 @@ internal sealed class OutputQueue
 
         public void Free()
         {
+            _account?.Refund(Size);
             if (_rented) ArrayPool<byte>.Shared.Return(Array);
         }
     }
@@ -148,6 +154,13 @@ internal sealed class OutputQueue
         Return(_current);
         _current = length <= ChunkBytes && _free.TryPop(out var kept) ? kept : new Chunk(length);
         _start = _used = 0;
+    }
+
+    /// <summary>Drops everything: nobody will read it.</summary>
+    public void Discard()
+    {
+        while (_pieces.TryDequeue(out var piece)) Return(piece.Chunk);
+        _start = _used = _sentOfFirst = Pending = 0;
     }
 
     /// <summary>Gives up one reference of a chunk.</summary>

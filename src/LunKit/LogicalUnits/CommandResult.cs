@@ -30,6 +30,9 @@ public readonly struct CommandResult
     /// <summary>BUSY: the initiator tries again later.</summary>
     public static CommandResult Busy => new(ScsiStatus.Busy, 0);
 
+    /// <summary>TASK SET FULL: there is no room for another command of this initiator now.</summary>
+    public static CommandResult TaskSetFull => new(ScsiStatus.TaskSetFull, 0);
+
     /// <summary>TASK ABORTED: another nexus's task management function ended the command (TAS = 1).</summary>
     public static CommandResult TaskAborted => new(ScsiStatus.TaskAborted, 0);
 

@@ -254,4 +254,33 @@ public class MaliciousInitiatorTests
         await StillServes(good);
         Assert.InRange(GC.GetTotalMemory(false), 0, 600 << 20);
     }
+
+    [Fact]
+    public async Task HoardersOfMemoryAreBoundedOneByOneAndTogether()
+    {
+        const int Each = 2 << 20, All = 3 << 20, Segment = 64 * 1024;
+        await using var target = new TestTarget(new IscsiLimits
+        {
+            MaxOutstandingBytesPerConnection = Each, MaxOutstandingBytes = All, MaxSolicitedBytesPerConnection = 1 << 20, LogoutTimeoutSeconds = 1,
+        });
+        var good = await target.ConnectAsync();
+        var hoarders = new List<ScriptedInitiator>();
+        for (int h = 0; h < 3; h++)
+        {
+            // Writes of 1 MiB of which only the immediate data ever comes.
+            var hoarder = new ScriptedInitiator(target, isid: (ulong)(0x8000_0000_1000 + h), level: 0, extra: ["MaxBurstLength=1048576", $"FirstBurstLength={Segment}"]);
+            hoarders.Add(hoarder);
+            for (uint i = 0; i < 100; i++) hoarder.Command(i + 2, Cdbs.Write16(0, 2048), write: 1 << 20, immediate: new byte[Segment]);
+            int refused = 0;
+            for (int got = 0; got < 20; got++)
+                if (hoarder.Receive() is { Opcode: PduOpcode.ScsiResponse, Status: (byte)ScsiStatus.TaskSetFull }) refused++;
+            Assert.InRange(refused, 1, 100);
+        }
+        await StillServes(good);
+        // Each may go over by the command that it is at.
+        Assert.InRange(target.Server.Memory.Bytes, 1 << 20, All + 3 * (2 << 20));
+        foreach (var hoarder in hoarders) hoarder.Dispose();
+        for (int i = 0; i < 100 && target.Server.Memory.Bytes > 0; i++) await Task.Delay(50);
+        Assert.Equal(0, target.Server.Memory.Bytes);
+    }
 }

@@ -1,0 +1,25 @@
+namespace LunKit.Iscsi.Sessions;
+
+/// <summary>Bytes that the commands of a connection hold, counted for it and for all connections together. Thread safe.</summary>
+internal sealed class MemoryAccount(long limitBytes, MemoryAccount? total = null)
+{
+    private long _bytes;
+
+    public long Bytes => Volatile.Read(ref _bytes);
+
+    /// <summary>
+    /// Whether nothing more should be begun: here, or in total. Who holds nothing may always begin, so that hoarders do not starve others.
+    /// </summary>
+    public bool IsExhausted => Bytes > limitBytes || Bytes > 0 && total is { IsExhausted: true };
+
+    public void Charge(long bytes)
+    {
+        Interlocked.Add(ref _bytes, bytes);
+        total?.Charge(bytes);
+    }
+
+    public void Refund(long bytes) => Charge(-bytes);
+
+    /// <summary>Takes what is left out of the total: the connection has ended.</summary>
+    public void Close() => Refund(Bytes);
+}
