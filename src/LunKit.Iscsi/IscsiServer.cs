@@ -126,6 +126,7 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
                 socket = listener.Accept();
                 socket.NoDelay = true;
                 socket.Blocking = false;
+                DoNotPaceLoopback(socket);
                 Add(socket, group);
             }
             catch (Exception e) when (e is SocketException or ObjectDisposedException or InvalidCastException or IOException)
@@ -134,6 +135,26 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
                 // Out of descriptors, or the peer was gone already: the next one may do better.
                 if (!_stopping && e is SocketException { SocketErrorCode: SocketError.TooManyOpenSockets }) listener.Poll(100_000, SelectMode.SelectError);
             }
+        }
+    }
+
+    /// <summary>
+    /// Between two sockets of one machine there is no congestion, and an algorithm that paces (BBR) only adds timers and wake-ups.
+    /// Elsewhere the administrator's choice stands.
+    /// </summary>
+    private static void DoNotPaceLoopback(Socket socket)
+    {
+        const int Tcp = 6, Congestion = 13;
+        var (remote, local) = ((IPEndPoint)socket.RemoteEndPoint!, (IPEndPoint)socket.LocalEndPoint!);
+        if (!remote.Address.Equals(local.Address)) return;
+        try
+        {
+            // Every kernel has it, and lets everybody choose it.
+            socket.SetRawSocketOption(Tcp, Congestion, "reno"u8);
+        }
+        catch (SocketException)
+        {
+            // Slower, not wrong.
         }
     }
 

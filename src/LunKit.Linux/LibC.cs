@@ -14,6 +14,7 @@ internal static unsafe partial class LibC
     public const int ECONNRESET = 104, EDQUOT = 122, ENODATA = 61, ENXIO = 6, EROFS = 30, EREMOTEIO = 121, EILSEQ = 84;
     public const short POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16;
     public const int MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000;
+    public const nuint FIONREAD = 0x541B;
     public const int EFD_CLOEXEC = 0x80000, EFD_NONBLOCK = 0x800;
     public const int FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 16;
     public const int SEEK_DATA = 3, SEEK_HOLE = 4;
@@ -30,6 +31,7 @@ internal static unsafe partial class LibC
     [LibraryImport("libc", SetLastError = true)] public static partial nint recv(int fd, byte* buf, nuint len, int flags);
     [LibraryImport("libc", SetLastError = true)] public static partial nint send(int fd, byte* buf, nuint len, int flags);
     [LibraryImport("libc", SetLastError = true)] public static partial nint readv(int fd, iovec* iov, int count);
+    [LibraryImport("libc", SetLastError = true)] public static partial int ioctl(int fd, nuint request, int* value);
     [LibraryImport("libc", SetLastError = true)] public static partial int poll(pollfd* fds, nuint count, int timeout);
     [LibraryImport("libc", SetLastError = true)] public static partial int eventfd(uint initval, int flags);
     [LibraryImport("libc", SetLastError = true)] public static partial nint read(int fd, byte* buf, nuint len);

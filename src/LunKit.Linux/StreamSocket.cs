@@ -70,6 +70,17 @@ public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
         }
     }
 
+    /// <summary>Bytes that can be received now.</summary>
+    public int Available
+    {
+        get
+        {
+            int bytes = 0;
+            // SAFETY: the call writes one int.
+            return LibC.ioctl(_fd, LibC.FIONREAD, &bytes) == 0 ? bytes : 0;
+        }
+    }
+
     /// <summary>Sends what fits now. Returns the byte count, or -1 when nothing fits; throws when the connection failed.</summary>
     public int Send(ReadOnlySpan<byte> buffer)
     {

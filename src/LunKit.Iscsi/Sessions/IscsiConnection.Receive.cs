@@ -12,6 +12,13 @@ internal sealed partial class IscsiConnection
     // A data segment shorter than this is waited for in the buffer; a longer one goes to its destination as it comes.
     private const int DirectThreshold = 16 * 1024;
 
+    // What follows a long direct segment is likely one more: only its header comes with it, so that its data need not be moved.
+    private const int LongSegment = 128 * 1024;
+    private const int AfterDirect = 512;
+
+    // Answers to long writes that may wait for each other.
+    private const int MaxHeldBack = 4;
+
     // Answers leave in pieces of this size or number, so that the initiator works on them while the rest of the batch is served.
     private const int FlushBytes = 256 * 1024, FlushPdus = 8, MoreFlushPdus = 16;
 
@@ -26,6 +33,7 @@ internal sealed partial class IscsiConnection
     private Memory<byte> _directRest;
     private int _directSkip;
     private int _directTrailer;
+    private int _longWritesUnanswered;
     private uint _directCrc;
     private int _unflushed;
     private bool _outputBlocked;
@@ -40,6 +48,7 @@ internal sealed partial class IscsiConnection
         var room = _rx.Array.AsSpan(_rxEnd);
         if (_directActive && !_directRest.IsEmpty && _rxStart == _rxEnd)
         {
+            if (_direct.Length >= LongSegment) room = room[..Math.Min(room.Length, AfterDirect)];
             int got = _stream.Receive(_directRest.Span, room);
             if (got <= 0) return got;
             int direct = Math.Min(got, _directRest.Length);
@@ -72,6 +81,18 @@ internal sealed partial class IscsiConnection
         }
         _rxEnd = left.Length;
         _rxStart = 0;
+    }
+
+    /// <summary>
+    /// Whether the answers to long writes wait a little: each send wakes the initiator, which costs as much as a tenth of the write,
+    /// and as long as the next two writes are here already nobody waits for it to send more.
+    /// </summary>
+    private bool MayHoldBack()
+    {
+        if (_longWritesUnanswered is > 0 and < MaxHeldBack && Output.Pending < MaxHeldBack * 2 * Bhs.Length && !_closeAfterFlush &&
+            _stream.Available > 2 * new Bhs(_directHeader).DataLength) return true;
+        _longWritesUnanswered = 0;
+        return false;
     }
 
     private void FlushEarly()
@@ -215,6 +236,7 @@ internal sealed partial class IscsiConnection
             return;
         }
         if (task is null) return;
+        if (header.DataLength >= LongSegment) _longWritesUnanswered++;
         if (header.Opcode == PduOpcode.ScsiCommand) HandleDirectCommand(task, header);
         else FinishDataOut(task, header, header.DataLength);
     }

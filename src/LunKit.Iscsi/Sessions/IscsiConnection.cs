@@ -149,7 +149,7 @@ internal sealed partial class IscsiConnection
             if (_held.Count > 0) ServeHeldCommands();
             if (_waitingForCredit.Count > 0) SolicitWaiting();
             if (_pendingManagement.Count > 0) CheckTaskManagement();
-            bool flushed = Output.Flush(_stream);
+            bool flushed = MayHoldBack() || Output.Flush(_stream);
             _outputBlocked = !flushed;
             _unflushed = 0;
             if (_closeAfterFlush && flushed)
