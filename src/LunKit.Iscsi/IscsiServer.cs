@@ -17,7 +17,7 @@ namespace LunKit.Iscsi;
 /// The iSCSI fabric (RFC 7143): listens on its portals and serves targets to initiators. One thread listens per portal, one thread
 /// serves each connection. Does not own the logical units. Thread safe.
 /// </summary>
-public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
+public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
 {
     private const int KeptReceiveBuffers = 64;
     private static readonly TimeSpan s_reinstatement = TimeSpan.FromSeconds(10);
@@ -27,7 +27,6 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
     private readonly HashSet<IscsiConnection> _connections = [];
     private readonly List<IscsiSession> _sessions = [];
     private readonly ConcurrentBag<ReceiveBuffer> _buffers = [];
-    private readonly Dictionary<string, Target> _byName;
     private ushort _lastTsih;
     private volatile bool _stopping;
 
@@ -38,14 +37,7 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
         Log = log ?? NullLogger.Instance;
         Portals = options.Portals;
         Memory = new MemoryAccount(options.Limits.MaxOutstandingBytes);
-        _byName = options.Targets.ToDictionary(t => t.Name, StringComparer.OrdinalIgnoreCase);
-        // All units of a target share its ports: one ALUA object for them.
-        var groups = options.Portals.Select(p => p.GroupTag).Distinct().Order().Select(g => (g, new[] { g })).ToList();
-        foreach (var target in options.Targets)
-        {
-            var alua = new Alua(groups);
-            foreach (var unit in target.Luns.Values) unit.Alua = alua;
-        }
+        foreach (var target in options.Targets) SetTarget(target);
     }
 
     /// <summary>What was asked for.</summary>
@@ -84,8 +76,6 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
             lock (_gate) return [.. _connections];
         }
     }
-
-    internal IReadOnlyCollection<Target> Targets => _byName.Values;
 
     /// <summary>Listens on all portals or on none. Throws <see cref="SocketException"/> when an address cannot be taken.</summary>
     public void Start()
@@ -180,8 +170,6 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
         connection.Start();
     }
 
-    Target? ITargetDirectory.Find(string name) => _byName.GetValueOrDefault(name);
-
     IReadOnlyList<ChapCredential> ITargetDirectory.DiscoveryChap => Options.DiscoveryChap;
 
     /// <summary>
@@ -194,7 +182,7 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
         IscsiSession? existing;
         lock (_gate)
         {
-            existing = _sessions.Find(s => s.Isid == isid && s.GroupTag == connection.GroupTag && s.Target == login.Target &&
+            existing = _sessions.Find(s => s.Isid == isid && s.GroupTag == connection.GroupTag && s.Target?.Name == login.Target?.Name &&
                 string.Equals(s.Parameters.InitiatorName, login.Parameters.InitiatorName, StringComparison.OrdinalIgnoreCase));
         }
         if (tsih != 0)
@@ -222,6 +210,9 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
         {
             do _lastTsih++;
             while (_lastTsih == 0 || _sessions.Exists(s => s.Tsih == _lastTsih));
+            // The target may have changed since the login began.
+            if (login.Target is { } asked && Targets.FirstOrDefault(t => IsNamed(t, asked.Name)) != asked)
+                return (LoginStatus.ServiceUnavailable, null, $"{asked.Name} has just been changed");
             var session = new IscsiSession(login.Parameters, login.Target, login.Acl, isid, _lastTsih, connection.GroupTag, cmdSn, Options.Limits.QueueDepth);
             session.TryAdd(connection);
             _sessions.Add(session);
@@ -252,7 +243,7 @@ public sealed class IscsiServer : IAsyncDisposable, ITargetDirectory
     {
         lock (_gate)
         {
-            foreach (var session in _sessions.Where(s => s.Target == target)) session.Close("target cold reset", except);
+            foreach (var session in SessionsOf(target.Name)) session.Close("target cold reset", except);
         }
     }
 

@@ -150,6 +150,16 @@ public static unsafe class FileDescriptor
         return (true, hole <= offset ? limit : Math.Min(hole, limit));
     }
 
+    /// <summary>
+    /// Opens the file behind a handle once more, past the page cache (O_DIRECT). Offsets, lengths and memory of its transfers are
+    /// multiples of <see cref="AlignedBuffer.Alignment"/>. Throws when the file system cannot.
+    /// </summary>
+    public static SafeFileHandle ReopenDirect(SafeFileHandle file, bool readOnly)
+    {
+        int fd = LibC.open($"/proc/self/fd/{Number(file)}", LibC.O_DIRECT | LibC.O_CLOEXEC | (readOnly ? 0 : LibC.O_RDWR), 0);
+        return fd < 0 ? throw new LinuxException("open", LibC.Errno) : new SafeFileHandle(fd, ownsHandle: true);
+    }
+
     /// <summary>Takes the advisory lock (flock) of the file; false when another process or handle has it.</summary>
     public static bool TryLock(SafeFileHandle file, bool shared) =>
         LibC.flock(Number(file), (shared ? LibC.LOCK_SH : LibC.LOCK_EX) | LibC.LOCK_NB) == 0;
@@ -157,7 +167,7 @@ public static unsafe class FileDescriptor
     /// <summary>Makes a rename or creation in a directory durable: fsync of the directory.</summary>
     public static void FlushDirectory(string path)
     {
-        int fd = LibC.open(path, 0x10000 | 0x80000 /* O_DIRECTORY | O_CLOEXEC */, 0);
+        int fd = LibC.open(path, LibC.O_DIRECTORY | LibC.O_CLOEXEC, 0);
         if (fd < 0) throw new LinuxException("open", LibC.Errno);
         int rc = LibC.fsync(fd), errno = LibC.Errno;
         _ = LibC.close(fd);

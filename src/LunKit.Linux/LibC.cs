@@ -19,7 +19,11 @@ internal static unsafe partial class LibC
     public const int FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 16;
     public const int SEEK_DATA = 3, SEEK_HOLE = 4;
     public const int RWF_DSYNC = 2, RWF_NOWAIT = 8;
-    public const int O_DIRECT = 0x4000;
+    public const int O_RDWR = 2, O_CLOEXEC = 0x80000;
+
+    // Two flags change places on ARM.
+    private static readonly bool s_isArm = RuntimeInformation.ProcessArchitecture is Architecture.Arm or Architecture.Arm64;
+    public static readonly int O_DIRECT = s_isArm ? 0x10000 : 0x4000, O_DIRECTORY = s_isArm ? 0x4000 : 0x10000;
     public const int LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4;
 
     [StructLayout(LayoutKind.Sequential)]

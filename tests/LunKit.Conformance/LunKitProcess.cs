@@ -10,13 +10,16 @@ internal sealed partial class LunKitProcess : IAsyncDisposable
 {
     private readonly Process _process;
     private readonly StringBuilder _output = new();
-    private readonly TaskCompletionSource<int> _port = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource<int[]> _ports = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     private LunKitProcess(Process process) => _process = process;
 
     public const string Iqn = "iqn.2026-11.local.lunkit:disk";
 
-    public int Port { get; private set; }
+    public int Port => Ports[0];
+
+    /// <summary>The ports of its portals, of which there are two unless the arguments say otherwise.</summary>
+    public IReadOnlyList<int> Ports { get; private set; } = [];
 
     public int Id => _process.Id;
 
@@ -28,30 +31,27 @@ internal sealed partial class LunKitProcess : IAsyncDisposable
         }
     }
 
-    public string Url(int lun) => string.Create(CultureInfo.InvariantCulture, $"iscsi://127.0.0.1:{Port}/{Iqn}/{lun}");
+    public string Url(int lun, int portal = 0) => string.Create(CultureInfo.InvariantCulture, $"iscsi://127.0.0.1:{Ports[portal]}/{Iqn}/{lun}");
 
     /// <summary>Starts and waits until it serves.</summary>
-    public static async Task<LunKitProcess> StartAsync(params string[] arguments)
+    public static Task<LunKitProcess> StartAsync(params string[] arguments) =>
+        StartProgramAsync(["dotnet", Path.Combine(Repository.Root, "artifacts/bin/LunKit.App/release/LunKit.App.dll")], arguments);
+
+    /// <summary>The same with another build of the program.</summary>
+    public static async Task<LunKitProcess> StartProgramAsync(IReadOnlyList<string> program, params string[] arguments)
     {
-        string dll = Path.Combine(Repository.Root, "artifacts/bin/LunKit.App/release/LunKit.App.dll");
-        var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true, RedirectStandardError = true };
-        start.ArgumentList.Add(dll);
-        start.ArgumentList.Add("serve");
-        if (!arguments.Contains("--portal"))
-        {
-            start.ArgumentList.Add("--portal");
-            start.ArgumentList.Add("127.0.0.1:0");
-        }
-        foreach (string argument in arguments) start.ArgumentList.Add(argument);
+        var start = new ProcessStartInfo(program[0]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        string[] portals = arguments.Contains("--portal") ? [] : ["--portal", "127.0.0.1:0", "--portal", "127.0.0.1:0"];
+        foreach (string argument in (string[])[.. program.Skip(1), "serve", .. portals, .. arguments]) start.ArgumentList.Add(argument);
         var server = new LunKitProcess(Process.Start(start)!);
         server._process.OutputDataReceived += (_, line) => server.Take(line.Data);
         server._process.ErrorDataReceived += (_, line) => server.Take(line.Data);
         server._process.BeginOutputReadLine();
         server._process.BeginErrorReadLine();
         var ended = server._process.WaitForExitAsync();
-        if (await Task.WhenAny(server._port.Task, ended, Task.Delay(30_000)) != server._port.Task)
+        if (await Task.WhenAny(server._ports.Task, ended, Task.Delay(30_000)) != server._ports.Task)
             throw new InvalidOperationException($"lunkit serve {string.Join(' ', arguments)} does not serve:\n{server.Output}");
-        server.Port = await server._port.Task;
+        server.Ports = await server._ports.Task;
         return server;
     }
 
@@ -60,7 +60,7 @@ internal sealed partial class LunKitProcess : IAsyncDisposable
         if (line is null) return;
         lock (_output) _output.AppendLine(line);
         var match = Ready().Match(line);
-        if (match.Success) _port.TrySetResult(int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture));
+        if (match.Success) _ports.TrySetResult([.. match.Groups[1].Captures.Select(c => int.Parse(c.Value, CultureInfo.InvariantCulture))]);
     }
 
     /// <summary>Ends it as a crash or a power loss of the process would: SIGKILL.</summary>
@@ -84,6 +84,6 @@ internal sealed partial class LunKitProcess : IAsyncDisposable
         _process.Dispose();
     }
 
-    [GeneratedRegex(@"^LunKit serves .* on [^ ]*:(\d+)")]
+    [GeneratedRegex(@"^LunKit serves \S+ on (?:\S*:(\d+)(?:, )?)+$")]
     private static partial Regex Ready();
 }

@@ -10,7 +10,7 @@ namespace LunKit.App.Serve;
 /// </summary>
 internal sealed record BackstoreSpec
 {
-    private static readonly string[] s_known = ["size", "block", "physical", "readonly", "removable", "preallocate", "writecache", "serial", "longcdbs", "eraserate"];
+    private static readonly string[] s_known = ["size", "block", "physical", "readonly", "removable", "preallocate", "direct", "writecache", "serial", "longcdbs", "eraserate"];
 
     public required string Kind { get; init; }
 
@@ -90,6 +90,7 @@ internal sealed record BackstoreSpec
                         PhysicalBlockSize = Physical,
                         ReadOnly = readOnly,
                         Preallocate = Flag("preallocate"),
+                        Direct = Flag("direct"),
                     });
                     return WithState(file, readOnly, options, log);
             }

@@ -20,7 +20,8 @@ internal static class ServeCommand
           PATH                             the same as file:PATH
         Options after commas: block=512|4096, physical=SIZE, readonly, removable, writecache=on|off, preallocate (file), serial=TEXT,
         longcdbs=on|off (32-byte CDBs), eraserate=SIZE (bytes per second that FORMAT UNIT and SANITIZE may take).
-        SIZE: 512M, 10G, 1T (powers of 1024).
+        direct goes past the host's page cache (file, O_DIRECT).
+        SIZE: 512M, 10G, 1T (powers of 1024). An image that was grown (truncate -s) while it is served: SIGHUP makes LunKit tell its new size.
 
         Examples:
           lunkit serve                                            a thin 10 GiB lunkit.img in this folder
@@ -79,6 +80,11 @@ internal static class ServeCommand
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
         var server = await Server.StartAsync(options, log);
+        using var hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
+        {
+            context.Cancel = true;
+            server.RefreshSizesAsync(log).GetAwaiter().GetResult();
+        });
         Announcement.Print(Console.Out, options, server);
         await Throughput.ShowAsync(server, log, stop.Task);
         ServeLog.Stopping(log);

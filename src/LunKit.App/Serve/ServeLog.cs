@@ -19,4 +19,7 @@ internal static partial class ServeLog
 
     [LoggerMessage(5005, LogLevel.Information, "{Sessions} sessions, {Iops:F0} commands/s, {Read}/s read, {Written}/s written")]
     public static partial void Throughput(ILogger log, int sessions, double iops, string read, string written);
+
+    [LoggerMessage(5006, LogLevel.Warning, "{Path} keeps its size: {Reason}")]
+    public static partial void NotResized(ILogger log, string path, string reason);
 }

@@ -14,10 +14,12 @@ internal sealed class Server : IAsyncDisposable
 {
     private readonly IscsiServer _iscsi;
     private readonly LunKitMetrics _metrics = new();
+    private readonly IReadOnlyList<(BlockUnit Unit, string Path)> _images;
 
-    private Server(IscsiServer iscsi, IReadOnlyList<BlockUnit> units)
+    private Server(IscsiServer iscsi, IReadOnlyList<BlockUnit> units, IReadOnlyList<(BlockUnit Unit, string Path)> images)
     {
         _iscsi = iscsi;
+        _images = images;
         Units = units;
         foreach (var unit in units) _metrics.Add(unit);
     }
@@ -29,10 +31,15 @@ internal sealed class Server : IAsyncDisposable
     public static async Task<Server> StartAsync(ServeOptions options, ILogger log)
     {
         var units = new List<BlockUnit>();
+        var images = new List<(BlockUnit, string)>();
         try
         {
             for (int lun = 0; lun < options.Backstores.Count; lun++)
-                units.Add(BackstoreSpec.Parse(options.Backstores[lun]).Open(options.ReadOnly, options.WriteCache, $"{options.Iqn} lun {lun}", log));
+            {
+                var spec = BackstoreSpec.Parse(options.Backstores[lun]);
+                units.Add(spec.Open(options.ReadOnly, options.WriteCache, $"{options.Iqn} lun {lun}", log));
+                if (spec.Kind == "file") images.Add((units[^1], Path.GetFullPath(spec.Argument)));
+            }
             var target = new Target
             {
                 Name = options.Iqn,
@@ -46,7 +53,7 @@ internal sealed class Server : IAsyncDisposable
                 Portals = options.Portals, Targets = [target], DiscoveryChap = target.Chap,
             }, log);
             server.Start();
-            return new Server(server, units);
+            return new Server(server, units, images);
         }
         catch (Exception e)
         {
@@ -66,6 +73,23 @@ internal sealed class Server : IAsyncDisposable
             SocketError.AddressNotAvailable => $"portal {where}: this machine has no such address",
             _ => $"portal {where}: {e.Message}",
         };
+    }
+
+    /// <summary>Takes over the length of image files that were grown (or cut) meanwhile; initiators are told.</summary>
+    public async Task RefreshSizesAsync(ILogger log)
+    {
+        foreach (var (unit, path) in _images)
+        {
+            try
+            {
+                long length = new FileInfo(path).Length;
+                if (length != unit.Store.Geometry.LengthBytes) await unit.ResizeAsync(length);
+            }
+            catch (Exception e) when (e is IOException or ArgumentException)
+            {
+                ServeLog.NotResized(log, path, e.Message);
+            }
+        }
     }
 
     /// <summary>Stops serving: initiators log out, commands finish, caches are flushed. Throws when a flush fails.</summary>

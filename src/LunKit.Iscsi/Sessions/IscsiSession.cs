@@ -31,7 +31,8 @@ internal sealed class IscsiSession
     }
 
     public NegotiatedParameters Parameters { get; }
-    public Target? Target { get; }
+    /// <summary>What the session reaches; replaced when the target's definition changes. Null for discovery.</summary>
+    public Target? Target { get; set; }
     public ulong Isid { get; }
     public ushort Tsih { get; }
     public int GroupTag { get; }

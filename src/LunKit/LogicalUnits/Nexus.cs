@@ -8,7 +8,9 @@ namespace LunKit.LogicalUnits;
 /// </summary>
 public sealed class Nexus
 {
+    private readonly Lock _gate = new();
     private LunMap _luns = LunMap.Empty;
+    private bool _closed;
 
     /// <summary>Creates a nexus between two ports.</summary>
     public Nexus(string initiatorName, string initiatorPort, byte[] transportId, TargetPort targetPort)
@@ -37,16 +39,46 @@ public sealed class Nexus
     /// <summary>Joins the units of <paramref name="units"/> (LUN, unit): each starts with a power-on unit attention.</summary>
     public void Open(IEnumerable<KeyValuePair<int, LogicalUnit>> units)
     {
-        var entries = units.Select(u => KeyValuePair.Create(u.Key, new UnitNexus(this, u.Value, u.Key))).ToList();
-        Volatile.Write(ref _luns, new LunMap(entries));
-        foreach (var entry in entries) entry.Value.Unit.Join(entry.Value);
+        lock (_gate)
+        {
+            var entries = units.Select(u => KeyValuePair.Create(u.Key, new UnitNexus(this, u.Value, u.Key))).ToList();
+            Volatile.Write(ref _luns, new LunMap(entries));
+            foreach (var entry in entries) entry.Value.Unit.Join(entry.Value);
+        }
+    }
+
+    /// <summary>
+    /// Changes what this nexus may see. Units that stay at their LUN keep their state; the others are left or joined, and every unit
+    /// that stays gets REPORTED LUNS DATA HAS CHANGED (SPC-5 6.35.1). Nothing happens when the nexus is closed.
+    /// </summary>
+    public void Change(IEnumerable<KeyValuePair<int, LogicalUnit>> units)
+    {
+        lock (_gate)
+        {
+            if (_closed) return;
+            var before = _luns;
+            var after = new LunMap(units.Select(u => KeyValuePair.Create(
+                u.Key, before.Find(u.Key) is { } old && old.Unit == u.Value ? old : new UnitNexus(this, u.Value, u.Key))));
+            var (left, joined) = (Missing(before, after), Missing(after, before));
+            if (left.Count == 0 && joined.Count == 0) return;
+            Volatile.Write(ref _luns, after);
+            foreach (var entry in left) entry.Unit.Leave(entry);
+            foreach (var entry in joined) entry.Unit.Join(entry);
+            foreach (var entry in after.Entries.Values.Except(joined)) entry.Attend(Scsi.Sense.ReportedLunsChanged);
+        }
+
+        static List<UnitNexus> Missing(LunMap of, LunMap than) => [.. of.Entries.Values.Where(e => than.Find(e.Lun) != e)];
     }
 
     /// <summary>Leaves all units (I_T nexus loss, SAM-6 6.3.4): commands are aborted, RESERVE and PREVENT end.</summary>
     public void Close()
     {
-        var luns = Interlocked.Exchange(ref _luns, LunMap.Empty);
-        foreach (var entry in luns.Entries) entry.Value.Unit.Leave(entry.Value);
+        lock (_gate)
+        {
+            _closed = true;
+            var luns = Interlocked.Exchange(ref _luns, LunMap.Empty);
+            foreach (var entry in luns.Entries) entry.Value.Unit.Leave(entry.Value);
+        }
     }
 
     /// <inheritdoc/>

@@ -28,10 +28,11 @@ public abstract class LibiscsiSuite(LibiscsiSuite.Server server)
             Scoreboard.Count(server.Name, skipped: 1);
             Assert.Skip(reason);
         }
-        string url = server.Process.Url(LunFor(test));
+        // The multi-path tests see the unit through two portals.
+        string url = server.Process.Url(LunFor(test)), otherPath = server.Process.Url(LunFor(test), portal: 1);
         // Sanitize.Reset sleeps a minute between two looks at the progress.
         var (status, output) = await Tool.RunAsync(
-            "iscsi-test-cu", ["--dataloss", "--allow-sanitize", "-V", "-t", $"ALL.{test}", url, url], limitSeconds: 150);
+            "iscsi-test-cu", ["--dataloss", "--allow-sanitize", "-V", "-t", $"ALL.{test}", url, otherPath], limitSeconds: 150);
         bool skipped = output.Contains("[SKIPPED]", StringComparison.Ordinal), passed = status == 0 && !skipped;
         Scoreboard.Count(server.Name, passed ? 1 : 0, status != 0 ? 1 : 0, status == 0 && skipped ? 1 : 0);
         Assert.True(passed, $"{test} ended with {status}{(skipped ? " (skipped itself)" : "")}:\n{output}");

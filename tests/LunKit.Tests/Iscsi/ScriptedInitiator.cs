@@ -73,10 +73,10 @@ internal sealed class ScriptedInitiator : IDisposable
     /// <summary>Damages the data digest of the next PDU that has data.</summary>
     public bool DamageNext { get; set; }
 
-    public void Command(uint tag, byte[] cdb, int read = 0, int write = 0, byte[]? immediate = null, uint? cmdSn = null)
+    public void Command(uint tag, byte[] cdb, int read = 0, int write = 0, byte[]? immediate = null, uint? cmdSn = null, int lun = 0)
     {
         var pdu = new byte[Bhs.Length];
-        ScsiCommandPdu.Write(pdu, 0, tag, read > 0, write > 0, true, (int)TaskAttribute.Simple, (uint)(read + write), cdb);
+        ScsiCommandPdu.Write(pdu, LunAddress.Encode(lun), tag, read > 0, write > 0, true, (int)TaskAttribute.Simple, (uint)(read + write), cdb);
         new Bhs(pdu).CmdSn = cmdSn ?? CmdSn++;
         Send(pdu, immediate ?? []);
     }

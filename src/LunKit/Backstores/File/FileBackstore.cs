@@ -24,6 +24,9 @@ public sealed record FileBackstoreOptions
 
     /// <summary>Reserve the space of the whole image at once, so that no write can run out of it.</summary>
     public bool Preallocate { get; init; }
+
+    /// <summary>Go past the host's page cache (O_DIRECT) with every transfer that covers whole 4 KiB pages.</summary>
+    public bool Direct { get; init; }
 }
 
 /// <summary>
@@ -37,15 +40,17 @@ public sealed class FileBackstore : IBackstore
     private const int LongBytes = 128 * 1024;
 
     private readonly SafeFileHandle _file;
+    private readonly DirectFile? _direct;
     private readonly FileWorkers _workers = new();
     private readonly string _path;
     private readonly bool _inMemory;
     private volatile BackstoreGeometry _geometry;
     private volatile Exception? _flushFailure;
 
-    private FileBackstore(SafeFileHandle file, string path, BackstoreGeometry geometry)
+    private FileBackstore(SafeFileHandle file, string path, BackstoreGeometry geometry, bool direct)
     {
         _file = file;
+        _direct = direct ? new DirectFile(file, geometry.ReadOnly) : null;
         _path = path;
         _geometry = geometry;
         _inMemory = IsMemoryFileSystem(path);
@@ -74,7 +79,12 @@ public sealed class FileBackstore : IBackstore
                 PhysicalBlockSize = Math.Max(options.PhysicalBlockSize, options.BlockSize),
                 DiscardGranularity = Math.Max(4096, options.BlockSize),
                 ReadOnly = options.ReadOnly,
-            });
+            }, options.Direct);
+        }
+        catch (LinuxException e) when (options.Direct && file is not null)
+        {
+            file.Dispose();
+            throw Refused($"the file system of {path} has no direct I/O; serve it without direct: {e.Message}", e);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
         {
@@ -147,6 +157,8 @@ public sealed class FileBackstore : IBackstore
     /// <inheritdoc/>
     public ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
     {
+        if (_direct is not null && DirectFile.Takes(offset, data.Length))
+            return _workers.RunAsync(static s => s.Direct.Read(s.Offset, s.Data), (Direct: _direct, Offset: offset, Data: data));
         // A long copy beside the send of the one before it: two processors instead of one.
         if (data.Length < LongBytes && ReadNow(offset, data)) return ValueTask.CompletedTask;
         return _workers.RunAsync(
@@ -162,7 +174,13 @@ public sealed class FileBackstore : IBackstore
     /// <inheritdoc/>
     public ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
     {
-        if ((options & WriteOptions.ForceUnitAccess) != 0)
+        bool durable = (options & WriteOptions.ForceUnitAccess) != 0;
+        if (_direct is not null && DirectFile.Takes(offset, data.Length))
+        {
+            return _workers.RunAsync(
+                static s => s.Direct.Write(s.Offset, s.Data, s.Durable), (Direct: _direct, Offset: offset, Data: data, Durable: durable));
+        }
+        if (durable)
         {
             return _workers.RunAsync(
                 static s => FileDescriptor.Write(s.File, s.Offset, Segments(s.Data), s.Durable), new Transfer(_file, offset, data, true));
@@ -237,7 +255,8 @@ public sealed class FileBackstore : IBackstore
     /// <inheritdoc/>
     public ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
     {
-        RandomAccess.SetLength(_file, lengthBytes);
+        // The file may have been grown by somebody else already.
+        if (RandomAccess.GetLength(_file) != lengthBytes) RandomAccess.SetLength(_file, lengthBytes);
         _geometry = _geometry with { LengthBytes = lengthBytes };
         return ValueTask.CompletedTask;
     }
@@ -245,6 +264,7 @@ public sealed class FileBackstore : IBackstore
     /// <inheritdoc/>
     public ValueTask DisposeAsync()
     {
+        _direct?.Dispose();
         _file.Dispose();
         return ValueTask.CompletedTask;
     }

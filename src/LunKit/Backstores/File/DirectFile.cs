@@ -1,0 +1,58 @@
+using System.Runtime.Versioning;
+using LunKit.Linux;
+using Microsoft.Win32.SafeHandles;
+
+namespace LunKit.Backstores;
+
+/// <summary>
+/// A file past the page cache (O_DIRECT), through aligned memory: for images larger than memory, and for who must know that the
+/// cache of the host holds nothing. Takes transfers of whole aligned pages; the kernel keeps them coherent with buffered ones, which
+/// take the rest. Blocks its caller. Thread safe.
+/// </summary>
+[SupportedOSPlatform("linux")]
+internal sealed class DirectFile(SafeFileHandle buffered, bool readOnly) : IDisposable
+{
+    private const int ChunkBytes = 1 << 20, KeptBuffers = 16;
+    private static readonly AlignedBufferPool s_pool = new(ChunkBytes, KeptBuffers);
+
+    private readonly SafeFileHandle _file = FileDescriptor.ReopenDirect(buffered, readOnly);
+
+    /// <summary>Whether a transfer can be direct.</summary>
+    public static bool Takes(long offset, int length) => ((offset | (long)length) & (AlignedBuffer.Alignment - 1)) == 0;
+
+    public void Read(long offset, DataBuffer data) => Transfer(offset, data, static (file, at, chunk, part) =>
+    {
+        FileDescriptor.Read(file, at, chunk.Span, onlyCached: false);
+        part.CopyFrom(chunk.Span);
+    });
+
+    public void Write(long offset, DataBuffer data, bool durable)
+    {
+        Transfer(offset, data, static (file, at, chunk, part) =>
+        {
+            part.CopyTo(chunk.Span);
+            FileDescriptor.Write(file, at, chunk.Span);
+        });
+        // Past the page cache is not past the drive's own.
+        if (durable) FileDescriptor.Flush(_file);
+    }
+
+    private void Transfer(long offset, DataBuffer data, Action<SafeFileHandle, long, Memory<byte>, DataBuffer> move)
+    {
+        var buffer = s_pool.Rent();
+        try
+        {
+            for (int done = 0; done < data.Length; done += ChunkBytes)
+            {
+                int length = Math.Min(ChunkBytes, data.Length - done);
+                move(_file, offset + done, buffer.Memory[..length], data.Slice(done, length));
+            }
+        }
+        finally
+        {
+            s_pool.Return(buffer);
+        }
+    }
+
+    public void Dispose() => _file.Dispose();
+}
