@@ -1,0 +1,111 @@
+using System.Runtime.InteropServices;
+
+namespace LunKit.Tcmu.Ring;
+
+// The shared memory of linux/target_core_user.h, mailbox version 2, as a 64-bit process sees it: C structs in the byte order of the
+// host. All that is shared is addressed by offsets from the start of the region, never by pointers. The test AbiTests holds every size
+// and offset against the C header.
+
+/// <summary>What the producer of a ring can do beyond the first version (mailbox flags).</summary>
+[Flags]
+public enum MailboxFlags : ushort
+{
+    /// <summary>Commands may be completed in another order than they came.</summary>
+    OutOfOrderCompletion = 1,
+    /// <summary>A completion may say how many bytes were read.</summary>
+    ReadLength = 2,
+    /// <summary>Task management functions are told by TMR entries.</summary>
+    TaskManagement = 4,
+    /// <summary>A completion may keep its data buffers.</summary>
+    KeepBuffers = 8,
+}
+
+/// <summary>What an entry of the ring is: the low three bits of its length field.</summary>
+public enum RingOpcode
+{
+    /// <summary>Nothing, to the end of the ring.</summary>
+    Pad = 0,
+    /// <summary>A SCSI command.</summary>
+    Command = 1,
+    /// <summary>A task management function that was carried out.</summary>
+    TaskManagement = 2,
+}
+
+/// <summary>What a completion says about itself (uflags of the entry header).</summary>
+[Flags]
+internal enum CompletionFlags : byte
+{
+    None = 0,
+    UnknownOpcode = 1,
+    ReadLength = 2,
+    KeepBuffers = 4,
+}
+
+/// <summary>Head of the shared region; the consumer's tail has a cache line of its own.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 128)]
+internal struct MailboxAbi
+{
+    [FieldOffset(0)] public ushort Version;
+    [FieldOffset(2)] public MailboxFlags Flags;
+    [FieldOffset(4)] public uint RingOffset;
+    [FieldOffset(8)] public uint RingSize;
+    [FieldOffset(12)] public uint Head;
+    [FieldOffset(64)] public uint Tail;
+}
+
+/// <summary>Head of every entry.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 8)]
+internal struct EntryHeaderAbi
+{
+    /// <summary>Length in bytes, a multiple of 8, and the opcode in the low three bits.</summary>
+    [FieldOffset(0)] public uint LengthAndOpcode;
+    [FieldOffset(4)] public ushort CommandId;
+    [FieldOffset(6)] public byte KernelFlags;
+    [FieldOffset(7)] public CompletionFlags UserFlags;
+
+    public const uint OpcodeMask = 7;
+    public const int Alignment = 8;
+}
+
+/// <summary>A command, until it is answered in place by a <see cref="CommandResponseAbi"/>. The iovecs follow, then the CDB.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 48)]
+internal struct CommandRequestAbi
+{
+    [FieldOffset(0)] public EntryHeaderAbi Header;
+    [FieldOffset(8)] public uint IovecCount;
+    [FieldOffset(12)] public uint BidirectionalIovecCount;
+    [FieldOffset(16)] public uint ProtectionIovecCount;
+
+    /// <summary>From the start of the region. The hole before it is the compiler's: only the outer struct is packed.</summary>
+    [FieldOffset(24)] public ulong CdbOffset;
+}
+
+/// <summary>A piece of the data area.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 16)]
+internal struct IovecAbi
+{
+    /// <summary>From the start of the region.</summary>
+    [FieldOffset(0)] public ulong Base;
+    [FieldOffset(8)] public ulong Length;
+}
+
+/// <summary>The answer to a command, over the request's bytes.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 112)]
+internal struct CommandResponseAbi
+{
+    [FieldOffset(0)] public EntryHeaderAbi Header;
+    [FieldOffset(8)] public byte Status;
+    [FieldOffset(12)] public uint ReadLength;
+
+    // 96 bytes of sense data.
+    public const int SenseOffset = 16, SenseLength = 96;
+}
+
+/// <summary>A task management function. The ids of the commands that it ended follow, 16 bits each.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 32)]
+internal struct TaskManagementAbi
+{
+    [FieldOffset(0)] public EntryHeaderAbi Header;
+    [FieldOffset(8)] public byte Type;
+    [FieldOffset(12)] public uint CommandCount;
+}

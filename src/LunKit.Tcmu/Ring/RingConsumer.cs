@@ -1,0 +1,226 @@
+using System.Runtime.InteropServices;
+
+namespace LunKit.Tcmu.Ring;
+
+/// <summary>
+/// The handler's side of a TCMU command ring, over the shared region. Reads entries in order, completes commands in any order, and never
+/// believes a length or an offset before it has checked its own copy of it. One thread at a time reads and completes. Allocates
+/// nothing per command.
+/// </summary>
+/// <remarks>
+/// A completion is written into the oldest slot that is not answered, whatever command it is for (out-of-order completion; where the
+/// producer cannot bear that, completions wait for their turn), and so over another command's request: that is why <see cref="TryRead"/> copies all of a command that decides. What the slots are is
+/// remembered here and not read again.
+/// </remarks>
+internal sealed class RingConsumer
+{
+    public const int SupportedVersion = 2;
+
+    private const int MaxIovecs = 65536, CommandHeader = 48, TaskManagementHeader = 32;
+
+    private readonly record struct Waiting(CompletionFlags Flags, byte Status, byte[] Sense, uint ReadLength);
+
+    private readonly Memory<byte> _region;
+    private readonly int _ringOffset;
+    private readonly int _ringSize;
+    private readonly Slots _slots = new();
+    private readonly Dictionary<ushort, Waiting> _waiting = [];
+    private int _cursor;
+    private int _tail;
+    private int _published;
+
+    /// <summary>Attaches to a ring; reading begins at the tail, where a consumer before this one left off.</summary>
+    /// <exception cref="RingException">The region holds no ring that this side can use.</exception>
+    public RingConsumer(Memory<byte> region)
+    {
+        _region = region;
+        if (region.Length < Marshal.SizeOf<MailboxAbi>()) throw new RingException($"a region of {region.Length} bytes holds no mailbox");
+        ref var mailbox = ref Mailbox;
+        if (mailbox.Version != SupportedVersion)
+            throw new RingException($"the mailbox has version {mailbox.Version}; LunKit knows version {SupportedVersion} (Linux 4.2 or later)");
+        uint offset = mailbox.RingOffset, size = mailbox.RingSize, tail = mailbox.Tail;
+        if (offset < 128 || size < 256 || (ulong)offset + size > (ulong)region.Length || (offset | size) % EntryHeaderAbi.Alignment != 0)
+            throw new RingException($"the mailbox says that the ring is {size} bytes at {offset}, in a region of {region.Length}");
+        if (tail >= size || tail % EntryHeaderAbi.Alignment != 0) throw new RingException($"the tail {tail} is no place in a ring of {size} bytes");
+        Flags = mailbox.Flags;
+        _ringOffset = (int)offset;
+        _ringSize = (int)size;
+        _cursor = _tail = _published = (int)tail;
+    }
+
+    /// <summary>What the producer can do.</summary>
+    public MailboxFlags Flags { get; }
+
+    /// <summary>Commands that were read and are not completed.</summary>
+    public int Outstanding => _slots.Commands;
+
+    private ref MailboxAbi Mailbox => ref MemoryMarshal.AsRef<MailboxAbi>(_region.Span);
+
+    /// <summary>Whether everything that the producer has published was read.</summary>
+    public bool IsDrained => (int)Volatile.Read(ref Mailbox.Head) == _cursor;
+
+    /// <summary>
+    /// Reads the next command into <paramref name="entry"/> (returns <see cref="RingOpcode.Command"/>) or the next task management
+    /// notification into <paramref name="management"/>; null when there is nothing now. Entries of a kind that this side does not know
+    /// are answered so.
+    /// </summary>
+    /// <exception cref="RingException">The ring is broken.</exception>
+    public RingOpcode? TryRead(RingEntry entry, out RingTaskManagement management)
+    {
+        management = default;
+        while (true)
+        {
+            // Acquire: the entries before the head are visible with it.
+            uint head = Volatile.Read(ref Mailbox.Head);
+            if (head >= (uint)_ringSize || head % EntryHeaderAbi.Alignment != 0) throw new RingException($"the head {head} is no place in a ring of {_ringSize} bytes");
+            if ((int)head == _cursor) return null;
+            int room = ((int)head > _cursor ? (int)head : _ringSize) - _cursor;
+            var header = MemoryMarshal.Read<EntryHeaderAbi>(_region.Span[(_ringOffset + _cursor)..]);
+            uint opcode = header.LengthAndOpcode & EntryHeaderAbi.OpcodeMask;
+            long length = header.LengthAndOpcode & ~EntryHeaderAbi.OpcodeMask;
+            if (length < EntryHeaderAbi.Alignment || length > room) throw Broken($"an entry of {length} bytes where {room} are");
+            int at = _cursor;
+            switch ((RingOpcode)opcode)
+            {
+                case RingOpcode.Pad:
+                    if ((int)head > _cursor || length != room) throw Broken($"a pad of {length} bytes that does not end at the ring's end");
+                    Take(at, (int)length, null);
+                    continue;
+                case RingOpcode.Command:
+                    ReadCommand(entry, at, (int)length, header.CommandId);
+                    Take(at, (int)length, header.CommandId);
+                    return RingOpcode.Command;
+                case RingOpcode.TaskManagement when (Flags & MailboxFlags.TaskManagement) != 0:
+                    management = ReadTaskManagement(at, (int)length);
+                    Take(at, (int)length, null);
+                    return RingOpcode.TaskManagement;
+                default:
+                    Take(at, (int)length, header.CommandId);
+                    Answer(header.CommandId, CompletionFlags.UnknownOpcode, 0, default, 0);
+                    continue;
+            }
+        }
+    }
+
+    private void Take(int at, int length, ushort? commandId)
+    {
+        _slots.Add(at, length, commandId);
+        _cursor = at + length == _ringSize ? 0 : at + length;
+    }
+
+    private void ReadCommand(RingEntry entry, int at, int length, ushort id)
+    {
+        if (length < CommandResponseSize) throw Broken($"a command entry of {length} bytes");
+        var bytes = _region.Span.Slice(_ringOffset + at, length);
+        var request = MemoryMarshal.Read<CommandRequestAbi>(bytes);
+        long iovecs = (long)request.IovecCount + request.BidirectionalIovecCount, cdbAt = CommandHeader + iovecs * 16;
+        if (iovecs > MaxIovecs || cdbAt > length) throw Broken($"{iovecs} iovecs in an entry of {length} bytes");
+        // The CDB lies in the entry, behind the iovecs.
+        ulong start = (ulong)(_ringOffset + at);
+        if (request.CdbOffset < start + (ulong)cdbAt || request.CdbOffset >= start + (ulong)length) throw Broken($"a CDB at {request.CdbOffset}, outside of its entry");
+        var cdb = bytes[(int)(request.CdbOffset - start)..];
+        int cdbLength = CdbLength(cdb);
+        if (cdbLength > cdb.Length) throw Broken($"a CDB of {cdbLength} bytes with room for {cdb.Length}");
+        entry.Begin(id, cdb[..cdbLength]);
+        var list = MemoryMarshal.Cast<byte, IovecAbi>(bytes[CommandHeader..(int)cdbAt]);
+        ReadIovecs(entry, list[..(int)request.IovecCount], bidirectional: false);
+        ReadIovecs(entry, list[(int)request.IovecCount..], bidirectional: true);
+    }
+
+    /// <summary>The CDB's length by its opcode's group, as Linux has it (groups 3, 6 and 7 are vendors').</summary>
+    private static int CdbLength(ReadOnlySpan<byte> cdb)
+    {
+        if (cdb[0] == 0x7F) return cdb.Length < 8 ? int.MaxValue : 8 + cdb[7];
+        ReadOnlySpan<byte> byGroup = [6, 10, 10, 12, 16, 12, 10, 10];
+        return byGroup[cdb[0] >> 5];
+    }
+
+    private void ReadIovecs(RingEntry entry, ReadOnlySpan<IovecAbi> list, bool bidirectional)
+    {
+        if (list.IsEmpty) return;
+        var segments = entry.Segments(list.Length, bidirectional);
+        int count = 0;
+        long total = 0;
+        ulong dataStart = (ulong)(_ringOffset + _ringSize), end = (ulong)_region.Length;
+        foreach (var iovec in list)
+        {
+            var (start, length) = (iovec.Base, iovec.Length);
+            if (start < dataStart || start > end || length > end - start) throw Broken($"data of {length} bytes at {start}, outside of the data area");
+            total += (long)length;
+            if (total > int.MaxValue) throw Broken("more than 2 GiB of data in one command");
+            if (length > 0) segments[count++] = _region.Slice((int)start, (int)length);
+        }
+        entry.SetData(count, bidirectional);
+    }
+
+    private RingTaskManagement ReadTaskManagement(int at, int length)
+    {
+        if (length < TaskManagementHeader) throw Broken($"a task management entry of {length} bytes");
+        var bytes = _region.Span.Slice(_ringOffset + at, length);
+        var notice = MemoryMarshal.Read<TaskManagementAbi>(bytes);
+        if (notice.CommandCount > (length - TaskManagementHeader) / 2) throw Broken($"{notice.CommandCount} command ids in an entry of {length} bytes");
+        return new(notice.Type, MemoryMarshal.Cast<byte, ushort>(bytes[TaskManagementHeader..])[..(int)notice.CommandCount].ToArray());
+    }
+
+    private const int CommandResponseSize = CommandResponseAbi.SenseOffset + CommandResponseAbi.SenseLength;
+
+    /// <summary>
+    /// Answers a command. <paramref name="readLength"/>: bytes that the initiator gets, when fewer than its buffer has; used only if the
+    /// producer can tell (<see cref="MailboxFlags.ReadLength"/>) and not 0, which the ABI cannot say.
+    /// </summary>
+    public void Complete(ushort id, byte status, ReadOnlySpan<byte> sense, int readLength = 0)
+    {
+        var flags = readLength > 0 && (Flags & MailboxFlags.ReadLength) != 0 ? CompletionFlags.ReadLength : CompletionFlags.None;
+        Answer(id, flags, status, sense, flags == CompletionFlags.None ? 0 : (uint)readLength);
+    }
+
+    private void Answer(ushort id, CompletionFlags flags, byte status, ReadOnlySpan<byte> sense, uint readLength)
+    {
+        if ((Flags & MailboxFlags.OutOfOrderCompletion) != 0)
+        {
+            Write(id, flags, status, sense, readLength);
+            return;
+        }
+        if (_slots.OldestCommand != id)
+        {
+            _waiting.Add(id, new(flags, status, sense.ToArray(), readLength));
+            return;
+        }
+        Write(id, flags, status, sense, readLength);
+        while (_waiting.Count > 0 && _slots.OldestCommand is { } next && _waiting.Remove(next, out var w)) Write(next, w.Flags, w.Status, w.Sense, w.ReadLength);
+    }
+
+    private void Write(ushort id, CompletionFlags flags, byte status, ReadOnlySpan<byte> sense, uint readLength)
+    {
+        var (at, length) = _slots.TakeCommand();
+        var bytes = _region.Span.Slice(_ringOffset + at, length);
+        ref var header = ref MemoryMarshal.AsRef<EntryHeaderAbi>(bytes);
+        header.CommandId = id;
+        header.UserFlags = flags;
+        _tail = at + length == _ringSize ? 0 : at + length;
+        // An entry of an unknown kind may be shorter than a response, and needs none: its flag says all.
+        if ((flags & CompletionFlags.UnknownOpcode) != 0) return;
+        ref var response = ref MemoryMarshal.AsRef<CommandResponseAbi>(bytes);
+        response.Status = status;
+        response.ReadLength = readLength;
+        var room = bytes.Slice(CommandResponseAbi.SenseOffset, CommandResponseAbi.SenseLength);
+        room.Clear();
+        sense[..Math.Min(sense.Length, room.Length)].CopyTo(room);
+    }
+
+    /// <summary>
+    /// Gives all completions since the last call to the producer; true when there is something that it should be told of by a doorbell.
+    /// Entries that want no answer are passed when nothing before them is open.
+    /// </summary>
+    public bool Publish()
+    {
+        if (_slots.SkipLeadingOthers() is { } end) _tail = end == _ringSize ? 0 : end;
+        if (_tail == _published) return false;
+        _published = _tail;
+        // Release: what was written into the slots is visible before the tail.
+        Volatile.Write(ref Mailbox.Tail, (uint)_tail);
+        return true;
+    }
+
+    private RingException Broken(string what) => new($"the ring is broken at {_cursor}: {what}");
+}

@@ -1,0 +1,234 @@
+using LunKit.LogicalUnits;
+using LunKit.Scsi;
+using LunKit.Targets;
+using LunKit.Tcmu.Ring;
+using Microsoft.Extensions.Logging;
+
+namespace LunKit.Tcmu;
+
+/// <summary>How the service of a ring has ended.</summary>
+internal enum RingEnd
+{
+    /// <summary>It was asked to, and every command that was read is completed.</summary>
+    Stopped,
+    /// <summary>The producer is gone.</summary>
+    ProducerGone,
+    /// <summary>The ring broke its contract; it must be reset before it is served again.</summary>
+    Broken,
+}
+
+/// <summary>
+/// One logical unit behind one ring, on a thread of its own: reads what is there, executes what needs no waiting, publishes all
+/// completions with one doorbell. The producer keeps unit attentions, reservations and ALUA states to itself, so the unit here starts
+/// without a power-on unit attention. Owns the transport, not the unit.
+/// </summary>
+internal sealed class RingDevice : IDisposable
+{
+    // A wait ends at the latest after this, so that a lost doorbell costs a moment and not the command.
+    private const int LookEveryMilliseconds = 1000;
+
+    private readonly string _name;
+    private readonly IRingTransport _transport;
+    private readonly RingConsumer _ring;
+    private readonly Nexus _nexus;
+    private readonly UnitNexus _unitNexus;
+    private readonly ILogger _log;
+    private readonly Thread _thread;
+    private readonly Lock _completionGate = new();
+    private readonly Stack<RingTask> _freeTasks = new();
+    private readonly TaskCompletionSource<RingEnd> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private List<RingTask> _completions = [];
+    private List<RingTask> _completionsInWork = [];
+    private int _executing;
+    private volatile bool _stopping;
+
+    /// <summary>Attaches to the ring.</summary>
+    /// <param name="name">Name of the device, e.g. <c>tcm-user/0/disk0/file//disk.img</c>.</param>
+    /// <param name="transport">What carries the ring; disposed with the device, also when this throws.</param>
+    /// <param name="unit">What answers.</param>
+    /// <param name="log">Where to log.</param>
+    /// <exception cref="RingException">There is no ring that can be served.</exception>
+    public RingDevice(string name, IRingTransport transport, LogicalUnit unit, ILogger log)
+    {
+        _name = name;
+        _transport = transport;
+        _log = log;
+        try
+        {
+            _ring = new RingConsumer(transport.Region);
+        }
+        catch
+        {
+            transport.Dispose();
+            throw;
+        }
+        // All initiators are one here: the ring does not tell them apart.
+        _nexus = new Nexus("tcmu", name, new byte[24], new TargetPort(name, 1, 1, name));
+        _nexus.Open([KeyValuePair.Create(0, unit)]);
+        _unitNexus = _nexus.Luns.Find(0)!;
+        while (_unitNexus.TryTakeUnitAttention(out _)) { }
+        _thread = new Thread(Run, maxStackSize: 512 * 1024) { IsBackground = true, Name = name };
+    }
+
+    /// <summary>How its service has ended.</summary>
+    public Task<RingEnd> Ended => _ended.Task;
+
+    /// <summary>What the thread has allocated when it last waited: for the test that commands cost nothing.</summary>
+    public long AllocatedBytes { get; private set; }
+
+    public void Start() => _thread.Start();
+
+    /// <summary>Stops reading; the device ends when what was read is completed. Any thread.</summary>
+    public void Stop()
+    {
+        _stopping = true;
+        _transport.Wake();
+    }
+
+    /// <summary>A task that went on after its batch is done. Any thread.</summary>
+    public void Completed(RingTask task)
+    {
+        task.TakeResult();
+        lock (_completionGate) _completions.Add(task);
+        _transport.Wake();
+    }
+
+    private void Run()
+    {
+        var end = RingEnd.Stopped;
+        try
+        {
+            end = Loop();
+        }
+        catch (RingException e)
+        {
+            end = RingEnd.Broken;
+            LogMessages.RingBroken(_log, _name, e.Message);
+        }
+        catch (Exception e)
+        {
+            end = RingEnd.Broken;
+            LogMessages.DeviceCrashed(_log, e, _name);
+        }
+        // What still executes uses the shared memory: it is unmapped only afterwards.
+        Drain();
+        _nexus.Close();
+        _transport.Dispose();
+        _ended.SetResult(end);
+    }
+
+    private RingEnd Loop()
+    {
+        while (true)
+        {
+            TakeCompletions();
+            bool read = !_stopping && ReadBatch();
+            if (_ring.Publish()) _transport.Notify();
+            if (read) continue;
+            if (_stopping && _executing == 0) return RingEnd.Stopped;
+            if (!_ring.IsDrained && !_stopping || HasCompletions()) continue;
+            AllocatedBytes = GC.GetAllocatedBytesForCurrentThread();
+            if (!_transport.Wait(LookEveryMilliseconds)) return RingEnd.ProducerGone;
+        }
+    }
+
+    /// <summary>Reads and begins everything that is there; whether there was anything.</summary>
+    private bool ReadBatch()
+    {
+        bool any = false;
+        while (true)
+        {
+            if (!_freeTasks.TryPop(out var task)) task = new RingTask(this);
+            switch (_ring.TryRead(task.Entry, out var management))
+            {
+                case RingOpcode.Command:
+                    Execute(task);
+                    break;
+                case RingOpcode.TaskManagement:
+                    _freeTasks.Push(task);
+                    Abort(management);
+                    break;
+                default:
+                    _freeTasks.Push(task);
+                    return any;
+            }
+            any = true;
+        }
+    }
+
+    private void Execute(RingTask task)
+    {
+        task.Prepare(_unitNexus);
+        var running = _unitNexus.Unit.ExecuteAsync(task);
+        if (running.IsCompleted)
+        {
+            Complete(task, running.Result);
+            return;
+        }
+        _executing++;
+        task.Await(running);
+    }
+
+    private void Complete(RingTask task, CommandResult result)
+    {
+        if (task.IsAborted) result = CommandResult.TaskAborted;
+        int readLength = task.FinishData(result, (_ring.Flags & MailboxFlags.ReadLength) != 0);
+        Span<byte> sense = stackalloc byte[SenseData.MaxLength];
+        int length = result.Status == ScsiStatus.CheckCondition ? SenseData.Write(sense, result.Detail, _unitNexus.Unit.ModePages.Bit(0x0A, 0, 2, 0x04)) : 0;
+        _ring.Complete(task.Entry.Id, (byte)result.Status, sense[..length], readLength);
+        _freeTasks.Push(task);
+    }
+
+    /// <summary>Cancels what a task management function named; each command still completes, as the ring wants it.</summary>
+    private void Abort(RingTaskManagement management)
+    {
+        LogMessages.TaskManagement(_log, _name, management.Type, management.CommandIds.Length);
+        if (management.CommandIds.Length == 0) return;
+        var ids = management.CommandIds.ToHashSet();
+        _unitNexus.Unit.Tasks.Abort(c => c is RingTask t && t.UnitNexus == _unitNexus && ids.Contains(t.Entry.Id), _ => false);
+    }
+
+    private bool HasCompletions()
+    {
+        lock (_completionGate) return _completions.Count > 0;
+    }
+
+    private void TakeCompletions()
+    {
+        lock (_completionGate)
+        {
+            if (_completions.Count == 0) return;
+            (_completions, _completionsInWork) = (_completionsInWork, _completions);
+        }
+        foreach (var task in _completionsInWork)
+        {
+            _executing--;
+            Complete(task, task.Result);
+        }
+        _completionsInWork.Clear();
+    }
+
+    /// <summary>Waits for the commands that the units still execute; nobody hears of them any more.</summary>
+    private void Drain()
+    {
+        if (_executing == 0) return;
+        _unitNexus.Unit.Tasks.Abort(c => c.UnitNexus == _unitNexus, _ => false);
+        while (_executing > 0)
+        {
+            lock (_completionGate)
+            {
+                _executing -= _completions.Count;
+                _completions.Clear();
+            }
+            if (_executing > 0) _transport.Wait(100);
+        }
+    }
+
+    /// <summary>Stops, and waits for the end.</summary>
+    public void Dispose()
+    {
+        Stop();
+        if (_thread.ThreadState.HasFlag(ThreadState.Unstarted)) _transport.Dispose();
+        else _thread.Join();
+    }
+}

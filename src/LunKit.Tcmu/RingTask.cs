@@ -1,0 +1,90 @@
+using System.Buffers;
+using System.Runtime.CompilerServices;
+using LunKit.Backstores;
+using LunKit.LogicalUnits;
+using LunKit.Scsi;
+using LunKit.Tcmu.Ring;
+
+namespace LunKit.Tcmu;
+
+/// <summary>
+/// A command of a ring on its way through the unit. Its data stays in the shared data area: writes go from there, reads go there. Pooled
+/// by its device, whose thread uses it, except <see cref="RentDataIn"/> and the completion.
+/// </summary>
+internal sealed class RingTask : ScsiCommand
+{
+    private readonly RingDevice _device;
+    private readonly Action _completed;
+    private ValueTaskAwaiter<CommandResult> _awaiter;
+    private DataBuffer _dataIn;
+    private byte[]? _scratch;
+    private bool _takesData;
+
+    public RingTask(RingDevice device)
+    {
+        _device = device;
+        _completed = () => _device.Completed(this);
+    }
+
+    public RingEntry Entry { get; } = new();
+
+    public CommandResult Result { get; private set; }
+
+    /// <summary>Gets ready to run what <see cref="Entry"/> holds.</summary>
+    public void Prepare(UnitNexus nexus)
+    {
+        Reset(Entry.Cdb);
+        Nexus = nexus.Nexus;
+        UnitNexus = nexus;
+        Tag = Entry.Id;
+        Attribute = TaskAttribute.Simple;
+        // The ring does not say which way the data goes; the command does.
+        long wanted = nexus.Unit.DataOutLength(Cdb);
+        _takesData = wanted > 0;
+        _dataIn = _takesData ? Entry.BidirectionalData : Entry.Data;
+        DataOutBufferSize = _takesData ? Entry.Data.Length : 0;
+        DataOut = _takesData ? Entry.Data.Slice(0, (int)Math.Min(wanted, Entry.Data.Length)) : default;
+    }
+
+    public override DataBuffer RentDataIn(int length)
+    {
+        if (length <= _dataIn.Length) return _dataIn.Slice(0, length);
+        // More than the initiator's buffer has: the unit makes all of it, the beginning goes out.
+        _scratch = ArrayPool<byte>.Shared.Rent(length);
+        return new DataBuffer(_scratch.AsMemory(0, length));
+    }
+
+    /// <summary>Completes later: the device hears of it through its queue.</summary>
+    public void Await(ValueTask<CommandResult> running)
+    {
+        _awaiter = running.GetAwaiter();
+        _awaiter.UnsafeOnCompleted(_completed);
+    }
+
+    /// <summary>Takes the result of the awaited execution. Called once, by the completion.</summary>
+    public void TakeResult()
+    {
+        Result = _awaiter.GetResult();
+        _awaiter = default;
+    }
+
+    /// <summary>
+    /// Puts the data in its place and returns how many bytes of it count; 0: the whole buffer. What the command did not fill is
+    /// cleared where the producer would hand it on, for another command's bytes may be there.
+    /// </summary>
+    public int FinishData(CommandResult result, bool canTellLength)
+    {
+        int produced = result.Status == ScsiStatus.Good ? Math.Min(result.DataInLength, _dataIn.Length) : 0;
+        if (_scratch is not null)
+        {
+            if (produced > 0) _dataIn.CopyFrom(_scratch.AsSpan(0, produced));
+            ArrayPool<byte>.Shared.Return(_scratch);
+            _scratch = null;
+        }
+        bool handedOn = !_takesData && result.Status != ScsiStatus.CheckCondition && produced < _dataIn.Length;
+        if (!handedOn) return 0;
+        if (canTellLength && produced > 0) return produced;
+        foreach (var segment in _dataIn.Slice(produced, _dataIn.Length - produced)) segment.Span.Clear();
+        return 0;
+    }
+}
