@@ -15,6 +15,9 @@ public sealed class LinuxException : IOException
     /// <summary>No space is left for the data (ENOSPC, EDQUOT or EFBIG).</summary>
     public bool IsNoSpace => Errno is 28 or 122 or 27;
 
+    /// <summary>Somebody else has it (EBUSY).</summary>
+    public bool IsBusy => Errno == 16;
+
     /// <summary>The medium failed (EIO, EREMOTEIO, EILSEQ or ENODATA).</summary>
     public bool IsMedium => Errno is 5 or 121 or 84 or 61;
 

@@ -10,7 +10,7 @@ namespace LunKit.Linux;
 [SupportedOSPlatform("linux")]
 internal static unsafe partial class LibC
 {
-    public const int EINTR = 4, EIO = 5, EAGAIN = 11, EACCES = 13, EINVAL = 22, EFBIG = 27, ENOSPC = 28, EPIPE = 32, EOPNOTSUPP = 95;
+    public const int EINTR = 4, EIO = 5, EAGAIN = 11, EACCES = 13, EINVAL = 22, EFBIG = 27, ENOSPC = 28, EPIPE = 32, EOPNOTSUPP = 95, EBUSY = 16, ENOBUFS = 105;
     public const int ECONNRESET = 104, EDQUOT = 122, ENODATA = 61, ENXIO = 6, EROFS = 30, EREMOTEIO = 121, EILSEQ = 84;
     public const short POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16;
     public const int MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000;
@@ -19,7 +19,10 @@ internal static unsafe partial class LibC
     public const int FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 16;
     public const int SEEK_DATA = 3, SEEK_HOLE = 4;
     public const int RWF_DSYNC = 2, RWF_NOWAIT = 8;
-    public const int O_RDWR = 2, O_CLOEXEC = 0x80000;
+    public const int O_RDWR = 2, O_NONBLOCK = 0x800, O_CLOEXEC = 0x80000;
+    public const int PROT_READ = 1, PROT_WRITE = 2, MAP_SHARED = 1;
+    public const int AF_NETLINK = 16, SOCK_RAW = 3, NETLINK_GENERIC = 16, SOL_NETLINK = 270, NETLINK_ADD_MEMBERSHIP = 1;
+    public const int SOL_SOCKET = 1, SO_RCVBUF = 8, SO_RCVBUFFORCE = 33;
 
     // Two flags change places on ARM.
     private static readonly bool s_isArm = RuntimeInformation.ProcessArchitecture is Architecture.Arm or Architecture.Arm64;
@@ -32,6 +35,18 @@ internal static unsafe partial class LibC
     [StructLayout(LayoutKind.Sequential)]
     public struct iovec { public void* iov_base; public nuint iov_len; }
 
+    [StructLayout(LayoutKind.Sequential)]
+    public struct sockaddr_nl { public ushort nl_family; public ushort nl_pad; public uint nl_pid; public uint nl_groups; }
+
+    [LibraryImport("libc", SetLastError = true)] public static partial int socket(int family, int type, int protocol);
+    [LibraryImport("libc", SetLastError = true)] public static partial int bind(int fd, sockaddr_nl* address, int length);
+    [LibraryImport("libc", SetLastError = true)] public static partial int setsockopt(int fd, int level, int name, void* value, uint length);
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint sendto(int fd, byte* buf, nuint len, int flags, sockaddr_nl* address, int length);
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint recvfrom(int fd, byte* buf, nuint len, int flags, sockaddr_nl* address, uint* length);
+    [LibraryImport("libc", SetLastError = true)] public static partial void* mmap(void* at, nuint length, int protection, int flags, int fd, long offset);
+    [LibraryImport("libc", SetLastError = true)] public static partial int munmap(void* at, nuint length);
     [LibraryImport("libc", SetLastError = true)] public static partial nint recv(int fd, byte* buf, nuint len, int flags);
     [LibraryImport("libc", SetLastError = true)] public static partial nint send(int fd, byte* buf, nuint len, int flags);
     [LibraryImport("libc", SetLastError = true)] public static partial nint readv(int fd, iovec* iov, int count);

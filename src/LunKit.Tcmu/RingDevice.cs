@@ -34,7 +34,7 @@ internal sealed class RingDevice : IDisposable
     private readonly UnitNexus _unitNexus;
     private readonly ILogger _log;
     private readonly Thread _thread;
-    private readonly Lock _completionGate = new();
+    private readonly object _completionGate = new();
     private readonly Stack<RingTask> _freeTasks = new();
     private readonly TaskCompletionSource<RingEnd> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private List<RingTask> _completions = [];
@@ -89,7 +89,11 @@ internal sealed class RingDevice : IDisposable
     public void Completed(RingTask task)
     {
         task.TakeResult();
-        lock (_completionGate) _completions.Add(task);
+        lock (_completionGate)
+        {
+            _completions.Add(task);
+            Monitor.Pulse(_completionGate);
+        }
         _transport.Wake();
     }
 
@@ -213,14 +217,13 @@ internal sealed class RingDevice : IDisposable
     {
         if (_executing == 0) return;
         _unitNexus.Unit.Tasks.Abort(c => c.UnitNexus == _unitNexus, _ => false);
-        while (_executing > 0)
+        lock (_completionGate)
         {
-            lock (_completionGate)
+            while ((_executing -= _completions.Count) > 0)
             {
-                _executing -= _completions.Count;
                 _completions.Clear();
+                Monitor.Wait(_completionGate);
             }
-            if (_executing > 0) _transport.Wait(100);
         }
     }
 

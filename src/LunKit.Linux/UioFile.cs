@@ -1,0 +1,54 @@
+using System.Runtime.Versioning;
+using Microsoft.Win32.SafeHandles;
+
+namespace LunKit.Linux;
+
+/// <summary>
+/// An open <c>/dev/uioN</c>: a shared region, events from the kernel (a read of four bytes), notices to it (a write of four). The kernel
+/// lets one process have it open. One thread uses it.
+/// </summary>
+[SupportedOSPlatform("linux")]
+public sealed unsafe class UioFile : IDisposable
+{
+    private readonly SafeFileHandle _file;
+
+    /// <summary>Opens the device. Throws <see cref="LinuxException"/>, with <see cref="LinuxException.IsBusy"/> when another process has it.</summary>
+    public UioFile(string path)
+    {
+        int fd = LibC.open(path, LibC.O_RDWR | LibC.O_CLOEXEC | LibC.O_NONBLOCK, 0);
+        if (fd < 0) throw new LinuxException("open", LibC.Errno);
+        _file = new SafeFileHandle(fd, ownsHandle: true);
+    }
+
+    private int Descriptor => (int)_file.DangerousGetHandle();
+
+    /// <summary>Maps the region, whose size is the device's, to the byte.</summary>
+    public MappedRegion Map(int length) => new(_file, length);
+
+    /// <summary>Tells the kernel that there is something for it.</summary>
+    public void Notify()
+    {
+        int value = 0;
+        // SAFETY: four bytes of a local are read; UIO takes exactly four.
+        while (LibC.write(Descriptor, (byte*)&value, 4) < 0)
+        {
+            int errno = LibC.Errno;
+            if (errno != LibC.EINTR) throw new LinuxException("write", errno);
+        }
+    }
+
+    /// <summary>
+    /// Waits for an event of the kernel, a signal of the eventfd, or the end of the time; takes back what was seen. False when the
+    /// device is gone.
+    /// </summary>
+    public bool Wait(EventFd wake, int timeoutMilliseconds)
+    {
+        if (Poll.Wait(Descriptor, wake, timeoutMilliseconds) == PollResult.Nothing) return true;
+        int count;
+        // SAFETY: four bytes are read into a local; UIO gives exactly four, or EAGAIN when there was no event.
+        return LibC.read(Descriptor, (byte*)&count, 4) == 4 || LibC.Errno is LibC.EAGAIN or LibC.EINTR;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _file.Dispose();
+}

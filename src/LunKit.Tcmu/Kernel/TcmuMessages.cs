@@ -1,0 +1,108 @@
+using System.Text;
+
+namespace LunKit.Tcmu.Kernel;
+
+/// <summary>What the kernel tells about its TCMU devices (generic netlink family TCM-USER, group config).</summary>
+internal enum TcmuEventKind : byte
+{
+    Added = 1, Removed = 2, Reconfigured = 3,
+}
+
+/// <summary>An event of a device. A reconfiguration changes one of the three values, the others are null.</summary>
+/// <param name="Kind">What happened.</param>
+/// <param name="DeviceName">Name of the UIO device: <c>tcm-user/HBA/NAME/SUBTYPE/PATH</c>, as it was before a change.</param>
+/// <param name="Minor">N of <c>/dev/uioN</c>; used anew when a device is gone.</param>
+/// <param name="DeviceId">The kernel's number of the device, for the reply.</param>
+/// <param name="Config">New configuration, <c>SUBTYPE/PATH</c>.</param>
+/// <param name="SizeBytes">New size.</param>
+/// <param name="WriteCache">New state of the write cache.</param>
+internal sealed record TcmuEvent(
+    TcmuEventKind Kind, string DeviceName, uint Minor, uint DeviceId, string? Config = null, ulong? SizeBytes = null, bool? WriteCache = null);
+
+/// <summary>The messages of linux/target_core_user.h and of generic netlink's controller, to bytes and back.</summary>
+internal static class TcmuMessages
+{
+    public const string Family = "TCM-USER", Group = "config";
+    public const int MaxLength = 1024;
+
+    private const ushort ControllerId = 16, Request = 1, Acknowledge = 4;
+    private const byte ControllerGetFamily = 3, ControllerVersion = 1, Version = 2, SetFeaturesCommand = 7;
+
+    // Attributes of the controller.
+    private const ushort FamilyId = 1, FamilyName = 2, MulticastGroups = 7, GroupName = 1, GroupId = 2;
+
+    // Attributes of TCM-USER.
+    private const ushort Device = 1, MinorNumber = 2, DeviceConfig = 4, DeviceSize = 5, WriteCacheState = 6, CommandStatus = 7, DeviceNumber = 8, ReplySupported = 9;
+
+    /// <summary>Asks the controller for the ids of the family and its group.</summary>
+    public static byte[] GetFamily(uint sequence)
+    {
+        var writer = new NetlinkWriter(stackalloc byte[64], ControllerId, Request, sequence, ControllerGetFamily, ControllerVersion);
+        writer.Add(FamilyName, Encoding.ASCII.GetBytes(Family + '\0'));
+        return writer.Finish().ToArray();
+    }
+
+    /// <summary>The ids of the family and of its group, from the controller's answer; null when it is something else.</summary>
+    public static (ushort Family, uint Group)? ParseFamily(NetlinkMessage message)
+    {
+        if (message.Type != ControllerId) return null;
+        ushort family = 0;
+        uint group = 0;
+        for (var attribute = message.Payload; attribute.Next();)
+        {
+            if (attribute.Type == FamilyId) family = attribute.UInt16;
+            if (attribute.Type != MulticastGroups) continue;
+            for (var entry = attribute.Nested; entry.Next();)
+            {
+                string name = "";
+                uint id = 0;
+                for (var field = entry.Nested; field.Next();)
+                {
+                    if (field.Type == GroupName) name = field.Text;
+                    if (field.Type == GroupId) id = field.UInt32;
+                }
+                if (name == Group) group = id;
+            }
+        }
+        return family == 0 || group == 0 ? null : (family, group);
+    }
+
+    /// <summary>Says whether the kernel is to wait for replies. The switch is the module's and outlives the process.</summary>
+    public static byte[] SetFeatures(ushort family, uint sequence, bool replies)
+    {
+        var writer = new NetlinkWriter(stackalloc byte[64], family, Request | Acknowledge, sequence, SetFeaturesCommand, Version);
+        writer.Add(ReplySupported, [replies ? (byte)1 : (byte)0]);
+        return writer.Finish().ToArray();
+    }
+
+    /// <summary>The reply to an event: 0, or a negative errno, which the writer of the attribute in configfs gets.</summary>
+    public static byte[] Done(ushort family, uint sequence, TcmuEvent of, int status)
+    {
+        // The DONE commands follow the events' at a distance of three.
+        var writer = new NetlinkWriter(stackalloc byte[64], family, Request, sequence, (byte)((byte)of.Kind + 3), Version);
+        writer.Add(CommandStatus, (uint)status);
+        writer.Add(DeviceNumber, of.DeviceId);
+        return writer.Finish().ToArray();
+    }
+
+    /// <summary>An event, or null when the message is none.</summary>
+    public static TcmuEvent? ParseEvent(NetlinkMessage message, ushort family)
+    {
+        if (message.Type != family || message.Command is < 1 or > 3) return null;
+        var found = new TcmuEvent((TcmuEventKind)message.Command, "", 0, 0);
+        for (var attribute = message.Payload; attribute.Next();)
+        {
+            found = attribute.Type switch
+            {
+                Device => found with { DeviceName = attribute.Text },
+                MinorNumber => found with { Minor = attribute.UInt32 },
+                DeviceNumber => found with { DeviceId = attribute.UInt32 },
+                DeviceConfig => found with { Config = attribute.Text },
+                DeviceSize => found with { SizeBytes = attribute.UInt64 },
+                WriteCacheState => found with { WriteCache = attribute.Byte != 0 },
+                _ => found,
+            };
+        }
+        return found.DeviceName.Length == 0 ? null : found;
+    }
+}
