@@ -1,7 +1,8 @@
 using System.CommandLine;
+using LunKit.App.Handle;
 using LunKit.App.Serve;
 
-var root = new RootCommand("LunKit: SCSI targets in user space") { ServeCommand.Create() };
+var root = new RootCommand("LunKit: SCSI targets in user space") { ServeCommand.Create(), HandleCommand.Create() };
 try
 {
     return await root.Parse(args).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });

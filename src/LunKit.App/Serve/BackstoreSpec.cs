@@ -66,7 +66,6 @@ internal sealed record BackstoreSpec
     public BlockUnit Open(bool readOnly, bool writeCache, string identity, ILogger log)
     {
         readOnly |= Flag("readonly");
-        var geometry = new BackstoreGeometry(Kind == "file" ? 0 : SizeOf(Argument)) { BlockSize = Block, PhysicalBlockSize = Physical };
         var options = new BlockUnitOptions
         {
             ReadOnly = readOnly, WriteCache = Flag("writecache", writeCache), Removable = Flag("removable"),
@@ -75,25 +74,8 @@ internal sealed record BackstoreSpec
         var id = UnitIdentity.IdOf(Options.GetValueOrDefault("serial", identity));
         try
         {
-            switch (Kind)
-            {
-                case "memory":
-                    return new BlockUnit(new MemoryBackstore(geometry), Text, new VolatileUnitState(id), options, log);
-                case "null":
-                    return new BlockUnit(new NullBackstore(geometry), Text, new VolatileUnitState(id), options, log);
-                default:
-                    var file = FileBackstore.Open(new FileBackstoreOptions
-                    {
-                        Path = Argument,
-                        SizeBytes = Options.TryGetValue("size", out var size) ? SizeOf(size) : null,
-                        BlockSize = Block,
-                        PhysicalBlockSize = Physical,
-                        ReadOnly = readOnly,
-                        Preallocate = Flag("preallocate"),
-                        Direct = Flag("direct"),
-                    });
-                    return WithState(file, readOnly, options, log);
-            }
+            var store = OpenStore(readOnly);
+            return store is FileBackstore file ? WithState(file, readOnly, options, log) : new BlockUnit(store, Text, new VolatileUnitState(id), options, log);
         }
         catch (BackstoreException e)
         {
@@ -103,6 +85,28 @@ internal sealed record BackstoreSpec
         {
             throw new UserException($"backstore '{Text}': {e.Message}", 2);
         }
+    }
+
+    /// <summary>Opens the backstore alone. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
+    public IBackstore OpenStore(bool readOnly)
+    {
+        readOnly |= Flag("readonly");
+        var geometry = new BackstoreGeometry(Kind == "file" ? 0 : SizeOf(Argument)) { BlockSize = Block, PhysicalBlockSize = Physical };
+        return Kind switch
+        {
+            "memory" => new MemoryBackstore(geometry),
+            "null" => new NullBackstore(geometry),
+            _ => FileBackstore.Open(new FileBackstoreOptions
+            {
+                Path = Argument,
+                SizeBytes = Options.TryGetValue("size", out var size) ? SizeOf(size) : null,
+                BlockSize = Block,
+                PhysicalBlockSize = Physical,
+                ReadOnly = readOnly,
+                Preallocate = Flag("preallocate"),
+                Direct = Flag("direct"),
+            }),
+        };
     }
 
     private BlockUnit WithState(FileBackstore file, bool readOnly, BlockUnitOptions options, ILogger log)

@@ -22,4 +22,7 @@ internal static partial class ServeLog
 
     [LoggerMessage(5006, LogLevel.Warning, "{Path} keeps its size: {Reason}")]
     public static partial void NotResized(ILogger log, string path, string reason);
+
+    [LoggerMessage(5007, LogLevel.Information, "Stopping: commands that run are finished, caches are flushed; the kernel keeps the devices")]
+    public static partial void StopsHandling(ILogger log);
 }

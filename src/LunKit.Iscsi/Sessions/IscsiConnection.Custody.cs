@@ -48,12 +48,16 @@ internal sealed partial class IscsiConnection
         }
         uint tag = pdu.ReferencedTaskTag;
         var claim = session.Custody.Claim(tag, this, pdu.ExpDataSn, out var task);
-        bool allegiant = claim == Reassignment.StillAllegiant || claim == Reassignment.NoSuchTask &&
-            session.Nexus.Luns.Entries.Values.Any(e => e.Unit.Tasks.Any(c => c is IscsiTask t && t.InitiatorTaskTag == tag && c.UnitNexus == e));
+        bool allegiant = claim == Reassignment.StillAllegiant || claim == Reassignment.NoSuchTask && IsElsewhere(session, tag);
         SendManagementResponse(header.InitiatorTaskTag, claim == Reassignment.Granted ? TaskManagementResult.Complete
             : allegiant ? TaskManagementResult.TaskStillAllegiant : TaskManagementResult.TaskDoesNotExist);
         if (task is not null) Adopt(task);
     }
+
+    /// <summary>Whether a task executes, or its answer is not acknowledged, on a connection that nobody has given up yet.</summary>
+    private bool IsElsewhere(IscsiSession session, uint tag) =>
+        session.Nexus.Luns.Entries.Values.Any(e => e.Unit.Tasks.Any(c => c is IscsiTask t && t.InitiatorTaskTag == tag && c.UnitNexus == e)) ||
+        session.Connections.Any(c => c != this && c._sent?.Holds(tag) == true);
 
     private void TakeAdopted()
     {

@@ -30,11 +30,12 @@ internal sealed class SentResponse
 
 /// <summary>
 /// The responses of a connection that the initiator has not acknowledged by ExpStatSN (RFC 7143 4.2.2.2), kept from error recovery
-/// level 1 on, in the order of their StatSN. Only the connection's thread uses it.
+/// level 1 on, in the order of their StatSN. Only the connection's thread uses it, but for <see cref="Holds"/>.
 /// </summary>
 /// <param name="maxBytes">Beyond it the oldest data is forgotten: asking for it again is refused, which ends in a retry.</param>
 internal sealed class SentResponses(long maxBytes, MemoryAccount memory)
 {
+    private readonly Lock _gate = new();
     private readonly LinkedList<SentResponse> _unacknowledged = new();
     private long _bytes;
 
@@ -42,7 +43,7 @@ internal sealed class SentResponses(long maxBytes, MemoryAccount memory)
 
     public SentResponse Add(SentResponse response)
     {
-        _unacknowledged.AddLast(response);
+        lock (_gate) _unacknowledged.AddLast(response);
         Account(response.Bytes);
         return response;
     }
@@ -57,12 +58,18 @@ internal sealed class SentResponses(long maxBytes, MemoryAccount memory)
     {
         while (_unacknowledged.First is { } oldest && SerialNumber.IsBefore(oldest.Value.StatSn, expStatSn))
         {
-            _unacknowledged.RemoveFirst();
+            lock (_gate) _unacknowledged.RemoveFirst();
             Account(-oldest.Value.Bytes);
         }
     }
 
     public SentResponse? FindTask(uint tag) => _unacknowledged.LastOrDefault(r => r.Tag == tag && r.Tag != Pdus.Bhs.ReservedTag);
+
+    /// <summary>Whether a task's response waits to be acknowledged. Any thread.</summary>
+    public bool Holds(uint tag)
+    {
+        lock (_gate) return FindTask(tag) is not null;
+    }
 
     private void Account(int bytes)
     {

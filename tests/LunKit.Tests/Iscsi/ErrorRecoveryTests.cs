@@ -239,9 +239,10 @@ public class ErrorRecoveryTests
         var first = Connect(target);
         first.Command(2, Cdbs.Read16(0, 16), read: 8192);
         first.ReceiveRead();
-        uint cmdSn = first.CmdSn;
+        using var second = new ScriptedInitiator(target, first.Tsih, cid: 2, cmdSn: first.CmdSn, extra: ["MaxRecvDataSegmentLength=2048"]);
+        // Neither while the connection lives, nor once it is lost without a logout, whether the target has seen that or not.
+        Assert.Equal((byte)TaskManagementResult.TaskStillAllegiant, second.Reassign(2, 3).Response);
         first.Dispose();
-        using var second = new ScriptedInitiator(target, first.Tsih, cid: 2, cmdSn: cmdSn, extra: ["MaxRecvDataSegmentLength=2048"]);
         Assert.Equal((byte)TaskManagementResult.TaskStillAllegiant, second.Reassign(2, 3).Response);
         Assert.Equal(0, second.Logout(2, 1).Response);
         Assert.Equal((byte)TaskManagementResult.TaskDoesNotExist, second.Reassign(99, 0).Response);

@@ -1,0 +1,158 @@
+using LunKit.Backstores;
+using LunKit.Linux;
+using LunKit.LogicalUnits;
+using LunKit.Tcmu.Ring;
+using Microsoft.Extensions.Logging;
+
+namespace LunKit.Tcmu.Kernel;
+
+/// <summary>Where a device stands.</summary>
+internal enum DeviceState { Connecting, Serving, Failed, Closed }
+
+/// <summary>
+/// One device of the kernel, from its opening to its end: backstore, unit, ring. A broken ring is reset and served again. Nothing of it
+/// touches another device. Its methods are called one after the other.
+/// </summary>
+internal sealed class KernelDevice(UioDevice uio, TcmuBackstoreFolder folder, TcmuHandlerFactory factory, ILogger log)
+{
+    private const int Enoent = -2, Eio = -5, Einval = -22, Enospc = -28, Eopnotsupp = -95;
+    private static readonly TimeSpan s_drainLimit = TimeSpan.FromSeconds(10), s_recoveryPause = TimeSpan.FromSeconds(1);
+
+    private readonly CancellationTokenSource _closing = new();
+    private BlockUnit? _unit;
+    private volatile RingDevice? _ring;
+    private Task _serving = Task.CompletedTask;
+
+    public UioDevice Uio => uio;
+
+    public DeviceState State { get; private set; } = DeviceState.Connecting;
+
+    private string Name => $"tcm-user/{uio.Name.Hba}/{uio.Name.Name}";
+
+    /// <summary>
+    /// Opens the backstore and begins to serve. <paramref name="takesOver"/>: another process may have served the ring before, and its
+    /// entries need not be the commands that are out, so the ring is reset (initiators repeat what was out). Returns 0 or a negative errno.
+    /// </summary>
+    public async Task<int> OpenAsync(bool takesOver)
+    {
+        // The caller goes on meanwhile: one backend that cannot be reached delays nobody else.
+        await Task.Yield();
+        try
+        {
+            var snapshot = folder.ReadSnapshot();
+            var config = new TcmuConfig(uio.Name.Subtype, uio.Name.Path, $"{Name}/{uio.Name.Subtype}/{uio.Name.Path}", snapshot.SizeBytes, snapshot.BlockSize);
+            var store = await factory(config, _closing.Token).ConfigureAwait(false);
+            _unit = new BlockUnit(store, Name, new VolatileUnitState(IdOf(snapshot)), new BlockUnitOptions { WriteCache = true }, log);
+            if (_unit.BlockSize != snapshot.BlockSize)
+                throw new TcmuException($"the backstore has blocks of {_unit.BlockSize} bytes, the device of {snapshot.BlockSize} (hw_block_size)");
+            long length = _unit.Store.Geometry.LengthBytes;
+            if (length < snapshot.SizeBytes && _unit.Store.Has(BackstoreFeatures.Resize)) await _unit.ResizeAsync(snapshot.SizeBytes).ConfigureAwait(false);
+            else if (length != snapshot.SizeBytes) throw new TcmuException($"the backstore has {length} bytes, the device {snapshot.SizeBytes} (dev_size)");
+            Attach(takesOver);
+            State = DeviceState.Serving;
+            LogMessages.Serving(log, config.DeviceName, uio.Path, snapshot.SizeBytes);
+            _serving = SuperviseAsync();
+            return 0;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or OperationCanceledException or ArgumentException)
+        {
+            State = DeviceState.Failed;
+            LogMessages.NotServed(log, $"{Name}/{uio.Name.Subtype}/{uio.Name.Path}", e.Message);
+            if (_unit is not null) await _unit.DisposeAsync().ConfigureAwait(false);
+            return ErrnoOf(e);
+        }
+    }
+
+    private static Guid IdOf(TcmuDeviceSnapshot snapshot) =>
+        Guid.TryParse(snapshot.UnitSerial, out var id) ? id : UnitIdentity.IdOf(snapshot.UnitSerial);
+
+    private static int ErrnoOf(Exception e) => e switch
+    {
+        LinuxException linux => -linux.Errno,
+        FileNotFoundException or DirectoryNotFoundException => Enoent,
+        BackstoreException { Error: BackstoreError.NoSpace } => Enospc,
+        TcmuException or ArgumentException => Einval,
+        _ => Eio,
+    };
+
+    private void Attach(bool takesOver)
+    {
+        if (takesOver)
+        {
+            folder.Block(true);
+            folder.ResetRing();
+        }
+        _ring = new RingDevice(Name, new UioTransport(uio), _unit!, log);
+        _ring.Start();
+        if (takesOver) folder.Block(false);
+    }
+
+    /// <summary>Serves until the device is closed or gone; a broken ring is reset.</summary>
+    private async Task SuperviseAsync()
+    {
+        while (true)
+        {
+            var end = await _ring!.Ended.ConfigureAwait(false);
+            if (end != RingEnd.Broken || _closing.IsCancellationRequested) return;
+            try
+            {
+                await Task.Delay(s_recoveryPause, _closing.Token).ConfigureAwait(false);
+                Attach(takesOver: true);
+                LogMessages.Recovered(log, Name);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or OperationCanceledException)
+            {
+                State = DeviceState.Failed;
+                LogMessages.NotServed(log, Name, e.Message);
+                return;
+            }
+        }
+    }
+
+    /// <summary>What the kernel wants to change; 0 or a negative errno.</summary>
+    public async Task<int> ReconfigureAsync(TcmuEvent change)
+    {
+        if (_unit is null || State != DeviceState.Serving) return Eio;
+        try
+        {
+            if (change.SizeBytes is { } size)
+            {
+                await _unit.ResizeAsync(checked((long)size)).ConfigureAwait(false);
+                return 0;
+            }
+            // The same disk under another name would be another disk.
+            return change.WriteCache == true ? 0 : Eopnotsupp;
+        }
+        catch (Exception e) when (e is IOException or ArgumentException or OverflowException)
+        {
+            LogMessages.NotReconfigured(log, Name, e.Message);
+            return e is IOException ? ErrnoOf(e) : Einval;
+        }
+    }
+
+    /// <summary>Stops serving: what was read is completed, within a limit, and flushed.</summary>
+    public async Task CloseAsync()
+    {
+        await _closing.CancelAsync().ConfigureAwait(false);
+        if (_ring is { } ring)
+        {
+            ring.Stop();
+            if (await Task.WhenAny(ring.Ended, Task.Delay(s_drainLimit)).ConfigureAwait(false) != ring.Ended) LogMessages.NotDrained(log, Name, s_drainLimit.TotalSeconds);
+            await _serving.ConfigureAwait(false);
+        }
+        if (State == DeviceState.Serving)
+        {
+            try
+            {
+                await _unit!.FlushAsync().ConfigureAwait(false);
+            }
+            catch (IOException e)
+            {
+                LogMessages.FlushFailed(log, Name, e.Message);
+            }
+            await _unit!.DisposeAsync().ConfigureAwait(false);
+        }
+        State = DeviceState.Closed;
+        LogMessages.Closed(log, Name);
+    }
+}

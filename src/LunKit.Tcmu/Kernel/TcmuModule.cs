@@ -1,0 +1,31 @@
+namespace LunKit.Tcmu.Kernel;
+
+/// <summary>Parameters of the kernel module, where it has them (Linux 4.19).</summary>
+internal static class TcmuModule
+{
+    private const string Parameters = "/sys/module/target_core_user/parameters";
+
+    /// <summary>Ends the waits for replies that never came, with EINTR, and holds new events back.</summary>
+    public static void ReleaseWaiters()
+    {
+        Write("block_netlink", "1");
+        Write("reset_netlink", "1");
+    }
+
+    /// <summary>Lets events come.</summary>
+    public static void AllowEvents() => Write("block_netlink", "0");
+
+    private static void Write(string parameter, string value)
+    {
+        string path = Path.Combine(Parameters, parameter);
+        if (!File.Exists(path)) return;
+        try
+        {
+            File.WriteAllText(path, value);
+        }
+        catch (IOException)
+        {
+            // Older kernels refuse where there is nothing to release.
+        }
+    }
+}

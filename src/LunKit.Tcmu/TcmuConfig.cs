@@ -1,0 +1,17 @@
+using LunKit.Backstores;
+
+namespace LunKit.Tcmu;
+
+/// <summary>What a handler is told of the device that it is to serve.</summary>
+/// <param name="Subtype">The handler's own name, by which the kernel's configuration calls it.</param>
+/// <param name="Path">The rest of the configuration: what the handler makes of it is its own affair.</param>
+/// <param name="DeviceName">The device, e.g. <c>tcm-user/0/disk0/file//srv/disk.img</c>.</param>
+/// <param name="SizeBytes">Size of the disk, as the kernel tells it to initiators.</param>
+/// <param name="BlockSize">Logical block size in bytes.</param>
+public sealed record TcmuConfig(string Subtype, string Path, string DeviceName, long SizeBytes, int BlockSize);
+
+/// <summary>
+/// Opens the backstore of a device. Throws <see cref="BackstoreException"/> or another <see cref="IOException"/> with a message for the
+/// operator when it cannot. Its length is the device's, or can be made so.
+/// </summary>
+public delegate ValueTask<IBackstore> TcmuHandlerFactory(TcmuConfig config, CancellationToken cancellationToken);
