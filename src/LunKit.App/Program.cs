@@ -1,8 +1,13 @@
 using System.CommandLine;
+using LunKit.App.Attach;
+using LunKit.App.Doctor;
 using LunKit.App.Handle;
 using LunKit.App.Serve;
 
-var root = new RootCommand("LunKit: SCSI targets in user space") { ServeCommand.Create(), HandleCommand.Create() };
+var root = new RootCommand("LunKit: SCSI targets in user space")
+{
+    ServeCommand.Create(), HandleCommand.Create(), AttachCommand.Create(), DetachCommand.Create(), DoctorCommand.Create(),
+};
 try
 {
     return await root.Parse(args).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });

@@ -19,7 +19,7 @@ internal static unsafe partial class LibC
     public const int FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 16;
     public const int SEEK_DATA = 3, SEEK_HOLE = 4;
     public const int RWF_DSYNC = 2, RWF_NOWAIT = 8;
-    public const int O_RDWR = 2, O_NONBLOCK = 0x800, O_CLOEXEC = 0x80000;
+    public const int O_RDONLY = 0, O_EXCL = 0x80, O_RDWR = 2, O_NONBLOCK = 0x800, O_CLOEXEC = 0x80000;
     public const int PROT_READ = 1, PROT_WRITE = 2, MAP_SHARED = 1;
     public const int AF_NETLINK = 16, SOCK_RAW = 3, NETLINK_GENERIC = 16, SOL_NETLINK = 270, NETLINK_ADD_MEMBERSHIP = 1;
     public const int SOL_SOCKET = 1, SO_RCVBUF = 8, SO_RCVBUFFORCE = 33;
@@ -64,6 +64,7 @@ internal static unsafe partial class LibC
     [LibraryImport("libc", SetLastError = true)] public static partial int fsync(int fd);
     [LibraryImport("libc", SetLastError = true)] public static partial int fallocate(int fd, int mode, long offset, long len);
     [LibraryImport("libc", SetLastError = true)] public static partial long lseek(int fd, long offset, int whence);
+    [LibraryImport("libc", SetLastError = true)] public static partial int kill(int pid, int signal);
     [LibraryImport("libc", SetLastError = true)] public static partial int flock(int fd, int operation);
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int open(string path, int flags, uint mode);

@@ -63,7 +63,7 @@ internal sealed class RingDevice : IDisposable
             throw;
         }
         // All initiators are one here: the ring does not tell them apart.
-        _nexus = new Nexus("tcmu", name, new byte[24], new TargetPort(name, 1, 1, name));
+        _nexus = new Nexus("tcmu", name, new byte[24], new TargetPort(name, 0, 0, name));
         _nexus.Open([KeyValuePair.Create(0, unit)]);
         _unitNexus = _nexus.Luns.Find(0)!;
         while (_unitNexus.TryTakeUnitAttention(out _)) { }

@@ -1,4 +1,5 @@
 using LunKit.Backstores;
+using LunKit.LogicalUnits;
 
 namespace LunKit.Tcmu;
 
@@ -8,10 +9,17 @@ namespace LunKit.Tcmu;
 /// <param name="DeviceName">The device, e.g. <c>tcm-user/0/disk0/file//srv/disk.img</c>.</param>
 /// <param name="SizeBytes">Size of the disk, as the kernel tells it to initiators.</param>
 /// <param name="BlockSize">Logical block size in bytes.</param>
-public sealed record TcmuConfig(string Subtype, string Path, string DeviceName, long SizeBytes, int BlockSize);
+/// <param name="Identity">The unit's names, as the kernel has them: the ones to tell initiators.</param>
+public sealed record TcmuConfig(string Subtype, string Path, string DeviceName, long SizeBytes, int BlockSize, UnitIdentity Identity);
 
 /// <summary>
 /// Opens the backstore of a device. Throws <see cref="BackstoreException"/> or another <see cref="IOException"/> with a message for the
 /// operator when it cannot. Its length is the device's, or can be made so.
 /// </summary>
 public delegate ValueTask<IBackstore> TcmuHandlerFactory(TcmuConfig config, CancellationToken cancellationToken);
+
+/// <summary>
+/// Opens a device as a unit that is more, or other, than a backstore: a <see cref="CustomUnit"/>, or a <see cref="BlockUnit"/> with a
+/// state of its own. Throws as <see cref="TcmuHandlerFactory"/> does.
+/// </summary>
+public delegate ValueTask<LogicalUnit> TcmuUnitFactory(TcmuConfig config, CancellationToken cancellationToken);

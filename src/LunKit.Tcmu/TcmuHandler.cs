@@ -1,6 +1,9 @@
+using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using LunKit.Backstores;
 using LunKit.Linux;
+using LunKit.LogicalUnits;
+using LunKit.Tcmu.ConfigFs;
 using LunKit.Tcmu.Kernel;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -15,19 +18,20 @@ public sealed class TcmuHandler : IAsyncDisposable
 {
     private static readonly TimeSpan s_othersPatience = TimeSpan.FromSeconds(5);
 
-    private readonly IReadOnlyDictionary<string, TcmuHandlerFactory> _subtypes;
+    private readonly IReadOnlyDictionary<string, TcmuUnitFactory> _subtypes;
     private readonly ILogger _log;
     private readonly EventFd _wake = new();
     private readonly NetlinkSocket _socket;
     private readonly ushort _family;
-    private readonly Dictionary<string, KernelDevice> _devices = [];
+    private readonly ConcurrentDictionary<string, KernelDevice> _devices = [];
     private readonly Dictionary<string, Task> _work = [];
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Lock _sending = new();
     private uint _sequence = 1;
     private bool _replies;
     private volatile bool _stopping;
 
-    private TcmuHandler(IReadOnlyDictionary<string, TcmuHandlerFactory> subtypes, ILogger log, NetlinkSocket socket, ushort family)
+    private TcmuHandler(IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, ILogger log, NetlinkSocket socket, ushort family)
     {
         _subtypes = subtypes;
         _log = log;
@@ -43,7 +47,11 @@ public sealed class TcmuHandler : IAsyncDisposable
     /// that. The switch is the kernel's, for all handlers; without it nobody waits.
     /// </param>
     /// <exception cref="TcmuException">This kernel has no TCMU, or this process may not use it.</exception>
-    public static TcmuHandler Start(IReadOnlyDictionary<string, TcmuHandlerFactory> subtypes, ILogger? log = null, bool replies = true)
+    public static TcmuHandler Start(IReadOnlyDictionary<string, TcmuHandlerFactory> subtypes, ILogger? log = null, bool replies = true) =>
+        Start(subtypes.ToDictionary(s => s.Key, s => Unit(s.Value, log)), log, replies);
+
+    /// <inheritdoc cref="Start(IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?, bool)"/>
+    public static TcmuHandler Start(IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, ILogger? log = null, bool replies = true)
     {
         foreach (string subtype in subtypes.Keys)
             if (subtype.Length == 0 || subtype.AsSpan().ContainsAny("/:,")) throw new ArgumentException($"'{subtype}' is no subtype: it has no '/', ':' or ','", nameof(subtypes));
@@ -64,6 +72,12 @@ public sealed class TcmuHandler : IAsyncDisposable
         }
     }
 
+    private static TcmuUnitFactory Unit(TcmuHandlerFactory open, ILogger? log) => async (config, cancellationToken) =>
+    {
+        var store = await open(config, cancellationToken).ConfigureAwait(false);
+        return new BlockUnit(store, config.Identity.Name, new VolatileUnitState(config.Identity.Id), new BlockUnitOptions { Identity = config.Identity }, log);
+    };
+
     /// <summary>
     /// Handles one subtype until Ctrl-C, SIGTERM or cancellation: all that a program which is a handler needs.
     /// </summary>
@@ -71,16 +85,41 @@ public sealed class TcmuHandler : IAsyncDisposable
     /// <param name="open">Makes the disk of a device.</param>
     /// <param name="log">Where to log.</param>
     /// <param name="cancellationToken">Stops handling.</param>
-    public static async Task RunAsync(string subtype, Func<TcmuConfig, IBackstore> open, ILogger? log = null, CancellationToken cancellationToken = default)
+    public static Task RunAsync(string subtype, Func<TcmuConfig, IBackstore> open, ILogger? log = null, CancellationToken cancellationToken = default) =>
+        RunAsync(subtype, Unit((config, _) => ValueTask.FromResult(open(config)), log), log, cancellationToken);
+
+    /// <inheritdoc cref="RunAsync(string, Func{TcmuConfig, IBackstore}, ILogger?, CancellationToken)"/>
+    public static Task RunAsync(string subtype, Func<TcmuConfig, LogicalUnit> open, ILogger? log = null, CancellationToken cancellationToken = default) =>
+        RunAsync(subtype, (config, _) => ValueTask.FromResult(open(config)), log, cancellationToken);
+
+    private static async Task RunAsync(string subtype, TcmuUnitFactory open, ILogger? log, CancellationToken cancellationToken)
     {
         var stop = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         void Stop(PosixSignalContext context) => context.Cancel = stop.TrySetResult();
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
         using var cancel = cancellationToken.Register(() => stop.TrySetResult());
-        var handler = Start(new Dictionary<string, TcmuHandlerFactory> { [subtype] = (config, _) => ValueTask.FromResult(open(config)) }, log);
+        var handler = Start(new Dictionary<string, TcmuUnitFactory> { [subtype] = open }, log);
         await using var scope = handler.ConfigureAwait(false);
         await stop.Task.ConfigureAwait(false);
+    }
+
+    /// <summary>The devices that it handles now, or tried to.</summary>
+    public IReadOnlyList<TcmuDeviceStatus> Devices => [.. _devices.Values.Select(d => d.Status)];
+
+    /// <summary>Why this machine's kernel has no devices to handle; null when it has TCMU.</summary>
+    public static string? WhyNot()
+    {
+        try
+        {
+            using var socket = new NetlinkSocket();
+            Resolve(socket);
+            return null;
+        }
+        catch (IOException e)
+        {
+            return e.Message;
+        }
     }
 
     private static (ushort Family, uint Group) Resolve(NetlinkSocket socket)
@@ -110,7 +149,7 @@ public sealed class TcmuHandler : IAsyncDisposable
         {
             // Writers that wait for a handler that has died would wait for ever.
             TcmuModule.ReleaseWaiters();
-            if (_replies) lock (_devices) _socket.Send(TcmuMessages.SetFeatures(_family, _sequence++, replies: true));
+            if (_replies) lock (_sending) _socket.Send(TcmuMessages.SetFeatures(_family, _sequence++, replies: true));
             Rescan();
             TcmuModule.AllowEvents();
             while (!_stopping)
@@ -150,7 +189,7 @@ public sealed class TcmuHandler : IAsyncDisposable
         if (TcmuDeviceName.Parse(e.DeviceName) is not { } name) return;
         if (!_subtypes.ContainsKey(name.Subtype))
         {
-            if (_replies && e.Kind == TcmuEventKind.Added) _ = RefuseIfNobodyHandlesAsync(e);
+            if (_replies) _ = AnswerIfNobodyHandlesAsync(e);
             return;
         }
         string key = $"{name.ConfigFsPath}@{e.Minor}";
@@ -170,27 +209,22 @@ public sealed class TcmuHandler : IAsyncDisposable
     }
 
     /// <summary>
-    /// The kernel waits without a limit for a reply to a new device; when no handler has opened it after a while, none will.
+    /// The kernel waits without a limit for a reply; when no handler has the device open after a while, none will reply.
     /// </summary>
-    private async Task RefuseIfNobodyHandlesAsync(TcmuEvent e)
+    private async Task AnswerIfNobodyHandlesAsync(TcmuEvent e)
     {
         await Task.Delay(s_othersPatience).ConfigureAwait(false);
-        try
-        {
-            new UioFile($"/dev/uio{e.Minor}").Dispose();
-        }
-        catch (LinuxException)
-        {
-            // Another handler has it, or it is gone.
-            return;
-        }
-        LogMessages.NobodyHandles(_log, e.DeviceName);
-        Reply(e, -2);
+        // Not by opening it at once: the handler that is late would find it busy.
+        var device = UioDevice.Find().FirstOrDefault(d => d.Number == e.Minor);
+        if (device is null || device.Name != TcmuDeviceName.Parse(e.DeviceName) || OpenFiles.HolderOf(device.Path) is not null || DeviceNode.IsHandled(device.Path)) return;
+        if (e.Kind == TcmuEventKind.Added) LogMessages.NobodyHandles(_log, e.DeviceName);
+        // Nothing keeps a device from going; a new one, or a change, needs a handler.
+        Reply(e, e.Kind == TcmuEventKind.Removed ? 0 : -2);
     }
 
     private void Add(string key, UioDevice device, TcmuEvent? e, bool takesOver)
     {
-        var opened = new KernelDevice(device, TcmuBackstoreFolder.Of(device.Name), _subtypes[device.Name.Subtype], _log);
+        var opened = new KernelDevice(device, UserBackstore.Of(device.Name), _subtypes[device.Name.Subtype], _log);
         _devices[key] = opened;
         Follow(key, e, d => d.OpenAsync(takesOver));
     }
@@ -202,7 +236,7 @@ public sealed class TcmuHandler : IAsyncDisposable
             await d.CloseAsync().ConfigureAwait(false);
             return 0;
         });
-        _devices.Remove(key);
+        _devices.TryRemove(key, out _);
     }
 
     /// <summary>Does something with a device when what was begun before is done, and replies. Other devices go on meanwhile.</summary>
@@ -237,7 +271,7 @@ public sealed class TcmuHandler : IAsyncDisposable
         if (!_replies) return;
         try
         {
-            lock (_devices) _socket.Send(TcmuMessages.Done(_family, _sequence++, e, status));
+            lock (_sending) _socket.Send(TcmuMessages.Done(_family, _sequence++, e, status));
         }
         catch (Exception fault) when (fault is LinuxException or ObjectDisposedException)
         {

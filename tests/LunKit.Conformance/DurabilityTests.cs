@@ -32,7 +32,9 @@ public sealed class DurabilityTests
             string now = Convert.ToHexString((await Run(initiator, [0x12, 1, 0x80, 0, 0xFF, 0], null, 255)).Data);
             Assert.Equal(serial ??= now, now);
             await CheckAsync(initiator, promised, latest);
-            var kill = Task.Delay(random.Next(100, 500)).ContinueWith(_ => server.KillAsync(), TaskScheduler.Default).Unwrap();
+            // At a random moment, but not before there is something to lose: a medium that flushes slowly gets the time it needs.
+            uint enough = generation + 30;
+            var kill = KillAsync(server, random.Next(100, 500), () => Volatile.Read(ref generation) > enough);
             try
             {
                 while (true)
@@ -60,6 +62,13 @@ public sealed class DurabilityTests
         await CheckAsync(reader, promised, latest);
         Assert.True(generation > 100);
         Directory.Delete(folder, recursive: true);
+    }
+
+    private static async Task KillAsync(LunKitProcess server, int milliseconds, Func<bool> ready)
+    {
+        await Task.Delay(milliseconds);
+        for (int i = 0; i < 3000 && !ready(); i++) await Task.Delay(10);
+        await server.KillAsync();
     }
 
     private static async Task<IscsiInitiator> ConnectAsync(int port)

@@ -1,8 +1,6 @@
 using System.CommandLine;
-using System.Globalization;
 using System.Runtime.InteropServices;
 using LunKit.App.Serve;
-using LunKit.Backstores;
 using LunKit.Tcmu;
 using Microsoft.Extensions.Logging;
 
@@ -25,11 +23,6 @@ internal static class HandleCommand
           lunkit handle --subtype images=file:/srv/images/{path},size={size},direct
         """;
 
-    private static readonly IReadOnlyDictionary<string, string> s_builtIn = new Dictionary<string, string>
-    {
-        ["file"] = "file:{path},size={size},block={block}", ["memory"] = "memory:{size},block={block}", ["null"] = "null:{size},block={block}",
-    };
-
     public static Command Create()
     {
         var subtypes = new Option<string[]>("--subtype") { Description = "Another subtype, and what it opens; may be repeated", HelpName = "NAME=BACKSTORE" };
@@ -43,21 +36,18 @@ internal static class HandleCommand
     private static async Task<int> RunAsync(string[] extra, bool replies, LogLevel level)
     {
         var log = new ConsoleLogger(level);
-        var templates = new Dictionary<string, string>(s_builtIn);
-        foreach (string text in extra)
-        {
-            int equals = text.IndexOf('=', StringComparison.Ordinal);
-            if (equals < 1) throw new UserException($"--subtype '{text}': write NAME=BACKSTORE, e.g. images=file:/srv/{{path}},size={{size}}", 2);
-            templates[text[..equals]] = text[(equals + 1)..];
-        }
+        var subtypes = Subtype.BuiltIn.ToDictionary(s => s.Name);
+        foreach (var subtype in extra.Select(Subtype.Parse)) subtypes[subtype.Name] = subtype;
         var stop = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         void Stop(PosixSignalContext context) => context.Cancel = stop.TrySetResult();
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
+        KernelModules.Load("target_core_user");
         try
         {
-            await using var handler = TcmuHandler.Start(templates.ToDictionary(t => t.Key, t => Factory(t.Value)), log, replies);
-            Console.WriteLine($"LunKit handles {string.Join(", ", templates.Keys.Order(StringComparer.Ordinal))}");
+            await using var handler = TcmuHandler.Start(subtypes.ToDictionary(s => s.Key, s => s.Value.Factory(log)), log, replies);
+            using var service = TcmuService.TryStart(subtypes, log);
+            Console.WriteLine($"LunKit handles {string.Join(", ", subtypes.Keys.Order(StringComparer.Ordinal))}");
             await stop.Task;
             ServeLog.StopsHandling(log);
         }
@@ -67,19 +57,4 @@ internal static class HandleCommand
         }
         return 0;
     }
-
-    private static TcmuHandlerFactory Factory(string template) => (config, _) =>
-    {
-        string text = template.Replace("{path}", config.Path, StringComparison.Ordinal)
-            .Replace("{size}", config.SizeBytes.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal)
-            .Replace("{block}", config.BlockSize.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal);
-        try
-        {
-            return ValueTask.FromResult(BackstoreSpec.Parse(text).OpenStore(readOnly: false));
-        }
-        catch (UserException e)
-        {
-            throw new TcmuException(e.Message, e);
-        }
-    };
 }

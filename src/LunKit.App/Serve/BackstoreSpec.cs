@@ -63,12 +63,13 @@ internal sealed record BackstoreSpec
     /// <param name="writeCache">Initial state of the write cache.</param>
     /// <param name="identity">Text that names the unit where the backstore keeps no state of its own: target and LUN.</param>
     /// <param name="log">Log of the unit.</param>
-    public BlockUnit Open(bool readOnly, bool writeCache, string identity, ILogger log)
+    /// <param name="names">The unit's names, where somebody else has given them.</param>
+    public BlockUnit Open(bool readOnly, bool writeCache, string identity, ILogger log, UnitIdentity? names = null)
     {
         readOnly |= Flag("readonly");
         var options = new BlockUnitOptions
         {
-            ReadOnly = readOnly, WriteCache = Flag("writecache", writeCache), Removable = Flag("removable"),
+            Identity = names, ReadOnly = readOnly, WriteCache = Flag("writecache", writeCache), Removable = Flag("removable"),
             LongCdbs = Flag("longcdbs", otherwise: true), EraseBytesPerSecond = Options.TryGetValue("eraserate", out var rate) ? SizeOf(rate) : 0,
         };
         var id = UnitIdentity.IdOf(Options.GetValueOrDefault("serial", identity));

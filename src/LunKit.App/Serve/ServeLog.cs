@@ -25,4 +25,10 @@ internal static partial class ServeLog
 
     [LoggerMessage(5007, LogLevel.Information, "Stopping: commands that run are finished, caches are flushed; the kernel keeps the devices")]
     public static partial void StopsHandling(ILogger log);
+
+    [LoggerMessage(5008, LogLevel.Information, "targetcli will not see this handler: {Reason}")]
+    public static partial void NoBus(ILogger log, string reason);
+
+    [LoggerMessage(5009, LogLevel.Warning, "targetcli does not see this handler any more: {Reason}")]
+    public static partial void BusLost(ILogger log, string reason);
 }

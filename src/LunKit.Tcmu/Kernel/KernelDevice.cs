@@ -1,31 +1,30 @@
 using LunKit.Backstores;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
+using LunKit.Tcmu.ConfigFs;
 using LunKit.Tcmu.Ring;
 using Microsoft.Extensions.Logging;
 
 namespace LunKit.Tcmu.Kernel;
 
-/// <summary>Where a device stands.</summary>
-internal enum DeviceState { Connecting, Serving, Failed, Closed }
-
 /// <summary>
 /// One device of the kernel, from its opening to its end: backstore, unit, ring. A broken ring is reset and served again. Nothing of it
 /// touches another device. Its methods are called one after the other.
 /// </summary>
-internal sealed class KernelDevice(UioDevice uio, TcmuBackstoreFolder folder, TcmuHandlerFactory factory, ILogger log)
+internal sealed class KernelDevice(UioDevice uio, UserBackstore folder, TcmuUnitFactory factory, ILogger log)
 {
     private const int Enoent = -2, Eio = -5, Einval = -22, Enospc = -28, Eopnotsupp = -95;
     private static readonly TimeSpan s_drainLimit = TimeSpan.FromSeconds(10), s_recoveryPause = TimeSpan.FromSeconds(1);
 
     private readonly CancellationTokenSource _closing = new();
-    private BlockUnit? _unit;
+    private LogicalUnit? _unit;
     private volatile RingDevice? _ring;
     private Task _serving = Task.CompletedTask;
 
-    public UioDevice Uio => uio;
+    private volatile TcmuDeviceState _state = TcmuDeviceState.Connecting;
+    private volatile string? _error;
 
-    public DeviceState State { get; private set; } = DeviceState.Connecting;
+    public TcmuDeviceStatus Status => new(uio.Name.Hba, uio.Name.Name, _state, _error);
 
     private string Name => $"tcm-user/{uio.Name.Hba}/{uio.Name.Name}";
 
@@ -40,31 +39,34 @@ internal sealed class KernelDevice(UioDevice uio, TcmuBackstoreFolder folder, Tc
         try
         {
             var snapshot = folder.ReadSnapshot();
-            var config = new TcmuConfig(uio.Name.Subtype, uio.Name.Path, $"{Name}/{uio.Name.Subtype}/{uio.Name.Path}", snapshot.SizeBytes, snapshot.BlockSize);
-            var store = await factory(config, _closing.Token).ConfigureAwait(false);
-            _unit = new BlockUnit(store, Name, new VolatileUnitState(IdOf(snapshot)), new BlockUnitOptions { WriteCache = true }, log);
-            if (_unit.BlockSize != snapshot.BlockSize)
-                throw new TcmuException($"the backstore has blocks of {_unit.BlockSize} bytes, the device of {snapshot.BlockSize} (hw_block_size)");
-            long length = _unit.Store.Geometry.LengthBytes;
-            if (length < snapshot.SizeBytes && _unit.Store.Has(BackstoreFeatures.Resize)) await _unit.ResizeAsync(snapshot.SizeBytes).ConfigureAwait(false);
-            else if (length != snapshot.SizeBytes) throw new TcmuException($"the backstore has {length} bytes, the device {snapshot.SizeBytes} (dev_size)");
+            var config = new TcmuConfig(uio.Name.Subtype, uio.Name.Path, $"{Name}/{uio.Name.Subtype}/{uio.Name.Path}", snapshot.SizeBytes, snapshot.BlockSize, KernelIdentity.Of(Name, snapshot));
+            _unit = await factory(config, _closing.Token).ConfigureAwait(false);
+            _unit.Alua = Alua.Elsewhere;
+            if (_unit is BlockUnit block) await FitAsync(block, snapshot).ConfigureAwait(false);
             Attach(takesOver);
-            State = DeviceState.Serving;
+            _state = TcmuDeviceState.Serving;
             LogMessages.Serving(log, config.DeviceName, uio.Path, snapshot.SizeBytes);
             _serving = SuperviseAsync();
             return 0;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or OperationCanceledException or ArgumentException)
         {
-            State = DeviceState.Failed;
+            (_state, _error) = (TcmuDeviceState.Failed, e.Message);
             LogMessages.NotServed(log, $"{Name}/{uio.Name.Subtype}/{uio.Name.Path}", e.Message);
             if (_unit is not null) await _unit.DisposeAsync().ConfigureAwait(false);
             return ErrnoOf(e);
         }
     }
 
-    private static Guid IdOf(TcmuDeviceSnapshot snapshot) =>
-        Guid.TryParse(snapshot.UnitSerial, out var id) ? id : UnitIdentity.IdOf(snapshot.UnitSerial);
+    /// <summary>Initiators learn size and blocks from the unit, and the kernel has its own idea of them: they are the same.</summary>
+    private static async Task FitAsync(BlockUnit unit, UserBackstoreSnapshot snapshot)
+    {
+        if (unit.BlockSize != snapshot.BlockSize)
+            throw new TcmuException($"the backstore has blocks of {unit.BlockSize} bytes, the device of {snapshot.BlockSize} (hw_block_size)");
+        long length = unit.Store.Geometry.LengthBytes;
+        if (length < snapshot.SizeBytes && unit.Store.Has(BackstoreFeatures.Resize)) await unit.ResizeAsync(snapshot.SizeBytes).ConfigureAwait(false);
+        else if (length != snapshot.SizeBytes) throw new TcmuException($"the backstore has {length} bytes, the device {snapshot.SizeBytes} (dev_size)");
+    }
 
     private static int ErrnoOf(Exception e) => e switch
     {
@@ -102,7 +104,7 @@ internal sealed class KernelDevice(UioDevice uio, TcmuBackstoreFolder folder, Tc
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException or OperationCanceledException)
             {
-                State = DeviceState.Failed;
+                (_state, _error) = (TcmuDeviceState.Failed, e.Message);
                 LogMessages.NotServed(log, Name, e.Message);
                 return;
             }
@@ -112,16 +114,14 @@ internal sealed class KernelDevice(UioDevice uio, TcmuBackstoreFolder folder, Tc
     /// <summary>What the kernel wants to change; 0 or a negative errno.</summary>
     public async Task<int> ReconfigureAsync(TcmuEvent change)
     {
-        if (_unit is null || State != DeviceState.Serving) return Eio;
+        if (_unit is null || _state != TcmuDeviceState.Serving) return Eio;
+        // The same disk under another name would be another disk.
+        if (_unit is not BlockUnit unit || change is { SizeBytes: null, WriteCache: null }) return Eopnotsupp;
         try
         {
-            if (change.SizeBytes is { } size)
-            {
-                await _unit.ResizeAsync(checked((long)size)).ConfigureAwait(false);
-                return 0;
-            }
-            // The same disk under another name would be another disk.
-            return change.WriteCache == true ? 0 : Eopnotsupp;
+            if (change.SizeBytes is { } size) await unit.ResizeAsync(checked((long)size)).ConfigureAwait(false);
+            else if (!await unit.SetWriteCacheAsync(change.WriteCache!.Value).ConfigureAwait(false)) return Eopnotsupp;
+            return 0;
         }
         catch (Exception e) when (e is IOException or ArgumentException or OverflowException)
         {
@@ -140,7 +140,7 @@ internal sealed class KernelDevice(UioDevice uio, TcmuBackstoreFolder folder, Tc
             if (await Task.WhenAny(ring.Ended, Task.Delay(s_drainLimit)).ConfigureAwait(false) != ring.Ended) LogMessages.NotDrained(log, Name, s_drainLimit.TotalSeconds);
             await _serving.ConfigureAwait(false);
         }
-        if (State == DeviceState.Serving)
+        if (_state == TcmuDeviceState.Serving)
         {
             try
             {
@@ -152,7 +152,7 @@ internal sealed class KernelDevice(UioDevice uio, TcmuBackstoreFolder folder, Tc
             }
             await _unit!.DisposeAsync().ConfigureAwait(false);
         }
-        State = DeviceState.Closed;
+        _state = TcmuDeviceState.Closed;
         LogMessages.Closed(log, Name);
     }
 }

@@ -4,7 +4,11 @@ namespace LunKit.Tcmu.Kernel;
 /// The name of a TCMU device's UIO device: <c>tcm-user/HBA/NAME/SUBTYPE/PATH</c>. The path is the handler's and may hold slashes; the
 /// configuration that it is part of may be missing.
 /// </summary>
-internal sealed record TcmuDeviceName(int Hba, string Name, string Subtype, string Path)
+/// <param name="Hba">HBA, the N of the configfs folder <c>user_N</c>.</param>
+/// <param name="Name">Name of the backstore.</param>
+/// <param name="Subtype">Whose handler it is; empty when the backstore has no configuration.</param>
+/// <param name="Path">The rest of the configuration.</param>
+public sealed record TcmuDeviceName(int Hba, string Name, string Subtype, string Path)
 {
     /// <summary>The device's folder in configfs, below the target's core folder.</summary>
     public string ConfigFsPath => $"user_{Hba}/{Name}";

@@ -6,8 +6,9 @@ namespace LunKit.Tcmu.Kernel;
 /// <param name="Number">N of <c>/dev/uioN</c>.</param>
 /// <param name="Name">What the device is.</param>
 /// <param name="RegionBytes">Size of its shared region, which is mapped whole or not at all.</param>
-internal sealed record UioDevice(int Number, TcmuDeviceName Name, long RegionBytes)
+public sealed record UioDevice(int Number, TcmuDeviceName Name, long RegionBytes)
 {
+    /// <summary>Its device file.</summary>
     public string Path => $"/dev/uio{Number}";
 
     /// <summary>All UIO devices that are TCMU's. One that vanishes meanwhile is left out.</summary>

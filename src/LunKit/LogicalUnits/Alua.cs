@@ -21,10 +21,18 @@ internal sealed class Alua
     /// <summary>One group, 0, with port 1, active/optimized: a unit that nobody configured otherwise.</summary>
     public static Alua AllActive => new([(0, new[] { 1 })]);
 
+    /// <summary>For a unit whose fabric keeps the states itself, and does not tell its ports apart.</summary>
+    public static Alua Elsewhere => new([(0, [])]) { AccessTypes = 0 };
+
     public Alua(IEnumerable<(int Group, int[] Ports)> groups)
     {
         foreach (var (group, ports) in groups) _groups[group] = (AccessState.ActiveOptimized, ports, 0);
     }
+
+    /// <summary>
+    /// TPGS of INQUIRY (SPC-5 6.6.2): 1 implicit, 2 explicit, 3 both; 0 where somebody else, such as the kernel, has the states.
+    /// </summary>
+    public int AccessTypes { get; init; } = 3;
 
     /// <summary>No group is in a state that refuses commands.</summary>
     public bool IsAllActive => _allActive;

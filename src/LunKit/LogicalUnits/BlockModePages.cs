@@ -26,6 +26,9 @@ internal static class BlockModePages
         new(0x1C, 2, SubPage(Ps | 0x1C, 2, 16), SubPage(0, 0, 16)),
     ];
 
+    /// <summary>The pages that say nothing of a device type: Control and Informational Exceptions Control.</summary>
+    public static IEnumerable<ModePage> OfAnyDevice => Of(hasVolatileCache: false, writeCache: false).Where(p => p is { Code: 0x02 or 0x0A } or { Code: 0x1C, Subpage: 0 });
+
     private static byte[] Page(int code, int length, params (int At, int Value)[] values)
     {
         var page = new byte[length];

@@ -24,7 +24,7 @@ public sealed class BlockUnit : LogicalUnit
     }
 
     private BlockUnit(BackstoreGuard store, string name, UnitMemory memory, BlockUnitOptions options, ILogger? log)
-        : base(new UnitIdentity { Name = name, Id = memory.Id }, memory, options.LongCdbs ? BlockCommands.Table : BlockCommands.ShortTable,
+        : base(options.Identity ?? new UnitIdentity { Name = name, Id = memory.Id }, memory, options.LongCdbs ? BlockCommands.Table : BlockCommands.ShortTable,
             new ModePages(BlockModePages.Of(store.Has(BackstoreFeatures.VolatileCache), options.WriteCache), memory), log)
     {
         _options = options;
@@ -149,6 +149,23 @@ public sealed class BlockUnit : LogicalUnit
         bool low = available < Store.Geometry.LengthBytes / 100.0 * (100 - _options.SoftThresholdPercent);
         if (low && !_softThresholdReported) AttendOthers(null, Sense.ThinProvisioningSoftThresholdReached);
         _softThresholdReported = low;
+    }
+
+    /// <summary>
+    /// Switches the write cache (WCE of the caching mode page), as an operator may; initiators hear of it. False when the backstore
+    /// has no cache that could be on.
+    /// </summary>
+    public async ValueTask<bool> SetWriteCacheAsync(bool on)
+    {
+        if (on == IsWriteCacheEnabled) return true;
+        if (!HasVolatileCache) return false;
+        var page = ModePages.Find(0x08, 0)!;
+        var wanted = (byte[])page.Current.Clone();
+        wanted[2] ^= 0x04;
+        if (ModePages.Apply([(page, wanted)], save: false)) AttendOthers(null, Sense.ModeParametersChanged);
+        // What was acknowledged while the cache was on is not on the medium yet.
+        if (!on) await FlushAsync().ConfigureAwait(false);
+        return true;
     }
 
     internal override void Reset(UnitNexus? by, Sense attention)

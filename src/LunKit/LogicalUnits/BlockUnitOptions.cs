@@ -9,6 +9,9 @@ public sealed record BlockUnitOptions
     /// <summary>Initial state of the write cache (WCE); a backstore without one has none.</summary>
     public bool WriteCache { get; init; } = true;
 
+    /// <summary>Names that somebody else gives, such as the kernel; null for those that follow from the unit's state.</summary>
+    public UnitIdentity? Identity { get; init; }
+
     /// <summary>The medium can be ejected (RMB = 1).</summary>
     public bool Removable { get; init; }
 

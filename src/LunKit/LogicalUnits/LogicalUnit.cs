@@ -56,7 +56,7 @@ public abstract class LogicalUnit : IAsyncDisposable
     /// How many bytes the command wants from the initiator, known from its CDB alone; 0 when it would be refused anyway or takes
     /// none. The fabric asks the initiator for no more than this.
     /// </summary>
-    public long DataOutLength(ReadOnlySpan<byte> cdb)
+    public virtual long DataOutLength(ReadOnlySpan<byte> cdb)
     {
         var row = Table.Find(cdb);
         return row?.DataOut is null || cdb.Length < row.Usage.Length ? 0 : row.DataOut(this, cdb[..row.Usage.Length]);
@@ -72,7 +72,7 @@ public abstract class LogicalUnit : IAsyncDisposable
     /// Executes one command, on the caller's thread as far as that needs no waiting. The command is completed, and may be used
     /// again, when the task is. Never throws.
     /// </summary>
-    public ValueTask<CommandResult> ExecuteAsync(ScsiCommand command)
+    public virtual ValueTask<CommandResult> ExecuteAsync(ScsiCommand command)
     {
         var row = Table.Find(command.Cdb);
         // A fabric may bring more bytes than the command has; its shape follows from the table alone.
@@ -133,7 +133,7 @@ public abstract class LogicalUnit : IAsyncDisposable
         return await FinishAsync(command, running).ConfigureAwait(false);
     }
 
-    private async ValueTask<CommandResult> FinishAsync(ScsiCommand command, ValueTask<CommandResult> running)
+    private protected async ValueTask<CommandResult> FinishAsync(ScsiCommand command, ValueTask<CommandResult> running)
     {
         CommandResult result;
         try
@@ -214,7 +214,7 @@ public abstract class LogicalUnit : IAsyncDisposable
     };
 
     /// <summary>The one place where what the world did wrong becomes sense, and where it is logged.</summary>
-    private CommandResult Failed(ScsiCommand command, Exception e)
+    private protected CommandResult Failed(ScsiCommand command, Exception e)
     {
         if (command.IsAborted && e is OperationCanceledException) return CommandResult.TaskAborted;
         bool write = Table.Find(command.Cdb)?.Has(CommandTraits.WritesMedium) ?? false;
@@ -247,7 +247,7 @@ public abstract class LogicalUnit : IAsyncDisposable
         _ => write ? Sense.WriteError : Sense.UnrecoveredReadError,
     };
 
-    private CommandResult Count(ScsiCommand command, CommandResult result)
+    private protected CommandResult Count(ScsiCommand command, CommandResult result)
     {
         Statistics.CountCommand(result.Status, command.DataOut.Length, result.DataInLength);
         return result;

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;
 
@@ -21,13 +22,31 @@ public sealed record UnitIdentity
     /// <summary>Product revision level, at most 4 characters.</summary>
     public string Revision { get; init; } = "0001";
 
-    /// <summary>Unit serial number (VPD page 80h).</summary>
-    public string Serial => Id.ToString("N");
+    /// <summary>Unit serial number (VPD page 80h); follows from the identity unless somebody else gives it.</summary>
+    public string Serial
+    {
+        get => field ?? Id.ToString("N");
+        init;
+    }
+
+    /// <summary>
+    /// NAA name, 8 or 16 bytes (SPC-5 7.7.6.6): the locally assigned one, unless somebody who has an OUI gives another.
+    /// </summary>
+    public ReadOnlyMemory<byte> Naa
+    {
+        get => field.IsEmpty ? LocalNaa() : field;
+        init;
+    }
 
     /// <summary>
     /// NAA 6 (IEEE registered extended) is for holders of an OUI; a locally assigned NAA 3 name needs none (SPC-5 7.8.6.6.4).
     /// </summary>
-    public ulong NaaLocal => 0x3UL << 60 | BitConverter.ToUInt64(Id.ToByteArray(), 8) & 0x0FFF_FFFF_FFFF_FFFF;
+    private byte[] LocalNaa()
+    {
+        var naa = new byte[8];
+        BinaryPrimitives.WriteUInt64BigEndian(naa, 0x3UL << 60 | BitConverter.ToUInt64(Id.ToByteArray(), 8) & 0x0FFF_FFFF_FFFF_FFFF);
+        return naa;
+    }
 
     /// <summary>An identity that is always the same for the same text.</summary>
     public static Guid IdOf(string text) => new(SHA256.HashData(Encoding.UTF8.GetBytes(text)).AsSpan(0, 16));

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Runs in the virtual machine of eng/vm: the cases of KernelTests against the real kernel's TCMU, one after the other.
-#   guest.sh LUNKIT CASE...       prints "PASS CASE" or "FAIL CASE: why"
+#   guest.sh ROOT LUNKIT CASE...  prints "PASS CASE" or "FAIL CASE: why"
 # Processes are dear under emulation: shell builtins where they do.
-target=/sys/kernel/config/target lunkit=$1
-shift
+target=/sys/kernel/config/target root=$1 lunkit=$2
+shift 2
 loop=$target/loopback/naa.5001405000000001/tpgt_1
 log=/tmp/handle.log
 
@@ -129,6 +129,129 @@ sg_persist --out --register --param-rk=0x1
 sg_start --start
 LIST
   head -c 1024 /dev/zero >/tmp/caw && sg_compare_and_write --in=/tmp/caw --lba=0 --num=1 --xferlen=1024 "$disk"
+}
+
+RemovedDuringIo() {
+  create d "file//dev/shm/gone.img" 33554432 && plug d || return 1
+  verified_writes 20 &
+  local writer=$! before
+  rest 3
+  before=$(now)
+  unplug && destroy d || { echo "it is not removed"; return 1; }
+  (($(now) - before < 25)) || { echo "removing took $(($(now) - before)) s"; return 1; }
+  # Its disk is gone: the writer ends with an error, and other devices never noticed.
+  ! wait $writer && with memory/after 1048576 true
+}
+
+EnabledWithNobodyListening() {
+  handler_stop
+  # The last handler made the kernel wait for replies: whoever enables a device now sleeps until a handler comes and releases it.
+  create d memory/x 1048576 2>/tmp/error &
+  local creator=$!
+  rest 2
+  handler_start && await 20 ended $creator && destroy d && with memory/x 1048576 true
+}
+ended() { [[ ! -d /proc/$1 ]]; }
+
+WriteCacheFollowsTheKernel() { with "file//dev/shm/cache.img" 1048576 switch_cache; }
+switch_cache() {
+  echo 0 >$target/core/user_0/d/attrib/emulate_write_cache || return 1
+  sg_turs "$disk"
+  [[ $(sg_modes -p 8 "$disk") == *"00     88 12 00"* ]] && echo 1 >$target/core/user_0/d/attrib/emulate_write_cache && ! sg_turs "$disk" && [[ $(sg_modes -p 8 "$disk") == *"00     88 12 04"* ]]
+}
+
+NamesAreTheKernels() {
+  mkdir -p $target/core/user_0/d && echo -n "dev_config=memory/n,dev_size=1048576" >$target/core/user_0/d/control &&
+    echo 12345678-9abc-def0-1234-56789abcdef0 >$target/core/user_0/d/wwn/vpd_unit_serial && echo 1 >$target/core/user_0/d/enable && plug d || return 1
+  sg_vpd -p 0x83 "$disk" >/tmp/out
+  sg_vpd -p 0x80 "$disk" >>/tmp/out
+  unplug && destroy d
+  [[ $(</tmp/out) == *0x600140512345678*9abcdef012345678* && $(</tmp/out) == *12345678-9abc-def0-1234-56789abcdef0* ]] || { cat /tmp/out; return 1; }
+}
+
+# attach_start ARGUMENT...: lunkit attach; $attached is what it prints first.
+attach_start() {
+  : >/tmp/attach.out
+  "$lunkit" attach "$@" >/tmp/attach.out 2>/tmp/attach.err &
+  attacher=$!
+  await 60 has_line /tmp/attach.out && read -r attached </tmp/attach.out || { cat /tmp/attach.err; return 1; }
+}
+has_line() { local line; read -r line <"$1"; }
+attach_stop() { kill -TERM $attacher && wait $attacher; }
+nothing_left() { [[ ! -e $target/core/user_0/$1 && -z $(echo $target/loopback/naa.3*) || $(echo $target/loopback/naa.3*) == *'*' ]]; }
+
+AttachMakesADisk() {
+  attach_start /dev/shm/attach.img,size=64M --name at && disk=$attached && file_system && attach_stop && nothing_left at && [[ ! -e $disk ]] &&
+    # The same image, the same data.
+    attach_start /dev/shm/attach.img --name at && disk=$attached && mount "$disk" /tmp/mnt && diff -r /etc/ssl /tmp/mnt/ssl && umount /tmp/mnt && attach_stop && nothing_left at
+}
+
+AttachKeepsAMountedDisk() {
+  attach_start memory:32M --name busy && mkfs.ext4 -q "$attached" && mount "$attached" /tmp/mnt && kill -TERM $attacher && await 10 grep -q 'in use' /tmp/attach.err &&
+    echo data >/tmp/mnt/file && ! "$lunkit" detach busy 2>/tmp/error && [[ $(</tmp/error) == *'in use'* ]] && umount /tmp/mnt && "$lunkit" detach "$attached" && ended $attacher && nothing_left busy
+}
+
+DetachAfterACrash() {
+  attach_start memory:16M --name crash || return 1
+  disk=$attached
+  fio --name=w --filename="$disk" --rw=randwrite --bs=4k --size=16M --time_based --runtime=60 --iodepth=8 --ioengine=libaio --direct=1 --output=/tmp/fio.out &
+  local writer=$! before
+  rest 2
+  kill -9 $attacher
+  wait $attacher
+  [[ $("$lunkit" detach) == *crash*gone* ]] || { echo "detach does not list it"; return 1; }
+  ! "$lunkit" doctor >/tmp/doctor && [[ $(</tmp/doctor) == *'user_0/crash'*'no handler'*'lunkit detach crash'* ]] || { cat /tmp/doctor; return 1; }
+  before=$(now)
+  "$lunkit" detach crash || return 1
+  (($(now) - before < 25)) || { echo "detaching took $(($(now) - before)) s"; return 1; }
+  nothing_left crash && { wait $writer || true; } && "$lunkit" doctor >/tmp/doctor || { cat /tmp/doctor; return 1; }
+}
+
+AttachRefusesClearly() {
+  attach_start memory:1M --name once || return 1
+  ! "$lunkit" attach memory:1M --name once 2>/tmp/error && [[ $(</tmp/error) == *'attached already'* ]] &&
+    ! "$lunkit" attach /nowhere/x.img,size=1M 2>/tmp/error && [[ $(</tmp/error) == *nowhere* ]] &&
+    ! "$lunkit" detach nobody 2>/tmp/error && [[ $(</tmp/error) == *'not attached'* ]] && attach_stop && nothing_left once
+}
+
+KernelIscsiTargetExports() {
+  local iqn=iqn.2026-11.local.lunkit:vm status=0
+  attach_start /dev/shm/iscsi.img,size=64M --name exported --iscsi $iqn || return 1
+  mkdir -p /run/lock/iscsi /etc/iscsi && echo InitiatorName=iqn.2026-11.local.lunkit:initiator >/etc/iscsi/initiatorname.iscsi
+  iscsid -f >/tmp/iscsid.log 2>&1 &
+  rest 1
+  iscsiadm -m node -T $iqn -p 127.0.0.1:3260 -o new && iscsiadm -m node -T $iqn -p 127.0.0.1:3260 --login && await 30 find_iscsi_disk && file_system && verified_writes 3 || status=1
+  iscsiadm -m node -T $iqn -p 127.0.0.1:3260 --logout
+  attach_stop && [[ ! -e $target/iscsi/$iqn && ! -e $target/core/user_0/exported ]] && return $status
+}
+find_iscsi_disk() { local d; for d in /sys/class/iscsi_session/session*/device/target*/*:0:0:0/block/*; do [[ -e $d ]] && disk=/dev/${d##*/} && return; done; return 1; }
+
+# sample NAME WORD: starts samples/NAME, which says nothing; it is there when it has a device open.
+sample() { dotnet "$root/artifacts/bin/$1/release/$1.dll" >/tmp/sample.log 2>&1 & sampler=$!; }
+sample_stop() { kill -TERM $sampler && wait $sampler; }
+
+SampleHandlersAnswer() {
+  sample HelloHandler
+  # The handler takes up what is there when it starts, and nobody waits for it before.
+  mkdir -p $target/core/user_0/d && echo -n "dev_config=hello/world,dev_size=1048576,nl_reply_supported=-1" >$target/core/user_0/d/control && echo 1 >$target/core/user_0/d/enable || return 1
+  await 60 is_handled && plug d && [[ $(head -c 31 "$disk") == 'Hello from world, block 0!     ' ]] || { cat /tmp/sample.log; return 1; }
+  unplug && destroy d && sample_stop || return 1
+  sample RawHandler
+  mkdir -p $target/core/user_0/d && echo -n "dev_config=raw/x,dev_size=1048576,nl_reply_supported=-1" >$target/core/user_0/d/control && echo 1 >$target/core/user_0/d/enable || return 1
+  await 60 is_handled && plug d && [[ $(od -An -tx1 -N4 -j1536 "$disk") == ' 00 00 00 03' ]] && sg_raw -r 4 "$disk" c0 00 00 00 00 00 00 00 00 00 && ! sg_raw -r 4 "$disk" c1 00 00 00 00 00 00 00 00 00 &&
+    sg_inq "$disk" || { cat /tmp/sample.log; return 1; }
+  unplug && destroy d && sample_stop
+}
+is_handled() { local f; for f in /proc/$sampler/fd/*; do [[ $(readlink "$f") == /dev/uio* ]] && return; done; return 1; }
+
+TargetcliWorks() {
+  handler_stop
+  mkdir -p /run/dbus && cp "$root/packaging/dbus/org.lunkit.Handler.conf" /etc/dbus-1/system.d/ && dbus-daemon --system --fork --nopidfile && handler_start || return 1
+  printf '%s\n' '/backstores ls' '/backstores/user:file create cli 16M /dev/shm/cli.img' '/backstores/user:file create bad 16M /nowhere/x.img' \
+    '/loopback create naa.5001405000000009' '/loopback/naa.5001405000000009/luns create /backstores/user:file/cli' '/ ls' exit | targetcli >/tmp/cli 2>&1
+  [[ $(</tmp/cli) == *'user:file'* && $(</tmp/cli) == *'Created user-backed storage object cli'* && $(</tmp/cli) == *'folder /nowhere does not exist'* && -e /dev/shm/cli.img && ! -e /nowhere ]] || { cat /tmp/cli; return 1; }
+  printf '%s\n' '/loopback delete naa.5001405000000009' '/backstores/user:file delete cli' exit | targetcli >>/tmp/cli 2>&1
+  ! ls $target/core/user_*/cli >/dev/null 2>&1 || { cat /tmp/cli; return 1; }
 }
 
 # The kernel keeps persistent reservations in files of this folder, which it does not make.

@@ -25,7 +25,7 @@ public class CopyTests
         descriptor[4] = 1;
         descriptor[5] = 3;
         descriptor[7] = 8;
-        BinaryPrimitives.WriteUInt64BigEndian(descriptor.AsSpan(8), target.Units[lun].Identity.NaaLocal);
+        target.Units[lun].Identity.Naa.Span.CopyTo(descriptor.AsSpan(8));
         return descriptor;
     }
 

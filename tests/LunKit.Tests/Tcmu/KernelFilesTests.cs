@@ -1,4 +1,5 @@
 using LunKit.Linux;
+using LunKit.Tcmu.ConfigFs;
 using LunKit.Tcmu.Kernel;
 
 namespace LunKit.Tests.Tcmu;
@@ -51,19 +52,19 @@ public sealed class KernelFilesTests : IDisposable
     [Fact]
     public void SnapshotAndActionsAreFiles()
     {
-        Put("user_0/disk0/attrib/hw_block_size", "512\n");
-        Put("user_0/disk0/attrib/hw_max_sectors", "128\n");
-        Put("user_0/disk0/attrib/dev_size", "67108864\n");
-        Put("user_0/disk0/attrib/emulate_write_cache", "1\n");
-        Put("user_0/disk0/wwn/vpd_unit_serial", "T10 VPD Unit Serial Number: 8a53a3d5-71b9\n");
-        Put("user_0/disk0/action/block_dev", "");
-        var folder = TcmuBackstoreFolder.Of(new TcmuDeviceName(0, "disk0", "file", "/x"), _root);
-        Assert.Equal(new TcmuDeviceSnapshot(67108864, 512, 65536, "8a53a3d5-71b9", true), folder.ReadSnapshot());
+        Put("core/user_0/disk0/attrib/hw_block_size", "512\n");
+        Put("core/user_0/disk0/attrib/hw_max_sectors", "128\n");
+        Put("core/user_0/disk0/attrib/dev_size", "67108864\n");
+        Put("core/user_0/disk0/attrib/emulate_write_cache", "1\n");
+        Put("core/user_0/disk0/wwn/vpd_unit_serial", "T10 VPD Unit Serial Number: 8a53a3d5-71b9\n");
+        Put("core/user_0/disk0/action/block_dev", "");
+        var folder = UserBackstore.Of(new TcmuDeviceName(0, "disk0", "file", "/x"), _root);
+        Assert.Equal(new UserBackstoreSnapshot(67108864, 512, 65536, "8a53a3d5-71b9", true), folder.ReadSnapshot());
         folder.Block(true);
-        Assert.Equal("1", File.ReadAllText(Path.Combine(_root, "user_0/disk0/action/block_dev")));
+        Assert.Equal("1", File.ReadAllText(Path.Combine(_root, "core/user_0/disk0/action/block_dev")));
         // An action that this kernel does not have is an error, not a new file.
         Assert.Throws<FileNotFoundException>(folder.ResetRing);
-        Put("user_0/disk0/attrib/dev_size", "many\n");
+        Put("core/user_0/disk0/attrib/dev_size", "many\n");
         Assert.Contains("not a number", Assert.Throws<IOException>(folder.ReadSnapshot).Message, StringComparison.Ordinal);
     }
 

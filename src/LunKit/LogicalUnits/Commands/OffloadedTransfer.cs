@@ -181,8 +181,8 @@ internal static class OffloadedTransfer
         w.Byte(1);
         w.Byte(3);
         w.Byte(0);
-        w.Byte(8);
-        w.UInt64(unit.Identity.NaaLocal);
+        w.Byte(unit.Identity.Naa.Length);
+        w.Bytes(unit.Identity.Naa.Span);
         w.Zeroes(start + 48 - w.Length);
         w.UInt64(0);
         w.UInt64((ulong)(token.Ranges.Sum(r => (long)r.Count) * unit.BlockSize));

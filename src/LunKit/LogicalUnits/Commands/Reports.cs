@@ -150,6 +150,7 @@ internal static class Reports
 
     public static ValueTask<CommandResult> SetTargetPortGroups(LogicalUnit unit, ScsiCommand command)
     {
+        if ((unit.Alua.AccessTypes & 2) == 0) return DataIn.Check(Sense.InvalidOpcode);
         if (BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[6..]) == 0) return new(CommandResult.Good);
         var list = command.DataOut.ToArray();
         if (list.Length < 8 || (list.Length - 4) % 4 != 0) return DataIn.Check(Sense.ParameterListLengthError);

@@ -115,7 +115,7 @@ internal static class ThirdPartyCopy
             switch (type)
             {
                 case 3:
-                    w.UInt64(unit.Identity.NaaLocal);
+                    w.Bytes(unit.Identity.Naa.Span);
                     break;
                 case 1:
                     w.Ascii(unit.Identity.Vendor, 8);

@@ -45,9 +45,9 @@ internal static class VpdPages
     private static void DeviceIdentification(LogicalUnit unit, Nexus nexus, ref ParameterWriter w)
     {
         var identity = unit.Identity;
-        // Logical unit: NAA (locally assigned), T10 vendor ID, UUID (RFC 4122), SCSI name string.
-        Designator(ref w, codeSet: 1, type: 3, length: 8);
-        w.UInt64(identity.NaaLocal);
+        // Logical unit: NAA, T10 vendor ID, UUID (RFC 4122), SCSI name string.
+        Designator(ref w, codeSet: 1, type: 3, identity.Naa.Length);
+        w.Bytes(identity.Naa.Span);
         Designator(ref w, codeSet: 2, type: 1, length: 8 + identity.Serial.Length);
         w.Ascii(identity.Vendor, 8);
         w.Ascii(identity.Serial, identity.Serial.Length);
@@ -55,7 +55,9 @@ internal static class VpdPages
         w.Byte(0x10);
         w.Byte(0);
         w.Bytes(identity.Id.ToByteArray(bigEndian: true));
-        ScsiName(ref w, association: 0, $"naa.{identity.NaaLocal:X16}");
+        ScsiName(ref w, association: 0, $"naa.{Convert.ToHexString(identity.Naa.Span)}");
+        // A fabric that does not tell its ports apart has no names for them.
+        if (nexus.TargetPort.RelativeId == 0) return;
         // Target port: relative identifier, group, SCSI name. Target device: SCSI name.
         PortDesignator(ref w, type: 4, nexus.TargetPort.RelativeId);
         PortDesignator(ref w, type: 5, nexus.TargetPort.GroupId);

@@ -1,0 +1,49 @@
+using System.CommandLine;
+using Spectre.Console;
+
+namespace LunKit.App.Doctor;
+
+/// <summary><c>lunkit doctor</c>: what the machine has for the kernel's side of LunKit, what it lacks, and what to do.</summary>
+internal static class DoctorCommand
+{
+    private const string Details = """
+        Say what this machine has and lacks for `lunkit handle` and `lunkit attach`: kernel modules, configfs, rights; which process handles
+        which device; what is stuck; and what to do about it. Changes nothing. `lunkit serve` needs none of it.
+
+        The status is 0 when nothing is wrong, 1 otherwise.
+
+        Examples:
+          sudo lunkit doctor
+        """;
+
+    public static Command Create()
+    {
+        var command = new Command("doctor", Details);
+        command.SetAction(_ => Run());
+        return command;
+    }
+
+    private static int Run()
+    {
+        bool healthy = Print("Machine", MachineChecks.Run()) & Print("Devices", DeviceChecks.Run());
+        Console.WriteLine(healthy ? "Nothing is wrong." : "Something is wrong; see above.");
+        return healthy ? 0 : 1;
+    }
+
+    private static bool Print(string title, IEnumerable<Finding> findings)
+    {
+        Console.WriteLine(title);
+        bool healthy = true;
+        foreach (var finding in findings)
+        {
+            var (color, mark) = finding.Verdict switch { Verdict.Good => ("green", "ok  "), Verdict.Note => ("yellow", "note"), _ => ("red", "BAD ") };
+            // Colour only: the terminal breaks lines, not we.
+            AnsiConsole.Markup($"  [{color}]{mark}[/] ");
+            Console.WriteLine(finding.Text);
+            if (finding.Advice is { } advice && finding.Verdict != Verdict.Good) Console.WriteLine($"         {advice}");
+            healthy &= finding.Verdict != Verdict.Bad;
+        }
+        Console.WriteLine();
+        return healthy;
+    }
+}

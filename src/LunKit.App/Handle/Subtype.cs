@@ -1,0 +1,67 @@
+using System.Globalization;
+using LunKit.App.Serve;
+using LunKit.LogicalUnits;
+using LunKit.Tcmu;
+using Microsoft.Extensions.Logging;
+
+namespace LunKit.App.Handle;
+
+/// <summary>A subtype of <c>lunkit handle</c>: its name, what it opens, and what its configuration is, in words.</summary>
+internal sealed record Subtype(string Name, string Template, string Description)
+{
+    // Stands for the device's size and blocks where only the words are checked.
+    private const long AnySize = 1 << 20;
+    private const int AnyBlock = 512;
+
+    public static IReadOnlyList<Subtype> BuiltIn { get; } =
+    [
+        new("file", "file:{path},size={size},block={block}", "Path of the image file, e.g. /srv/disk.img; it is created if it does not exist"),
+        new("memory", "memory:{size},block={block}", "Any name; the disk is in memory and thin"),
+        new("null", "null:{size},block={block}", "Any name; takes writes, reads zeroes"),
+    ];
+
+    /// <summary>NAME=BACKSTORE, as <c>--subtype</c> takes it.</summary>
+    public static Subtype Parse(string text)
+    {
+        int equals = text.IndexOf('=', StringComparison.Ordinal);
+        if (equals < 1) throw new UserException($"--subtype '{text}': write NAME=BACKSTORE, e.g. images=file:/srv/{{path}},size={{size}}", 2);
+        string template = text[(equals + 1)..];
+        var subtype = new Subtype(text[..equals], template, $"What {{path}} stands for in {template}");
+        _ = subtype.Expand("x", AnySize, AnyBlock);
+        return subtype;
+    }
+
+    public TcmuUnitFactory Factory(ILogger log) => (config, _) =>
+    {
+        try
+        {
+            return ValueTask.FromResult<LogicalUnit>(Expand(config.Path, config.SizeBytes, config.BlockSize).Open(readOnly: false, writeCache: true, config.DeviceName, log, config.Identity));
+        }
+        catch (UserException e)
+        {
+            throw new TcmuException(e.Message, e);
+        }
+    };
+
+    /// <summary>Why a configuration, without the subtype, cannot be opened, as far as that can be said without opening it; or null.</summary>
+    public string? WhyNot(string path)
+    {
+        try
+        {
+            var spec = Expand(path, AnySize, AnyBlock);
+            if (spec.Kind != "file") return null;
+            if (Directory.Exists(spec.Argument)) return $"{spec.Argument} is a folder";
+            string folder = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(spec.Argument)) ?? "/";
+            return Directory.Exists(folder) ? null : $"the folder {folder} does not exist";
+        }
+        catch (UserException e)
+        {
+            return e.Message;
+        }
+    }
+
+    private BackstoreSpec Expand(string path, long sizeBytes, int blockSize) => BackstoreSpec.Parse(Template
+        .Replace("{path}", path, StringComparison.Ordinal)
+        .Replace("{size}", sizeBytes.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal)
+        .Replace("{block}", blockSize.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal));
+}
