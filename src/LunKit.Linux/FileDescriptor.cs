@@ -56,7 +56,7 @@ public static unsafe class FileDescriptor
             for (int done = 0; done < data.Length;)
             {
                 var vector = new LibC.iovec { iov_base = start + done, iov_len = (nuint)(data.Length - done) };
-                nint n = onlyCached ? LibC.preadv2(fd, &vector, 1, offset + done, LibC.RWF_NOWAIT) : LibC.preadv(fd, &vector, 1, offset + done);
+                nint n = onlyCached ? LibC.preadv2(fd, &vector, 1, offset + done, LibC.RWF_NOWAIT) : LibC.pread(fd, start + done, vector.iov_len, offset + done);
                 if (n > 0)
                 {
                     done += (int)n;
@@ -82,10 +82,9 @@ public static unsafe class FileDescriptor
         {
             for (int done = 0; done < data.Length;)
             {
-                var vector = new LibC.iovec { iov_base = start + done, iov_len = (nuint)(data.Length - done) };
-                nint n = LibC.pwritev(fd, &vector, 1, offset + done);
+                nint n = LibC.pwrite(fd, start + done, (nuint)(data.Length - done), offset + done);
                 int errno = n < 0 ? LibC.Errno : n == 0 ? LibC.EIO : 0;
-                if (errno is not (0 or LibC.EINTR)) throw new LinuxException("pwritev", errno);
+                if (errno is not (0 or LibC.EINTR)) throw new LinuxException("pwrite", errno);
                 if (n > 0) done += (int)n;
             }
         }

@@ -20,6 +20,8 @@ internal static unsafe partial class LibC
     public const int SEEK_DATA = 3, SEEK_HOLE = 4;
     public const int RWF_DSYNC = 2, RWF_NOWAIT = 8;
     public const int O_RDONLY = 0, O_EXCL = 0x80, O_RDWR = 2, O_NONBLOCK = 0x800, O_CLOEXEC = 0x80000;
+    public const int EPOLL_CTL_ADD = 1;
+    public const uint EPOLLIN = 1, EPOLLERR = 8, EPOLLHUP = 16, EPOLLET = 1u << 31;
     public const int PROT_READ = 1, PROT_WRITE = 2, MAP_SHARED = 1;
     public const int AF_NETLINK = 16, SOCK_RAW = 3, NETLINK_GENERIC = 16, SOL_NETLINK = 270, NETLINK_ADD_MEMBERSHIP = 1;
     public const int SOL_SOCKET = 1, SO_RCVBUF = 8, SO_RCVBUFFORCE = 33;
@@ -52,6 +54,11 @@ internal static unsafe partial class LibC
     [LibraryImport("libc", SetLastError = true)] public static partial nint readv(int fd, iovec* iov, int count);
     [LibraryImport("libc", SetLastError = true)] public static partial int ioctl(int fd, nuint request, int* value);
     [LibraryImport("libc", SetLastError = true)] public static partial int poll(pollfd* fds, nuint count, int timeout);
+    [LibraryImport("libc", SetLastError = true)] public static partial nint pread(int fd, byte* buffer, nuint count, long offset);
+    [LibraryImport("libc", SetLastError = true)] public static partial nint pwrite(int fd, byte* buffer, nuint count, long offset);
+    [LibraryImport("libc", SetLastError = true)] public static partial int epoll_create1(int flags);
+    [LibraryImport("libc", SetLastError = true)] public static partial int epoll_ctl(int epoll, int operation, int fd, byte* change);
+    [LibraryImport("libc", SetLastError = true)] public static partial int epoll_wait(int epoll, byte* events, int count, int timeout);
     [LibraryImport("libc", SetLastError = true)] public static partial int eventfd(uint initval, int flags);
     [LibraryImport("libc", SetLastError = true)] public static partial nint read(int fd, byte* buf, nuint len);
     [LibraryImport("libc", SetLastError = true)] public static partial nint write(int fd, byte* buf, nuint len);

@@ -11,13 +11,23 @@ namespace LunKit.Linux;
 public sealed unsafe class UioFile : IDisposable
 {
     private readonly SafeFileHandle _file;
+    private readonly EdgePoll _poll;
 
-    /// <summary>Opens the device. Throws <see cref="LinuxException"/>, with <see cref="LinuxException.IsBusy"/> when another process has it.</summary>
-    public UioFile(string path)
+    /// <summary>Opens the device; <paramref name="wake"/> ends waits, and outlives it. Throws <see cref="LinuxException"/>, with <see cref="LinuxException.IsBusy"/> when another process has it.</summary>
+    public UioFile(string path, EventFd wake)
     {
         int fd = LibC.open(path, LibC.O_RDWR | LibC.O_CLOEXEC | LibC.O_NONBLOCK, 0);
         if (fd < 0) throw new LinuxException("open", LibC.Errno);
         _file = new SafeFileHandle(fd, ownsHandle: true);
+        try
+        {
+            _poll = new EdgePoll(fd, wake);
+        }
+        catch
+        {
+            _file.Dispose();
+            throw;
+        }
     }
 
     private int Descriptor => (int)_file.DangerousGetHandle();
@@ -38,17 +48,22 @@ public sealed unsafe class UioFile : IDisposable
     }
 
     /// <summary>
-    /// Waits for an event of the kernel, a signal of the eventfd, or the end of the time; takes back what was seen. False when the
-    /// device is gone.
+    /// Waits for an event of the kernel, a signal of the eventfd, or the end of the time. False when the device is gone. An event that came
+    /// before may end the wait at once: look whether there is something, whatever ended it.
     /// </summary>
-    public bool Wait(EventFd wake, int timeoutMilliseconds)
+    public bool Wait(int timeoutMilliseconds)
     {
-        if (Poll.Wait(Descriptor, wake, timeoutMilliseconds) == PollResult.Nothing) return true;
+        // The device's end is an error here; a wait that ended without an event makes sure that it is not missed.
+        if (_poll.Wait(timeoutMilliseconds) == PollResult.Readable) return true;
         int count;
         // SAFETY: four bytes are read into a local; UIO gives exactly four, or EAGAIN when there was no event.
         return LibC.read(Descriptor, (byte*)&count, 4) == 4 || LibC.Errno is LibC.EAGAIN or LibC.EINTR;
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _file.Dispose();
+    public void Dispose()
+    {
+        _poll.Dispose();
+        _file.Dispose();
+    }
 }

@@ -39,6 +39,7 @@ internal sealed class RingDevice : IDisposable
     private readonly TaskCompletionSource<RingEnd> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private List<RingTask> _completions = [];
     private List<RingTask> _completionsInWork = [];
+    private volatile int _completed;
     private int _executing;
     private volatile bool _stopping;
 
@@ -92,6 +93,7 @@ internal sealed class RingDevice : IDisposable
         lock (_completionGate)
         {
             _completions.Add(task);
+            _completed = _completions.Count;
             Monitor.Pulse(_completionGate);
         }
         _transport.Wake();
@@ -130,7 +132,7 @@ internal sealed class RingDevice : IDisposable
             if (_ring.Publish()) _transport.Notify();
             if (read) continue;
             if (_stopping && _executing == 0) return RingEnd.Stopped;
-            if (!_ring.IsDrained && !_stopping || HasCompletions()) continue;
+            if (!_ring.IsDrained && !_stopping || _completed > 0) continue;
             AllocatedBytes = GC.GetAllocatedBytesForCurrentThread();
             if (!_transport.Wait(LookEveryMilliseconds)) return RingEnd.ProducerGone;
         }
@@ -177,10 +179,16 @@ internal sealed class RingDevice : IDisposable
     {
         if (task.IsAborted) result = CommandResult.TaskAborted;
         int readLength = task.FinishData(result, (_ring.Flags & MailboxFlags.ReadLength) != 0);
-        Span<byte> sense = stackalloc byte[SenseData.MaxLength];
-        int length = result.Status == ScsiStatus.CheckCondition ? SenseData.Write(sense, result.Detail, _unitNexus.Unit.ModePages.Bit(0x0A, 0, 2, 0x04)) : 0;
-        _ring.Complete(task.Entry.Id, (byte)result.Status, sense[..length], readLength);
+        if (result.Status == ScsiStatus.CheckCondition) CompleteWithSense(task, result, readLength);
+        else _ring.Complete(task.Entry.Id, (byte)result.Status, default, readLength);
         _freeTasks.Push(task);
+    }
+
+    private void CompleteWithSense(RingTask task, CommandResult result, int readLength)
+    {
+        Span<byte> sense = stackalloc byte[SenseData.MaxLength];
+        int length = SenseData.Write(sense, result.Detail, _unitNexus.Unit.ModePages.Bit(0x0A, 0, 2, 0x04));
+        _ring.Complete(task.Entry.Id, (byte)result.Status, sense[..length], readLength);
     }
 
     /// <summary>Cancels what a task management function named; each command still completes, as the ring wants it.</summary>
@@ -192,16 +200,12 @@ internal sealed class RingDevice : IDisposable
         _unitNexus.Unit.Tasks.Abort(c => c is RingTask t && t.UnitNexus == _unitNexus && ids.Contains(t.Entry.Id), _ => false);
     }
 
-    private bool HasCompletions()
-    {
-        lock (_completionGate) return _completions.Count > 0;
-    }
-
     private void TakeCompletions()
     {
+        if (_completed == 0) return;
         lock (_completionGate)
         {
-            if (_completions.Count == 0) return;
+            _completed = 0;
             (_completions, _completionsInWork) = (_completionsInWork, _completions);
         }
         foreach (var task in _completionsInWork)

@@ -17,7 +17,7 @@ internal sealed class UioTransport : IRingTransport
     {
         if (device.RegionBytes is <= 0 or > int.MaxValue)
             throw new RingException($"{device.Path} has a region of {device.RegionBytes} bytes; LunKit takes less than 2 GiB: create the device with a smaller max_data_area_mb");
-        _file = new UioFile(device.Path);
+        _file = new UioFile(device.Path, _wake);
         try
         {
             _region = _file.Map((int)device.RegionBytes);
@@ -34,7 +34,7 @@ internal sealed class UioTransport : IRingTransport
 
     public void Notify() => _file.Notify();
 
-    public bool Wait(int timeoutMilliseconds) => _file.Wait(_wake, timeoutMilliseconds);
+    public bool Wait(int timeoutMilliseconds) => _file.Wait(timeoutMilliseconds);
 
     public void Wake() => _wake.Signal();
 

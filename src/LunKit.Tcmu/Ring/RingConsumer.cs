@@ -68,14 +68,15 @@ internal sealed class RingConsumer
     public RingOpcode? TryRead(RingEntry entry, out RingTaskManagement management)
     {
         management = default;
+        var region = _region.Span;
         while (true)
         {
             // Acquire: the entries before the head are visible with it.
-            uint head = Volatile.Read(ref Mailbox.Head);
+            uint head = Volatile.Read(ref MemoryMarshal.AsRef<MailboxAbi>(region).Head);
             if (head >= (uint)_ringSize || head % EntryHeaderAbi.Alignment != 0) throw new RingException($"the head {head} is no place in a ring of {_ringSize} bytes");
             if ((int)head == _cursor) return null;
             int room = ((int)head > _cursor ? (int)head : _ringSize) - _cursor;
-            var header = MemoryMarshal.Read<EntryHeaderAbi>(_region.Span[(_ringOffset + _cursor)..]);
+            var header = MemoryMarshal.Read<EntryHeaderAbi>(region[(_ringOffset + _cursor)..]);
             uint opcode = header.LengthAndOpcode & EntryHeaderAbi.OpcodeMask;
             long length = header.LengthAndOpcode & ~EntryHeaderAbi.OpcodeMask;
             if (length < EntryHeaderAbi.Alignment || length > room) throw Broken($"an entry of {length} bytes where {room} are");
@@ -87,7 +88,7 @@ internal sealed class RingConsumer
                     Take(at, (int)length, null);
                     continue;
                 case RingOpcode.Command:
-                    ReadCommand(entry, at, (int)length, header.CommandId);
+                    ReadCommand(entry, region.Slice(_ringOffset + at, (int)length), at, header.CommandId);
                     Take(at, (int)length, header.CommandId);
                     return RingOpcode.Command;
                 case RingOpcode.TaskManagement when (Flags & MailboxFlags.TaskManagement) != 0:
@@ -108,10 +109,10 @@ internal sealed class RingConsumer
         _cursor = at + length == _ringSize ? 0 : at + length;
     }
 
-    private void ReadCommand(RingEntry entry, int at, int length, ushort id)
+    private void ReadCommand(RingEntry entry, Span<byte> bytes, int at, ushort id)
     {
+        int length = bytes.Length;
         if (length < CommandResponseSize) throw Broken($"a command entry of {length} bytes");
-        var bytes = _region.Span.Slice(_ringOffset + at, length);
         var request = MemoryMarshal.Read<CommandRequestAbi>(bytes);
         long iovecs = (long)request.IovecCount + request.BidirectionalIovecCount, cdbAt = CommandHeader + iovecs * 16;
         if (iovecs > MaxIovecs || cdbAt > length) throw Broken($"{iovecs} iovecs in an entry of {length} bytes");
@@ -123,8 +124,8 @@ internal sealed class RingConsumer
         if (cdbLength > cdb.Length) throw Broken($"a CDB of {cdbLength} bytes with room for {cdb.Length}");
         entry.Begin(id, cdb[..cdbLength]);
         var list = MemoryMarshal.Cast<byte, IovecAbi>(bytes[CommandHeader..(int)cdbAt]);
-        ReadIovecs(entry, list[..(int)request.IovecCount], bidirectional: false);
-        ReadIovecs(entry, list[(int)request.IovecCount..], bidirectional: true);
+        if (request.IovecCount > 0) ReadIovecs(entry, list[..(int)request.IovecCount], bidirectional: false);
+        if (request.BidirectionalIovecCount > 0) ReadIovecs(entry, list[(int)request.IovecCount..], bidirectional: true);
     }
 
     /// <summary>The CDB's length by its opcode's group, as Linux has it (groups 3, 6 and 7 are vendors').</summary>
@@ -137,7 +138,6 @@ internal sealed class RingConsumer
 
     private void ReadIovecs(RingEntry entry, ReadOnlySpan<IovecAbi> list, bool bidirectional)
     {
-        if (list.IsEmpty) return;
         var segments = entry.Segments(list.Length, bidirectional);
         int count = 0;
         long total = 0;

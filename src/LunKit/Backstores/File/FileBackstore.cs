@@ -160,7 +160,7 @@ public sealed class FileBackstore : IBackstore
         if (_direct is not null && DirectFile.Takes(offset, data.Length))
             return _workers.RunAsync(static s => s.Direct.Read(s.Offset, s.Data), (Direct: _direct, Offset: offset, Data: data));
         // A long copy beside the send of the one before it: two processors instead of one.
-        if (data.Length < LongBytes && ReadNow(offset, data)) return ValueTask.CompletedTask;
+        if ((data.Length < LongBytes || Environment.ProcessorCount == 1) && ReadNow(offset, data)) return ValueTask.CompletedTask;
         return _workers.RunAsync(
             static s => FileDescriptor.Read(s.File, s.Offset, Segments(s.Data), onlyCached: false), new Transfer(_file, offset, data, false));
     }
