@@ -172,6 +172,7 @@ internal sealed class RingDevice : IDisposable
             return;
         }
         _executing++;
+        task.IsExecuting = true;
         task.Await(running);
     }
 
@@ -191,13 +192,31 @@ internal sealed class RingDevice : IDisposable
         _ring.Complete(task.Entry.Id, (byte)result.Status, sense[..length], readLength);
     }
 
-    /// <summary>Cancels what a task management function named; each command still completes, as the ring wants it.</summary>
+    /// <summary>
+    /// Cancels what a task management function named; each command still completes, as the ring wants it. Where the producer can keep its
+    /// data, at once: who aborts waits for the answer, and the backstore may be the reason why.
+    /// </summary>
     private void Abort(RingTaskManagement management)
     {
         LogMessages.TaskManagement(_log, _name, management.Type, management.CommandIds.Length);
         if (management.CommandIds.Length == 0) return;
         var ids = management.CommandIds.ToHashSet();
-        _unitNexus.Unit.Tasks.Abort(c => c is RingTask t && t.UnitNexus == _unitNexus && ids.Contains(t.Entry.Id), _ => false);
+        List<RingTask> aborted = [];
+        _unitNexus.Unit.Tasks.Abort(Selects, _ => false);
+        TakeCompletions();
+        if ((_ring.Flags & MailboxFlags.KeepBuffers) == 0) return;
+        foreach (var task in aborted.Where(t => t.IsExecuting && ids.Contains(t.Entry.Id)))
+        {
+            task.IsKept = true;
+            _ring.CompleteKept(task.Entry.Id, (byte)ScsiStatus.TaskAborted);
+        }
+
+        bool Selects(ScsiCommand command)
+        {
+            if (command is not RingTask task || task.UnitNexus != _unitNexus || !ids.Contains(task.Entry.Id)) return false;
+            aborted.Add(task);
+            return true;
+        }
     }
 
     private void TakeCompletions()
@@ -211,7 +230,15 @@ internal sealed class RingDevice : IDisposable
         foreach (var task in _completionsInWork)
         {
             _executing--;
-            Complete(task, task.Result);
+            task.IsExecuting = false;
+            if (!task.IsKept)
+            {
+                Complete(task, task.Result);
+                continue;
+            }
+            task.FinishData(CommandResult.TaskAborted, canTellLength: false);
+            _transport.FreeKept(task.Entry.Id);
+            _freeTasks.Push(task);
         }
         _completionsInWork.Clear();
     }

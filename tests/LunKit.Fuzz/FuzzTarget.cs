@@ -5,7 +5,7 @@ internal abstract class FuzzTarget(string name)
 {
     public string Name { get; } = name;
 
-    public static IReadOnlyList<FuzzTarget> All { get; } = [new CdbTarget(), new LoginTarget(), new PduTarget()];
+    public static IReadOnlyList<FuzzTarget> All { get; } = [new CdbTarget(), new LoginTarget(), new PduTarget(), new RingTarget()];
 
     public abstract void Run(byte[] input);
 

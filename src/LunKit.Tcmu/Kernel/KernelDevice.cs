@@ -84,7 +84,7 @@ internal sealed class KernelDevice(UioDevice uio, UserBackstore folder, TcmuUnit
             folder.Block(true);
             folder.ResetRing();
         }
-        _ring = new RingDevice(Name, new UioTransport(uio), _unit!, log);
+        _ring = new RingDevice(Name, new UioTransport(uio, folder), _unit!, log);
         _ring.Start();
         if (takesOver) folder.Block(false);
     }

@@ -174,6 +174,12 @@ internal sealed class RingConsumer
         Answer(id, flags, status, sense, flags == CompletionFlags.None ? 0 : (uint)readLength);
     }
 
+    /// <summary>
+    /// Answers an aborted command while its data is still in use: the producer keeps its id and its data until they are given back. Only
+    /// where the producer can (<see cref="MailboxFlags.KeepBuffers"/>).
+    /// </summary>
+    public void CompleteKept(ushort id, byte status) => Answer(id, CompletionFlags.KeepBuffers, status, default, 0);
+
     private void Answer(ushort id, CompletionFlags flags, byte status, ReadOnlySpan<byte> sense, uint readLength)
     {
         if ((Flags & MailboxFlags.OutOfOrderCompletion) != 0)
@@ -183,7 +189,7 @@ internal sealed class RingConsumer
         }
         if (_slots.OldestCommand != id)
         {
-            _waiting.Add(id, new(flags, status, sense.ToArray(), readLength));
+            if (!_waiting.TryAdd(id, new(flags, status, sense.ToArray(), readLength))) throw Broken($"two commands with the id {id}");
             return;
         }
         Write(id, flags, status, sense, readLength);

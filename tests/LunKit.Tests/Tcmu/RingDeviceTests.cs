@@ -29,6 +29,13 @@ public sealed class RingDeviceTests
         public Memory<byte> Region => Kernel.Region;
         public Span<byte> Data(int offset, int length) => Kernel.Region.AsSpan(Kernel.DataOffset + offset, length);
         public void Notify() { }
+        public List<ushort> Freed { get; } = [];
+
+        public void FreeKept(ushort id)
+        {
+            lock (Freed) Freed.Add(id);
+        }
+
         public void Wake() => _bell.Release();
 
         public bool Wait(int timeoutMilliseconds)
@@ -156,6 +163,32 @@ public sealed class RingDeviceTests
         await bench.EndAsync();
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task AbortDoesNotWaitForABackstoreThatHangs(bool canKeep)
+    {
+        var store = new GatedStore { IgnoresCancellation = true };
+        var bench = new Bench(store, canKeep ? (MailboxFlags)0xF : (MailboxFlags)0x7);
+        ushort id = bench.Kernel.Post(Iscsi.Cdbs.Read16(0, 1), (0, 512))!.Value;
+        bench.Wake();
+        await store.Entered.WaitAsync(TimeSpan.FromSeconds(5));
+        bench.Kernel.PostManagement(1, id);
+        if (canKeep)
+        {
+            // Answered at once; its data stays its own until the backstore lets go.
+            var kept = bench.Await(1)[0];
+            Assert.Equal((id, (byte)4, (byte)0x40), (kept.Id, kept.Flags, kept.Status));
+            Assert.Empty(bench.Freed);
+        }
+        bench.Kernel.Post(new byte[6]);
+        Assert.Equal(0, bench.Await(1)[0].Status);
+        store.Open();
+        if (canKeep) Assert.True(SpinWait.SpinUntil(() => { lock (bench.Freed) return bench.Freed.SequenceEqual([id]); }, 5000));
+        else Assert.Equal((id, (byte)0, (byte)0x40), bench.Await(1)[0] is var done ? (done.Id, done.Flags, done.Status) : default);
+        await bench.EndAsync();
+    }
+
     [Fact]
     public async Task BrokenRingEndsTheDeviceAndNothingElse()
     {
@@ -223,6 +256,7 @@ public sealed class RingDeviceTests
 
         public Task Entered => _entered.Task;
         public bool WasCancelled { get; private set; }
+        public bool IgnoresCancellation { get; init; }
         public BackstoreGeometry Geometry { get; } = new(1 << 20);
         public BackstoreFeatures Features => BackstoreFeatures.Concurrent;
 
@@ -233,7 +267,7 @@ public sealed class RingDeviceTests
             _entered.TrySetResult();
             try
             {
-                await _open.Task.WaitAsync(cancellationToken);
+                await _open.Task.WaitAsync(IgnoresCancellation ? CancellationToken.None : cancellationToken);
             }
             catch (OperationCanceledException)
             {
