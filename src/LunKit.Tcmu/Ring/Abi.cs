@@ -18,6 +18,8 @@ public enum MailboxFlags : ushort
     TaskManagement = 4,
     /// <summary>A completion may keep its data buffers.</summary>
     KeepBuffers = 8,
+    /// <summary>LunKit's own: commands say where they come from.</summary>
+    Origin = 0x4000,
 }
 
 /// <summary>What an entry of the ring is: the low three bits of its length field.</summary>
@@ -108,4 +110,27 @@ internal struct TaskManagementAbi
     [FieldOffset(0)] public EntryHeaderAbi Header;
     [FieldOffset(8)] public byte Type;
     [FieldOffset(12)] public uint CommandCount;
+}
+
+/// <summary>
+/// LunKit's own, behind the CDB of a command where <see cref="MailboxFlags.Origin"/> is set: what the kernel does not tell a handler. A
+/// consumer that does not know the flag takes no notice, since the entry's length covers it.
+/// </summary>
+[StructLayout(LayoutKind.Explicit, Size = 32)]
+internal struct CommandOriginAbi
+{
+    /// <summary>The initiator port: a number that stays the same while its nexus lives.</summary>
+    [FieldOffset(0)] public ulong Initiator;
+
+    /// <summary>The initiator's tag of the command.</summary>
+    [FieldOffset(8)] public ulong Tag;
+
+    /// <summary>Relative target port identifier.</summary>
+    [FieldOffset(16)] public ushort TargetPort;
+
+    /// <summary>The LUN as an address of 16 bits.</summary>
+    [FieldOffset(18)] public ushort Lun;
+
+    /// <summary>SAM-6 8.9: 0 simple, 1 ordered, 2 head of queue, 4 ACA.</summary>
+    [FieldOffset(20)] public byte Attribute;
 }

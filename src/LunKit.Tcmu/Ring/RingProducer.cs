@@ -1,0 +1,236 @@
+using System.Runtime.InteropServices;
+using LunKit.Backstores;
+
+namespace LunKit.Tcmu.Ring;
+
+/// <summary>How a completed command ended: what the consumer wrote, copied and checked.</summary>
+/// <param name="Id">The command.</param>
+/// <param name="Status">SCSI status.</param>
+/// <param name="IsUnknown">The consumer did not know the kind of the entry.</param>
+/// <param name="ReadLength">Bytes that were read, or -1: all of the buffer.</param>
+/// <param name="KeepsBuffers">The consumer still uses the data: the id comes free later.</param>
+internal readonly record struct RingCompletion(ushort Id, byte Status, bool IsUnknown, int ReadLength, bool KeepsBuffers);
+
+/// <summary>
+/// The target's side of a TCMU command ring, over the shared region, laid out and driven as the kernel's target_core_user does it. The
+/// consumer is not trusted: lengths, opcodes and places are remembered here and never read back; what it wrote (tail, id, flags, read
+/// length) is checked before it is believed. One thread at a time uses it.
+/// </summary>
+internal sealed class RingProducer
+{
+    public const int MailboxBytes = 128, MaxIovecs = 1024;
+
+    private const int CommandHeader = 48, TaskManagementHeader = 32, MinimumEntry = 112;
+
+    private readonly record struct Slot(int At, int Length, bool IsCommand);
+
+    private enum IdState : byte { Free, Outstanding, Kept }
+
+    private readonly Memory<byte> _region;
+    private readonly int _size;
+    private readonly Queue<Slot> _slots = new();
+    private readonly IdState[] _ids;
+    private readonly Stack<ushort> _freeIds = new();
+    private readonly MailboxFlags _flags;
+    private int _head;
+    private int _published;
+    private int _cleaned;
+
+    /// <summary>Makes an empty ring at the beginning of <paramref name="region"/>.</summary>
+    /// <param name="region">The shared memory: mailbox, ring, and the data area.</param>
+    /// <param name="ringBytes">Bytes of the ring with the mailbox before it.</param>
+    /// <param name="maxCommands">Commands that may be out at once, up to 65535.</param>
+    /// <param name="flags">What the consumer may use.</param>
+    public RingProducer(Memory<byte> region, int ringBytes, int maxCommands = 1024, MailboxFlags flags = (MailboxFlags)0xF)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(ringBytes, region.Length);
+        ArgumentOutOfRangeException.ThrowIfLessThan(ringBytes, MailboxBytes + 1024);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(maxCommands, ushort.MaxValue);
+        _region = region;
+        _size = ringBytes - MailboxBytes;
+        _flags = flags;
+        _ids = new IdState[maxCommands + 1];
+        Reset();
+    }
+
+    /// <summary>Commands that are out, those whose data is kept included.</summary>
+    public int Outstanding => _ids.Length - 1 - _freeIds.Count;
+
+    private ref MailboxAbi Mailbox => ref MemoryMarshal.AsRef<MailboxAbi>(_region.Span);
+
+    /// <summary>Empties the ring: all ids are free. The consumer must not be using it.</summary>
+    public void Reset()
+    {
+        _slots.Clear();
+        _freeIds.Clear();
+        for (int id = _ids.Length - 1; id > 0; id--)
+        {
+            _ids[id] = IdState.Free;
+            _freeIds.Push((ushort)id);
+        }
+        _head = _published = _cleaned = 0;
+        _region.Span[..MailboxBytes].Clear();
+        ref var mailbox = ref Mailbox;
+        mailbox.RingOffset = MailboxBytes;
+        mailbox.RingSize = (uint)_size;
+        mailbox.Flags = _flags;
+        mailbox.Version = RingConsumer.SupportedVersion;
+    }
+
+    /// <summary>
+    /// Writes a command into the ring; <see cref="Publish"/> shows it to the consumer. Null when there is no room or no id now.
+    /// </summary>
+    /// <param name="cdb">The CDB, 1 to 260 bytes.</param>
+    /// <param name="data">Its data: from the initiator, or for it; for a bidirectional command the first, then the second.</param>
+    /// <param name="bidirectional">How many of them, at the end, are for the initiator of a bidirectional command.</param>
+    /// <param name="origin">Where the command comes from, for consumers that want to know; see <see cref="CommandOriginAbi"/>.</param>
+    public ushort? TryPost(ReadOnlySpan<byte> cdb, ReadOnlySpan<DataRun> data, int bidirectional = 0, CommandOriginAbi? origin = null)
+    {
+        int start = Math.Max(CommandHeader + 16 * data.Length, MinimumEntry), cdbRoom = cdb.Length + 7 & ~7;
+        int length = start + cdbRoom + (origin is null ? 0 : Marshal.SizeOf<CommandOriginAbi>());
+        if (length > _size / 2) throw new ArgumentException($"{data.Length} pieces of data are too many for the ring", nameof(data));
+        if (_freeIds.Count == 0 || Reserve(length) is not { } at) return null;
+        ushort id = _freeIds.Pop();
+        _ids[id] = IdState.Outstanding;
+        var entry = _region.Span.Slice(MailboxBytes + at, length);
+        entry[..start].Clear();
+        ref var request = ref MemoryMarshal.AsRef<CommandRequestAbi>(entry);
+        request.Header.LengthAndOpcode = (uint)(length | (int)RingOpcode.Command);
+        request.Header.CommandId = id;
+        request.IovecCount = (uint)(data.Length - bidirectional);
+        request.BidirectionalIovecCount = (uint)bidirectional;
+        request.CdbOffset = (ulong)(MailboxBytes + at + start);
+        var iovecs = MemoryMarshal.Cast<byte, IovecAbi>(entry[CommandHeader..start]);
+        for (int i = 0; i < data.Length; i++)
+        {
+            iovecs[i].Base = (ulong)data[i].Offset;
+            iovecs[i].Length = (ulong)data[i].Length;
+        }
+        cdb.CopyTo(entry[start..]);
+        entry.Slice(start + cdb.Length, cdbRoom - cdb.Length).Clear();
+        if (origin is { } from) MemoryMarshal.Write(entry[(start + cdbRoom)..], from);
+        Advance(at, length, isCommand: true);
+        return id;
+    }
+
+    /// <summary>Tells the consumer of a task management function; false when there is no room now.</summary>
+    public bool TryPostManagement(byte type, ReadOnlySpan<ushort> ids)
+    {
+        int length = TaskManagementHeader + (ids.Length * 2 + 7 & ~7);
+        if (length > _size / 2 || Reserve(length) is not { } at) return false;
+        var entry = _region.Span.Slice(MailboxBytes + at, length);
+        entry.Clear();
+        ref var notice = ref MemoryMarshal.AsRef<TaskManagementAbi>(entry);
+        notice.Header.LengthAndOpcode = (uint)(length | (int)RingOpcode.TaskManagement);
+        notice.Type = type;
+        notice.CommandCount = (uint)ids.Length;
+        ids.CopyTo(MemoryMarshal.Cast<byte, ushort>(entry[TaskManagementHeader..]));
+        Advance(at, length, isCommand: false);
+        return true;
+    }
+
+    /// <summary>Shows what was written to the consumer; true when there is something new.</summary>
+    public bool Publish()
+    {
+        if (_published == _head) return false;
+        _published = _head;
+        // Release: the entries are visible before the head.
+        Volatile.Write(ref Mailbox.Head, (uint)_head);
+        return true;
+    }
+
+    /// <summary>Whether the consumer has completed something that <see cref="TryTake"/> has not seen.</summary>
+    public bool HasCompletions => Volatile.Read(ref Mailbox.Tail) != (uint)_cleaned;
+
+    /// <summary>Takes the next completion; false when there is none now. Slots that want no answer are passed.</summary>
+    /// <param name="sense">Room for 96 bytes of sense data, which may be all 0.</param>
+    /// <param name="completion">The completion.</param>
+    /// <exception cref="RingException">The consumer broke the ring.</exception>
+    public bool TryTake(Span<byte> sense, out RingCompletion completion)
+    {
+        completion = default;
+        while (true)
+        {
+            // Acquire: the completions before the tail are visible with it.
+            uint tail = Volatile.Read(ref Mailbox.Tail);
+            if (tail == (uint)_cleaned) return false;
+            // A tail that is no entry's end is never reached: then there is no slot left.
+            if (!_slots.TryPeek(out var slot) || IsPublished(slot) is false) throw Broken($"the tail {tail} is not at an entry's end");
+            _slots.Dequeue();
+            _cleaned = slot.At + slot.Length == _size ? 0 : slot.At + slot.Length;
+            if (!slot.IsCommand) continue;
+            completion = Read(slot, sense);
+            return true;
+        }
+    }
+
+    /// <summary>What is not published yet cannot be completed.</summary>
+    private bool IsPublished(Slot slot)
+    {
+        int used = _published - _cleaned + (_published < _cleaned ? _size : 0);
+        return used >= slot.Length;
+    }
+
+    private RingCompletion Read(Slot slot, Span<byte> sense)
+    {
+        var entry = _region.Span.Slice(MailboxBytes + slot.At, slot.Length);
+        var header = MemoryMarshal.Read<EntryHeaderAbi>(entry);
+        var response = MemoryMarshal.Read<CommandResponseAbi>(entry);
+        entry.Slice(CommandResponseAbi.SenseOffset, CommandResponseAbi.SenseLength).CopyTo(sense);
+        ushort id = header.CommandId;
+        if (id >= _ids.Length || _ids[id] != IdState.Outstanding) throw Broken($"a completion of the command {id}, which is not out");
+        bool keeps = (header.UserFlags & CompletionFlags.KeepBuffers) != 0 && (_flags & MailboxFlags.KeepBuffers) != 0;
+        if (keeps) _ids[id] = IdState.Kept;
+        else Release(id);
+        bool unknown = (header.UserFlags & CompletionFlags.UnknownOpcode) != 0;
+        // A length of 0 cannot be told: it means that none was given.
+        bool hasLength = (header.UserFlags & CompletionFlags.ReadLength) != 0 && (_flags & MailboxFlags.ReadLength) != 0 && response.ReadLength != 0;
+        return new RingCompletion(id, unknown ? (byte)2 : response.Status, unknown, hasLength ? (int)Math.Min(response.ReadLength, int.MaxValue) : -1, keeps);
+    }
+
+    /// <summary>The consumer gives back a command that it kept; false when it did not keep it.</summary>
+    public bool FreeKept(ushort id)
+    {
+        if (id == 0 || id >= _ids.Length || _ids[id] != IdState.Kept) return false;
+        Release(id);
+        return true;
+    }
+
+    private void Release(ushort id)
+    {
+        _ids[id] = IdState.Free;
+        _freeIds.Push(id);
+    }
+
+    /// <summary>Where an entry goes, behind a pad if it does not fit before the end; null when there is no room.</summary>
+    private int? Reserve(int length)
+    {
+        int used = _head - _cleaned + (_head < _cleaned ? _size : 0), toEnd = _size - _head;
+        int needed = length <= toEnd ? length : toEnd + length;
+        // One byte stays free: a full ring is not an empty one.
+        if (_size - used - 1 < needed) return null;
+        if (length > toEnd)
+        {
+            var pad = new EntryHeaderAbi { LengthAndOpcode = (uint)toEnd | (uint)RingOpcode.Pad };
+            MemoryMarshal.Write(_region.Span[(MailboxBytes + _head)..], pad);
+            Advance(_head, toEnd, isCommand: false);
+        }
+        return _head;
+    }
+
+    private void Advance(int at, int length, bool isCommand)
+    {
+        _slots.Enqueue(new Slot(at, length, isCommand));
+        _head = at + length == _size ? 0 : at + length;
+    }
+
+    /// <summary>The memory of a command's data.</summary>
+    public DataBuffer View(IReadOnlyList<DataRun> runs)
+    {
+        if (runs.Count == 0) return default;
+        if (runs.Count == 1) return new DataBuffer(_region.Slice(runs[0].Offset, runs[0].Length));
+        return new DataBuffer([.. runs.Select(r => _region.Slice(r.Offset, r.Length))], runs.Count);
+    }
+
+    private RingException Broken(string what) => new($"the handler broke the ring at {_cleaned}: {what}");
+}
