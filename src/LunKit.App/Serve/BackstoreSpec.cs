@@ -80,7 +80,7 @@ internal sealed record BackstoreSpec
         }
         catch (BackstoreException e)
         {
-            throw new UserException(e.Message);
+            throw new UserException(e.Message, inner: e);
         }
         catch (ArgumentException e)
         {

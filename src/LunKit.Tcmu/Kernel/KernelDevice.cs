@@ -13,7 +13,7 @@ namespace LunKit.Tcmu.Kernel;
 /// </summary>
 internal sealed class KernelDevice(UioDevice uio, UserBackstore folder, TcmuUnitFactory factory, ILogger log)
 {
-    private const int Enoent = -2, Eio = -5, Einval = -22, Enospc = -28, Eopnotsupp = -95;
+    private const int Enoent = -2, Eio = -5, Ebusy = -16, Einval = -22, Enospc = -28, Eopnotsupp = -95;
     private static readonly TimeSpan s_drainLimit = TimeSpan.FromSeconds(10), s_recoveryPause = TimeSpan.FromSeconds(1);
 
     private readonly CancellationTokenSource _closing = new();
@@ -68,11 +68,14 @@ internal sealed class KernelDevice(UioDevice uio, UserBackstore folder, TcmuUnit
         else if (length != snapshot.SizeBytes) throw new TcmuException($"the backstore has {length} bytes, the device {snapshot.SizeBytes} (dev_size)");
     }
 
+    /// <summary>The error number of what went wrong at the bottom; whoever words it for people wraps it.</summary>
     private static int ErrnoOf(Exception e) => e switch
     {
         LinuxException linux => -linux.Errno,
         FileNotFoundException or DirectoryNotFoundException => Enoent,
         BackstoreException { Error: BackstoreError.NoSpace } => Enospc,
+        BackstoreException { Error: BackstoreError.InUse } => Ebusy,
+        { InnerException: { } inner } => ErrnoOf(inner),
         TcmuException or ArgumentException => Einval,
         _ => Eio,
     };

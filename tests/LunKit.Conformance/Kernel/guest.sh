@@ -93,9 +93,9 @@ refused() {
   [[ $status == 0 && $(</tmp/error) == *"$2"* ]]
 }
 UnknownSubtypeIsRefused() { refused nobody/x 'No such file'; }
-MissingFolderIsRefused() { refused "file//nowhere/x.img" 'Input/output'; }
+MissingFolderIsRefused() { refused "file//nowhere/x.img" 'No such file'; }
 BusyImageIsRefused() { with "file//dev/shm/busy.img" 1048576 busy_image; }
-busy_image() { refused "file//dev/shm/busy.img" 'Input/output'; }
+busy_image() { refused "file//dev/shm/busy.img" 'Device or resource busy'; }
 
 CommandsWork() { with "file//dev/shm/sg.img" 16777216 commands; }
 commands() {

@@ -115,7 +115,7 @@ public sealed class FileBackstore : IBackstore
         new(inner is LinuxException { IsNoSpace: true } ? BackstoreError.NoSpace : BackstoreError.Internal, message, null, inner);
 
     private static BackstoreException InUse(string path) =>
-        Refused($"{path} is in use by another process (its lock is taken); stop that process first");
+        new(BackstoreError.InUse, $"{path} is in use by another process (its lock is taken); stop that process first");
 
     private static bool IsMemoryFileSystem(string path)
     {
