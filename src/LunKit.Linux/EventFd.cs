@@ -1,4 +1,5 @@
 using System.Runtime.Versioning;
+using Microsoft.Win32.SafeHandles;
 
 namespace LunKit.Linux;
 
@@ -18,6 +19,16 @@ public sealed unsafe class EventFd : IDisposable
         if (_fd < 0) throw new LinuxException("eventfd", LibC.Errno);
     }
 
+    /// <summary>An eventfd that another process has made and handed over; this one takes it out of <paramref name="handle"/>.</summary>
+    public EventFd(SafeFileHandle handle)
+    {
+        _fd = (int)handle.DangerousGetHandle();
+        handle.SetHandleAsInvalid();
+    }
+
+    /// <summary>Its descriptor, to be handed over; closed with this object, not with the handle.</summary>
+    public SafeFileHandle Handle => new(_fd, ownsHandle: false);
+
     internal int Descriptor => _fd;
 
     /// <summary>Wakes the waiter, now or at its next wait. Safe from any thread, also after disposal.</summary>
@@ -31,6 +42,9 @@ public sealed unsafe class EventFd : IDisposable
             LibC.write(_fd, (byte*)&one, 8);
         }
     }
+
+    /// <summary>Waits for a signal, which it takes back, or the end of the time. Called by the waiter only.</summary>
+    public void Wait(int timeoutMilliseconds) => Poll.Wait(-1, this, timeoutMilliseconds);
 
     /// <summary>Takes back all signals so far. Called by the waiter only.</summary>
     public void Drain()

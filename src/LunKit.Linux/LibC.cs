@@ -24,7 +24,9 @@ internal static unsafe partial class LibC
     public const uint EPOLLIN = 1, EPOLLERR = 8, EPOLLHUP = 16, EPOLLET = 1u << 31;
     public const int PROT_READ = 1, PROT_WRITE = 2, MAP_SHARED = 1;
     public const int AF_NETLINK = 16, SOCK_RAW = 3, NETLINK_GENERIC = 16, SOL_NETLINK = 270, NETLINK_ADD_MEMBERSHIP = 1;
-    public const int SOL_SOCKET = 1, SO_RCVBUF = 8, SO_RCVBUFFORCE = 33;
+    public const int SOL_SOCKET = 1, SO_RCVBUF = 8, SO_RCVBUFFORCE = 33, SO_PEERCRED = 17, SCM_RIGHTS = 1, MSG_CMSG_CLOEXEC = 0x40000000;
+    public const uint MFD_CLOEXEC = 1, MFD_ALLOW_SEALING = 2;
+    public const int F_ADD_SEALS = 1033, F_SEAL_SEAL = 1, F_SEAL_SHRINK = 2, F_SEAL_GROW = 4;
 
     // Two flags change places on ARM.
     private static readonly bool s_isArm = RuntimeInformation.ProcessArchitecture is Architecture.Arm or Architecture.Arm64;
@@ -36,6 +38,24 @@ internal static unsafe partial class LibC
 
     [StructLayout(LayoutKind.Sequential)]
     public struct iovec { public void* iov_base; public nuint iov_len; }
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct msghdr
+    {
+        public void* msg_name;
+        public uint msg_namelen;
+        public iovec* msg_iov;
+        public nuint msg_iovlen;
+        public void* msg_control;
+        public nuint msg_controllen;
+        public int msg_flags;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct cmsghdr { public nuint cmsg_len; public int cmsg_level; public int cmsg_type; }
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct ucred { public int pid; public uint uid; public uint gid; }
 
     [StructLayout(LayoutKind.Sequential)]
     public struct sockaddr_nl { public ushort nl_family; public ushort nl_pad; public uint nl_pid; public uint nl_groups; }
@@ -71,6 +91,13 @@ internal static unsafe partial class LibC
     [LibraryImport("libc", SetLastError = true)] public static partial int fsync(int fd);
     [LibraryImport("libc", SetLastError = true)] public static partial int fallocate(int fd, int mode, long offset, long len);
     [LibraryImport("libc", SetLastError = true)] public static partial long lseek(int fd, long offset, int whence);
+    [LibraryImport("libc", SetLastError = true)] public static partial nint sendmsg(int fd, msghdr* message, int flags);
+    [LibraryImport("libc", SetLastError = true)] public static partial nint recvmsg(int fd, msghdr* message, int flags);
+    [LibraryImport("libc", SetLastError = true)] public static partial int getsockopt(int fd, int level, int name, void* value, uint* length);
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)] public static partial int memfd_create(string name, uint flags);
+    [LibraryImport("libc", SetLastError = true)] public static partial int ftruncate(int fd, long length);
+    [LibraryImport("libc", SetLastError = true)] public static partial int fcntl(int fd, int command, int argument);
+    [LibraryImport("libc", SetLastError = true)] public static partial int pipe2(int* ends, int flags);
     [LibraryImport("libc", SetLastError = true)] public static partial int kill(int pid, int signal);
     [LibraryImport("libc", SetLastError = true)] public static partial int flock(int fd, int operation);
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]

@@ -43,4 +43,28 @@ internal static partial class LogMessages
 
     [LoggerMessage(3013, LogLevel.Warning, "{Device}: no handler has its subtype; whoever enables it gets ENOENT")]
     public static partial void NobodyHandles(ILogger log, string device);
+
+    [LoggerMessage(3014, LogLevel.Warning, "{Device}: a command {Opcode:x2} that its handler may have begun is not repeated; the initiator is told")]
+    public static partial void NotRepeated(ILogger log, string device, byte opcode);
+
+    [LoggerMessage(3015, LogLevel.Warning, "{Device}: a command {Opcode:x2} was not completed within {Seconds} s")]
+    public static partial void TimedOut(ILogger log, string device, byte opcode, double seconds);
+
+    [LoggerMessage(3016, LogLevel.Information, "{Device} is with handler process {ProcessId}")]
+    public static partial void HandlerAttached(ILogger log, string device, int processId);
+
+    [LoggerMessage(3017, LogLevel.Warning, "{Device} has no handler any more; its commands wait for the next one")]
+    public static partial void HandlerGone(ILogger log, string device);
+
+    [LoggerMessage(3018, LogLevel.Error, "{Device}: handler process {ProcessId} refuses it with error {Errno}")]
+    public static partial void HandlerRefuses(ILogger log, string device, int processId, int errno);
+
+    [LoggerMessage(3019, LogLevel.Warning, "A handler connection ended: {Reason}")]
+    public static partial void HandlerConnectionEnded(ILogger log, string reason);
+
+    [LoggerMessage(3020, LogLevel.Information, "Connected to the target at {Path}")]
+    public static partial void TargetConnected(ILogger log, string path);
+
+    [LoggerMessage(3021, LogLevel.Warning, "The target at {Path} is gone, looking for it again: {Reason}")]
+    public static partial void TargetGone(ILogger log, string path, string reason);
 }

@@ -46,7 +46,7 @@ internal sealed class RingTask : ScsiCommand
         Tag = Entry.Id;
         Attribute = TaskAttribute.Simple;
         // The ring does not say which way the data goes; the command does.
-        long wanted = nexus.Unit.DataOutLength(Cdb);
+        long wanted = nexus.Unit.DataOutLength(Cdb, Entry.Data.Length);
         _takesData = wanted > 0;
         _dataIn = _takesData ? Entry.BidirectionalData : Entry.Data;
         DataOutBufferSize = _takesData ? Entry.Data.Length : 0;

@@ -44,7 +44,7 @@ internal sealed class CdbTarget : FuzzTarget
         int length = Math.Clamp((int)input[0], 1, Math.Min(ScsiCommand.MaxCdbLength, input.Length - 1));
         var cdb = input.AsSpan(1, length);
         var rest = input.AsSpan(1 + length);
-        long wanted = _unit.DataOutLength(cdb);
+        long wanted = _unit.DataOutLength(cdb, rest.Length);
         var command = new Command();
         command.Prepare(_nexus.Luns.Find(0)!, cdb, rest[..(int)Math.Min(wanted, rest.Length)].ToArray());
         var running = _unit.ExecuteAsync(command).AsTask();

@@ -77,7 +77,7 @@ internal sealed partial class IscsiConnection
         task.UnitNexus = lun < 0 ? null : Session.Nexus.Luns.Find(lun);
         if (task.UnitNexus is { } nexus)
         {
-            task.WantedLength = nexus.Unit.DataOutLength(task.Cdb);
+            task.WantedLength = nexus.Unit.DataOutLength(task.Cdb, pdu.Writes ? expected : 0);
             task.CollectLength = pdu.Writes ? (int)Math.Min(Math.Min(expected, task.WantedLength), BlockLimits.MaxTransferBytes) : 0;
         }
         return task;

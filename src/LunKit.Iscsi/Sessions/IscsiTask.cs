@@ -96,6 +96,7 @@ internal sealed class IscsiTask : ScsiCommand
     {
         Reset(cdb);
         DataOutBufferSize = writes ? expectedLength : 0;
+        DataInBufferSize = reads ? expectedLength : 0;
         InitiatorTaskTag = tag;
         Tag = tag;
         Lun = lun;

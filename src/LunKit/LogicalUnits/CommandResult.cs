@@ -54,6 +54,17 @@ public readonly struct CommandResult
     public static CommandResult InvalidParameterField(int byteIndex, int bit = -1) => new(ScsiStatus.CheckCondition, 0,
         new SenseDetail(Sense.InvalidFieldInParameterList) { KeySpecific = SenseDetail.FieldPointer(false, byteIndex, bit) });
 
+    /// <summary>
+    /// What another device server answered, to be handed on as it is: status, bytes for the initiator, and, for CHECK CONDITION, its sense
+    /// data, at least 18 bytes. CHECK CONDITION without any becomes LOGICAL UNIT COMMUNICATION FAILURE.
+    /// </summary>
+    internal static CommandResult Relayed(ScsiStatus status, int dataInLength, ReadOnlySpan<byte> sense) => status switch
+    {
+        ScsiStatus.CheckCondition when sense[0] is 0 => CheckCondition(Sense.LogicalUnitCommunicationFailure),
+        ScsiStatus.CheckCondition => new(status, 0, new SenseDetail(SenseData.Parse(sense)) { Raw = sense[..SenseData.LengthOf(sense)].ToArray() }),
+        _ => new(status, dataInLength),
+    };
+
     internal static CommandResult CheckCondition(SenseDetail detail) => new(ScsiStatus.CheckCondition, 0, detail);
 
     /// <summary>SAM-6 5.3.1.</summary>

@@ -37,13 +37,14 @@ public abstract class CustomUnit : LogicalUnit
     /// <summary>
     /// Bytes that a command wants from the initiator; 0 for none. Whoever handles commands with data from the initiator says so here.
     /// </summary>
-    public override long DataOutLength(ReadOnlySpan<byte> cdb) => base.DataOutLength(cdb);
+    /// <param name="cdb">The CDB.</param>
+    /// <param name="offered">Bytes that the initiator has for the command.</param>
+    public override long DataOutLength(ReadOnlySpan<byte> cdb, long offered) => base.DataOutLength(cdb, offered);
 
     /// <inheritdoc/>
     public sealed override ValueTask<CommandResult> ExecuteAsync(ScsiCommand command)
     {
-        var row = Table.Find(command.Cdb);
-        if (TryRefuse(command, row, out var refusal))
+        if (TryRefuse(command, out var refusal))
         {
             Tasks.End(command);
             return new(Count(command, refusal));
@@ -63,15 +64,22 @@ public abstract class CustomUnit : LogicalUnit
         }
     }
 
-    /// <summary>What comes before any command: a unit attention, a reservation of another nexus.</summary>
-    private bool TryRefuse(ScsiCommand command, CommandDescriptor? row, out CommandResult refusal)
+    /// <summary>What is known of a command: how it stands to unit attentions, reservations and access states. Null: nothing is.</summary>
+    private protected virtual CommandDescriptor? PolicyOf(ReadOnlySpan<byte> cdb) => Table.Find(cdb);
+
+    /// <summary>What comes before any command: a unit attention, an access state, a reservation of another nexus.</summary>
+    private bool TryRefuse(ScsiCommand command, out CommandResult refusal)
     {
         var nexus = command.UnitNexus!;
+        var row = PolicyOf(command.Cdb);
         refusal = default;
         if (nexus.HasUnitAttention && !(row?.Has(CommandTraits.IgnoresUnitAttention) ?? false) && nexus.TryTakeUnitAttention(out var attention))
             refusal = CommandResult.CheckCondition(attention);
-        // Nothing is known of a command that no standard names: it may change the medium.
-        else if (row is null && (ReserveHolder is { } holder && holder != nexus || Reservations.IsReserved && Reservations.Conflicts(nexus.Nexus, isRead: false)))
+        else if (row is not null && !Alua.IsAllActive && Alua.Refuses(nexus, row) is { } access)
+            refusal = CommandResult.CheckCondition(access);
+        // A command that no standard names may change the medium.
+        else if (row is not null ? ConflictsWithReservation(nexus, row, command.Cdb)
+            : ReserveHolder is { } holder && holder != nexus || Reservations.IsReserved && Reservations.Conflicts(nexus.Nexus, isRead: false))
             refusal = CommandResult.ReservationConflict;
         else return false;
         return true;

@@ -56,7 +56,9 @@ public abstract class LogicalUnit : IAsyncDisposable
     /// How many bytes the command wants from the initiator, known from its CDB alone; 0 when it would be refused anyway or takes
     /// none. The fabric asks the initiator for no more than this.
     /// </summary>
-    public virtual long DataOutLength(ReadOnlySpan<byte> cdb)
+    /// <param name="cdb">The CDB.</param>
+    /// <param name="offered">Bytes that the initiator has for the command.</param>
+    public virtual long DataOutLength(ReadOnlySpan<byte> cdb, long offered)
     {
         var row = Table.Find(cdb);
         return row?.DataOut is null || cdb.Length < row.Usage.Length ? 0 : row.DataOut(this, cdb[..row.Usage.Length]);
@@ -198,7 +200,7 @@ public abstract class LogicalUnit : IAsyncDisposable
         return false;
     }
 
-    private bool ConflictsWithReservation(UnitNexus nexus, CommandDescriptor row, ReadOnlySpan<byte> cdb)
+    private protected bool ConflictsWithReservation(UnitNexus nexus, CommandDescriptor row, ReadOnlySpan<byte> cdb)
     {
         if (ReserveHolder is { } holder && holder != nexus && !row.Has(CommandTraits.IgnoresReserve) && !AllowsRemoval(row, cdb)) return true;
         return Reservations.IsReserved && !row.Has(CommandTraits.IgnoresReservation) && !AllowsRemoval(row, cdb) &&

@@ -8,6 +8,8 @@ namespace LunKit.LogicalUnits;
 /// </summary>
 public sealed class Nexus
 {
+    private static long s_count;
+
     private readonly Lock _gate = new();
     private LunMap _luns = LunMap.Empty;
     private bool _closed;
@@ -20,6 +22,9 @@ public sealed class Nexus
         TransportId = transportId;
         TargetPort = targetPort;
     }
+
+    /// <summary>A number that no other nexus of this process has, or had.</summary>
+    public ulong Number { get; } = (ulong)Interlocked.Increment(ref s_count);
 
     /// <summary>The initiator device's name, e.g. its iSCSI name.</summary>
     public string InitiatorName { get; }

@@ -41,6 +41,9 @@ public abstract class ScsiCommand : IValueTaskSource<bool>
     /// <summary>Bytes that the initiator has for the command (SAM-6 5.1, Data-Out Buffer Size); more or fewer than it takes.</summary>
     public long DataOutBufferSize { get; set; }
 
+    /// <summary>Bytes that the initiator takes from the command at most (SAM-6 5.1, Data-In Buffer Size).</summary>
+    public long DataInBufferSize { get; set; }
+
     /// <summary>Cancelled when the command was aborted.</summary>
     public CancellationToken CancellationToken => _cancellation.Token;
 
@@ -61,7 +64,7 @@ public abstract class ScsiCommand : IValueTaskSource<bool>
         cdb.CopyTo(_cdb);
         _cdbLength = cdb.Length;
         DataOut = default;
-        DataOutBufferSize = 0;
+        DataOutBufferSize = DataInBufferSize = 0;
         ReportAborted = false;
         if (!_aborted) return;
         // The old source may be being cancelled by another thread just now: it stays with the command that it was for.

@@ -7,11 +7,26 @@ namespace LunKit.Scsi;
 /// </summary>
 internal static class SenseData
 {
-    public const int MaxLength = 32;
+    public const int MaxLength = 96, MaxDescriptorLength = 32;
 
     /// <summary>Writes the sense data of a result and returns its length, at most <see cref="MaxLength"/>.</summary>
     public static int Write(Span<byte> destination, in SenseDetail detail, bool descriptor) =>
-        descriptor ? WriteDescriptor(destination, detail) : WriteFixed(destination, detail);
+        detail.Raw is { } raw ? Relay(destination, raw) : descriptor ? WriteDescriptor(destination, detail) : WriteFixed(destination, detail);
+
+    /// <summary>Sense data that another device server has made, in whichever format it chose.</summary>
+    private static int Relay(Span<byte> destination, byte[] raw)
+    {
+        raw.CopyTo(destination);
+        return raw.Length;
+    }
+
+    /// <summary>How long sense data of either format is (both have the additional length in byte 7); at most <see cref="MaxLength"/>.</summary>
+    public static int LengthOf(ReadOnlySpan<byte> sense) => Math.Min(Math.Min(sense.Length, MaxLength), 8 + sense[7]);
+
+    /// <summary>Key and codes of sense data of either format.</summary>
+    public static Sense Parse(ReadOnlySpan<byte> sense) => (sense[0] & 0x7F) is 0x72 or 0x73
+        ? new Sense((SenseKey)(sense[1] & 0x0F), sense[2], sense[3])
+        : new Sense((SenseKey)(sense[2] & 0x0F), sense[12], sense[13]);
 
     private static int WriteFixed(Span<byte> d, in SenseDetail detail)
     {
@@ -34,7 +49,7 @@ internal static class SenseData
 
     private static int WriteDescriptor(Span<byte> d, in SenseDetail detail)
     {
-        d = d[..MaxLength];
+        d = d[..MaxDescriptorLength];
         d.Clear();
         d[0] = 0x72;
         d[1] = (byte)detail.Sense.Key;
@@ -69,6 +84,9 @@ internal static class SenseData
 /// <summary>A sense with what the initiator may want to know beside it.</summary>
 internal readonly record struct SenseDetail(Sense Sense)
 {
+    /// <summary>Sense data as another device server made it, to be handed on as it is; null for one of ours.</summary>
+    public byte[]? Raw { get; init; }
+
     /// <summary>The INFORMATION field: an LBA or a byte offset, by command.</summary>
     public ulong Information { get; init; }
 

@@ -65,8 +65,8 @@ internal sealed class TestUnit : IAsyncDisposable
     public ValueTask<CommandResult> Start(TestCommand command, string cdb, byte[]? dataOut = null, int nexus = 0, TaskAttribute attribute = TaskAttribute.Simple)
     {
         var bytes = Bytes(cdb);
-        long wanted = Unit.DataOutLength(bytes);
         var data = dataOut ?? [];
+        long wanted = Unit.DataOutLength(bytes, data.Length);
         command.Prepare(UnitNexus(nexus), bytes, data[..(int)Math.Min(wanted, data.Length)], attribute);
         command.DataOutBufferSize = data.Length;
         return Unit.ExecuteAsync(command);
