@@ -13,7 +13,7 @@ internal static unsafe partial class LibC
     public const int EINTR = 4, EIO = 5, EAGAIN = 11, EACCES = 13, EINVAL = 22, EFBIG = 27, ENOSPC = 28, EPIPE = 32, EOPNOTSUPP = 95, EBUSY = 16, ENOBUFS = 105;
     public const int ECONNRESET = 104, EDQUOT = 122, ENODATA = 61, ENXIO = 6, EROFS = 30, EREMOTEIO = 121, EILSEQ = 84;
     public const short POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16;
-    public const int MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000;
+    public const int MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000, MSG_MORE = 0x8000;
     public const nuint FIONREAD = 0x541B;
     public const int EFD_CLOEXEC = 0x80000, EFD_NONBLOCK = 0x800;
     public const int FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 16;
@@ -98,6 +98,7 @@ internal static unsafe partial class LibC
     [LibraryImport("libc", SetLastError = true)] public static partial int ftruncate(int fd, long length);
     [LibraryImport("libc", SetLastError = true)] public static partial int fcntl(int fd, int command, int argument);
     [LibraryImport("libc", SetLastError = true)] public static partial int pipe2(int* ends, int flags);
+    [LibraryImport("libc")] public static partial uint geteuid();
     [LibraryImport("libc", SetLastError = true)] public static partial int kill(int pid, int signal);
     [LibraryImport("libc", SetLastError = true)] public static partial int flock(int fd, int operation);
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]

@@ -82,14 +82,17 @@ public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
     }
 
     /// <summary>Sends what fits now. Returns the byte count, or -1 when nothing fits; throws when the connection failed.</summary>
-    public int Send(ReadOnlySpan<byte> buffer)
+    /// <param name="buffer">The bytes.</param>
+    /// <param name="more">The caller sends more at once: a packet may wait for it.</param>
+    public int Send(ReadOnlySpan<byte> buffer, bool more = false)
     {
+        int flags = LibC.MSG_DONTWAIT | LibC.MSG_NOSIGNAL | (more ? LibC.MSG_MORE : 0);
         // SAFETY: the span is pinned for the call, which reads at most its length.
         fixed (byte* p = buffer)
         {
             while (true)
             {
-                nint n = LibC.send(_fd, p, (nuint)buffer.Length, LibC.MSG_DONTWAIT | LibC.MSG_NOSIGNAL);
+                nint n = LibC.send(_fd, p, (nuint)buffer.Length, flags);
                 if (n >= 0) return (int)n;
                 int errno = LibC.Errno;
                 if (errno == LibC.EAGAIN) return -1;

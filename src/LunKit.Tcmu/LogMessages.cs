@@ -59,12 +59,15 @@ internal static partial class LogMessages
     [LoggerMessage(3018, LogLevel.Error, "{Device}: handler process {ProcessId} refuses it with error {Errno}")]
     public static partial void HandlerRefuses(ILogger log, string device, int processId, int errno);
 
-    [LoggerMessage(3019, LogLevel.Warning, "A handler connection ended: {Reason}")]
-    public static partial void HandlerConnectionEnded(ILogger log, string reason);
+    [LoggerMessage(3019, LogLevel.Warning, "The connection of handler process {ProcessId} ended: {Reason}")]
+    public static partial void HandlerConnectionEnded(ILogger log, int processId, string reason);
 
     [LoggerMessage(3020, LogLevel.Information, "Connected to the target at {Path}")]
     public static partial void TargetConnected(ILogger log, string path);
 
     [LoggerMessage(3021, LogLevel.Warning, "The target at {Path} is gone, looking for it again: {Reason}")]
     public static partial void TargetGone(ILogger log, string path, string reason);
+
+    [LoggerMessage(3022, LogLevel.Warning, "Process {ProcessId} of user {UserId} is not admitted as a handler: another user, or too many connections")]
+    public static partial void HandlerNotAdmitted(ILogger log, int processId, uint userId);
 }

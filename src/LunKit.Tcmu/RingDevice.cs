@@ -1,6 +1,6 @@
+using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
-using LunKit.Targets;
 using LunKit.Tcmu.Ring;
 using Microsoft.Extensions.Logging;
 
@@ -27,11 +27,16 @@ internal sealed class RingDevice : IDisposable
     // A wait ends at the latest after this, so that a lost doorbell costs a moment and not the command.
     private const int LookEveryMilliseconds = 1000;
 
+    // Completions that are published together, where that costs no doorbell.
+    private const int PublishEvery = 8;
+
     private readonly string _name;
     private readonly IRingTransport _transport;
     private readonly RingConsumer _ring;
-    private readonly Nexus _nexus;
-    private readonly UnitNexus _unitNexus;
+    private readonly RingNexuses _nexuses;
+    private readonly LogicalUnit _unit;
+    private readonly SpinBudget? _spin;
+    private readonly Func<int> _look;
     private readonly ILogger _log;
     private readonly Thread _thread;
     private readonly object _completionGate = new();
@@ -41,6 +46,7 @@ internal sealed class RingDevice : IDisposable
     private List<RingTask> _completionsInWork = [];
     private volatile int _completed;
     private int _executing;
+    private int _unpublished;
     private volatile bool _stopping;
 
     /// <summary>Attaches to the ring.</summary>
@@ -53,7 +59,9 @@ internal sealed class RingDevice : IDisposable
     {
         _name = name;
         _transport = transport;
+        _unit = unit;
         _log = log;
+        _look = () => _ring!.IsDrained && _completed == 0 && !_stopping ? -1 : 0;
         try
         {
             _ring = new RingConsumer(transport.Region);
@@ -63,11 +71,9 @@ internal sealed class RingDevice : IDisposable
             transport.Dispose();
             throw;
         }
-        // All initiators are one here: the ring does not tell them apart.
-        _nexus = new Nexus("tcmu", name, new byte[24], new TargetPort(name, 0, 0, name));
-        _nexus.Open([KeyValuePair.Create(0, unit)]);
-        _unitNexus = _nexus.Luns.Find(0)!;
-        while (_unitNexus.TryTakeUnitAttention(out _)) { }
+        _nexuses = new RingNexuses(name, unit);
+        // Where nobody is told that this side looks, a doorbell comes anyway.
+        _spin = (_ring.Flags & MailboxFlags.Watch) != 0 ? new SpinBudget() : null;
         _thread = new Thread(Run, maxStackSize: 512 * 1024) { IsBackground = true, Name = name };
     }
 
@@ -99,6 +105,15 @@ internal sealed class RingDevice : IDisposable
         _transport.Wake();
     }
 
+    /// <summary>An initiator is gone. Any thread.</summary>
+    public void NexusLost(ulong initiator) => _nexuses.Lose(initiator);
+
+    /// <summary>The unit's new size was, or will be, told to initiators by whoever ordered it. Any thread.</summary>
+    public void CapacityIsTold()
+    {
+        if (_nexuses.AreTold) _nexuses.Clear(Sense.CapacityChanged);
+    }
+
     private void Run()
     {
         var end = RingEnd.Stopped;
@@ -118,7 +133,8 @@ internal sealed class RingDevice : IDisposable
         }
         // What still executes uses the shared memory: it is unmapped only afterwards.
         Drain();
-        _nexus.Close();
+        if (end == RingEnd.Stopped) _ring.Say(Watch.HasLeft);
+        _nexuses.Close();
         _transport.Dispose();
         _ended.SetResult(end);
     }
@@ -132,10 +148,21 @@ internal sealed class RingDevice : IDisposable
             if (_ring.Publish()) _transport.Notify();
             if (read) continue;
             if (_stopping && _executing == 0) return RingEnd.Stopped;
-            if (!_ring.IsDrained && !_stopping || _completed > 0) continue;
-            AllocatedBytes = GC.GetAllocatedBytesForCurrentThread();
-            if (!_transport.Wait(LookEveryMilliseconds)) return RingEnd.ProducerGone;
+            if (_look() == 0 && (!_stopping || _completed > 0)) continue;
+            if (!Sleep()) return RingEnd.ProducerGone;
         }
+    }
+
+    /// <summary>Waits for commands or completions: looking for a while, where the producer knows that, then asleep. False when the producer is gone.</summary>
+    private bool Sleep()
+    {
+        AllocatedBytes = GC.GetAllocatedBytesForCurrentThread();
+        if (_spin is null) return _transport.Wait(LookEveryMilliseconds);
+        if (!_stopping && _spin.Look(_look) == 0) return true;
+        _ring.Say(Watch.Sleeps);
+        bool present = !_ring.IsDrained && !_stopping || _completed > 0 || _transport.Wait(LookEveryMilliseconds);
+        _ring.Say(Watch.Looks);
+        return present;
     }
 
     /// <summary>Reads and begins everything that is there; whether there was anything.</summary>
@@ -159,13 +186,18 @@ internal sealed class RingDevice : IDisposable
                     return any;
             }
             any = true;
+            // The initiators work on the first answers while the rest of the batch is served.
+            if (_spin is null || ++_unpublished < PublishEvery) continue;
+            _unpublished = 0;
+            TakeCompletions();
+            if (_ring.Publish()) _transport.Notify();
         }
     }
 
     private void Execute(RingTask task)
     {
-        task.Prepare(_unitNexus);
-        var running = _unitNexus.Unit.ExecuteAsync(task);
+        task.Prepare(_nexuses.Of(task.Entry.Origin));
+        var running = _unit.ExecuteAsync(task);
         if (running.IsCompleted)
         {
             Complete(task, running.Result);
@@ -188,7 +220,7 @@ internal sealed class RingDevice : IDisposable
     private void CompleteWithSense(RingTask task, CommandResult result, int readLength)
     {
         Span<byte> sense = stackalloc byte[SenseData.MaxLength];
-        int length = SenseData.Write(sense, result.Detail, _unitNexus.Unit.ModePages.Bit(0x0A, 0, 2, 0x04));
+        int length = SenseData.Write(sense, result.Detail, _unit.ModePages.Bit(0x0A, 0, 2, 0x04));
         _ring.Complete(task.Entry.Id, (byte)result.Status, sense[..length], readLength);
     }
 
@@ -199,10 +231,12 @@ internal sealed class RingDevice : IDisposable
     private void Abort(RingTaskManagement management)
     {
         LogMessages.TaskManagement(_log, _name, management.Type, management.CommandIds.Length);
+        // Where initiators are told apart, what they have left here (medium removal prevented, mode parameters) ends with a reset.
+        if (management.Type == TaskManagementAbi.LunReset && _nexuses.AreTold) _nexuses.Reset();
         if (management.CommandIds.Length == 0) return;
         var ids = management.CommandIds.ToHashSet();
         List<RingTask> aborted = [];
-        _unitNexus.Unit.Tasks.Abort(Selects, _ => false);
+        _unit.Tasks.Abort(Selects, _ => false);
         TakeCompletions();
         if ((_ring.Flags & MailboxFlags.KeepBuffers) == 0) return;
         foreach (var task in aborted.Where(t => t.IsExecuting && ids.Contains(t.Entry.Id)))
@@ -213,7 +247,7 @@ internal sealed class RingDevice : IDisposable
 
         bool Selects(ScsiCommand command)
         {
-            if (command is not RingTask task || task.UnitNexus != _unitNexus || !ids.Contains(task.Entry.Id)) return false;
+            if (command is not RingTask task || task.Device != this || !ids.Contains(task.Entry.Id)) return false;
             aborted.Add(task);
             return true;
         }
@@ -247,7 +281,7 @@ internal sealed class RingDevice : IDisposable
     private void Drain()
     {
         if (_executing == 0) return;
-        _unitNexus.Unit.Tasks.Abort(c => c.UnitNexus == _unitNexus, _ => false);
+        _unit.Tasks.Abort(c => c is RingTask { Device: var device } && device == this, _ => false);
         lock (_completionGate)
         {
             while ((_executing -= _completions.Count) > 0)

@@ -13,7 +13,6 @@ namespace LunKit.Tcmu;
 /// </summary>
 internal sealed class RingTask : ScsiCommand
 {
-    private readonly RingDevice _device;
     private readonly Action _completed;
     private ValueTaskAwaiter<CommandResult> _awaiter;
     private DataBuffer _dataIn;
@@ -22,9 +21,12 @@ internal sealed class RingTask : ScsiCommand
 
     public RingTask(RingDevice device)
     {
-        _device = device;
-        _completed = () => _device.Completed(this);
+        Device = device;
+        _completed = () => Device.Completed(this);
     }
+
+    /// <summary>The device whose ring it came through.</summary>
+    public RingDevice Device { get; }
 
     public RingEntry Entry { get; } = new();
 
@@ -44,7 +46,8 @@ internal sealed class RingTask : ScsiCommand
         Nexus = nexus.Nexus;
         UnitNexus = nexus;
         Tag = Entry.Id;
-        Attribute = TaskAttribute.Simple;
+        // SAM-6 8.9; what is not told is simple.
+        Attribute = Entry.Origin.Attribute is >= 1 and <= 4 ? (TaskAttribute)Entry.Origin.Attribute : TaskAttribute.Simple;
         // The ring does not say which way the data goes; the command does.
         long wanted = nexus.Unit.DataOutLength(Cdb, Entry.Data.Length);
         _takesData = wanted > 0;

@@ -10,9 +10,10 @@ namespace LunKit.App.Handle;
 internal static class HandleCommand
 {
     private const string Details = """
-        Answer the SCSI commands of the Linux kernel's target for its user backstores (TCMU). Needs root and the module target_core_user.
+        Answer the SCSI commands of the Linux kernel's target for its user backstores (TCMU), which needs root and the module target_core_user; or
+        with --target those of a LunKit target (lunkit serve user:...), which needs neither.
 
-        A backstore is created in configfs (or with targetcli) with the configuration SUBTYPE/PATH; LunKit serves those whose subtype it knows:
+        A backstore is created in configfs (or with targetcli), or named on lunkit serve's command line, with the configuration SUBTYPE/PATH; LunKit serves those whose subtype it knows:
           file/PATH        an image file, created with the size of the backstore if it does not exist
           memory/ANYTHING  a disk in memory, thin
           null/ANYTHING    takes writes, reads zeroes
@@ -20,6 +21,7 @@ internal static class HandleCommand
 
         Examples:
           lunkit handle
+          lunkit handle --target /run/lunkit/handlers.sock
           lunkit handle --subtype images=file:/srv/images/{path},size={size},direct
         """;
 
@@ -27,13 +29,14 @@ internal static class HandleCommand
     {
         var subtypes = new Option<string[]>("--subtype") { Description = "Another subtype, and what it opens; may be repeated", HelpName = "NAME=BACKSTORE" };
         var noReplies = new Option<bool>("--no-replies") { Description = "Do not make the kernel wait for replies (beside another handler, e.g. tcmu-runner)" };
+        var target = new Option<string?>("--target") { Description = "Handle the devices of the LunKit target that listens at PATH, instead of the kernel's", HelpName = "PATH" };
         var level = new Option<LogLevel>("--log-level") { Description = "Trace, Debug, Information, Warning, Error or None", HelpName = "LEVEL", DefaultValueFactory = _ => LogLevel.Information };
-        var command = new Command("handle", Details) { subtypes, noReplies, level };
-        command.SetAction((result, _) => RunAsync(result.GetValue(subtypes) ?? [], !result.GetValue(noReplies), result.GetValue(level)));
+        var command = new Command("handle", Details) { subtypes, target, noReplies, level };
+        command.SetAction((result, _) => RunAsync(result.GetValue(subtypes) ?? [], result.GetValue(target), !result.GetValue(noReplies), result.GetValue(level)));
         return command;
     }
 
-    private static async Task<int> RunAsync(string[] extra, bool replies, LogLevel level)
+    private static async Task<int> RunAsync(string[] extra, string? target, bool replies, LogLevel level)
     {
         var log = new ConsoleLogger(level);
         var subtypes = Subtype.BuiltIn.ToDictionary(s => s.Name);
@@ -42,11 +45,12 @@ internal static class HandleCommand
         void Stop(PosixSignalContext context) => context.Cancel = stop.TrySetResult();
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
-        KernelModules.Load("target_core_user");
+        if (target is null) KernelModules.Load("target_core_user");
         try
         {
-            await using var handler = TcmuHandler.Start(subtypes.ToDictionary(s => s.Key, s => s.Value.Factory(log)), log, replies);
-            using var service = TcmuService.TryStart(subtypes, log);
+            var factories = subtypes.ToDictionary(s => s.Key, s => s.Value.Factory(log));
+            await using var handler = target is null ? TcmuHandler.Start(factories, log, replies) : TcmuHandler.Connect(target, factories, log);
+            using var service = target is null ? TcmuService.TryStart(subtypes, log) : null;
             Console.WriteLine($"LunKit handles {string.Join(", ", subtypes.Keys.Order(StringComparer.Ordinal))}");
             await stop.Task;
             ServeLog.StopsHandling(log);

@@ -9,13 +9,8 @@ internal static class Announcement
     public static void Print(TextWriter console, ServeOptions options, Server server)
     {
         console.WriteLine($"LunKit serves {options.Iqn} on {string.Join(", ", server.Portals.Select(p => p.EndPoint))}");
-        for (int lun = 0; lun < server.Units.Count; lun++)
-        {
-            var unit = server.Units[lun];
-            string size = ByteSize.Format((double)unit.BlockCount * unit.BlockSize);
-            console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                $"  LUN {lun}: {unit.Identity.Name}, {size} in blocks of {unit.BlockSize}{(unit.IsWriteProtected ? ", read-only" : "")}, serial {unit.Identity.Serial}"));
-        }
+        for (int lun = 0; lun < server.Units.Count; lun++) console.WriteLine($"  LUN {lun}: {server.Units[lun].Description}");
+        if (server.HandlersPath is { } handlers) console.WriteLine($"  Handlers connect to {handlers}: lunkit handle --target {handlers}");
         string access = (options.Chap, options.Allow.Count) switch
         {
             (null, 0) => "anyone who reaches the portal",

@@ -8,55 +8,32 @@ namespace LunKit.App.Serve;
 /// What an argument of <c>lunkit serve</c> says: <c>memory:SIZE</c>, <c>file:PATH[,size=SIZE]</c>, <c>null:SIZE</c>, or a path, and
 /// options after commas.
 /// </summary>
-internal sealed record BackstoreSpec
+internal sealed class BackstoreSpec
 {
-    private static readonly string[] s_known = ["size", "block", "physical", "readonly", "removable", "preallocate", "direct", "writecache", "serial", "longcdbs", "eraserate"];
+    private static readonly string[] s_kinds = ["memory", "file", "null"];
+    private static readonly string[] s_options = ["size", "block", "physical", "readonly", "removable", "preallocate", "direct", "writecache", "serial", "longcdbs", "eraserate"];
 
-    public required string Kind { get; init; }
+    private readonly SpecText _text;
 
-    public required string Argument { get; init; }
+    private BackstoreSpec(SpecText text) => _text = text;
 
-    public required string Text { get; init; }
+    public string Kind => _text.Kind;
 
-    private IReadOnlyDictionary<string, string> Options { get; init; } = new Dictionary<string, string>();
+    public string Argument => _text.Argument;
+
+    public string Text => _text.Text;
 
     public static BackstoreSpec Parse(string text)
     {
-        string[] parts = text.Split(',');
-        int colon = parts[0].IndexOf(':', StringComparison.Ordinal);
-        string kind = colon < 0 ? "file" : parts[0][..colon], argument = colon < 0 ? parts[0] : parts[0][(colon + 1)..];
-        if (colon >= 0 && kind is not ("file" or "memory" or "null"))
-            throw new UserException($"backstore '{text}': kind '{kind}' is not known; use memory:SIZE, file:PATH or null:SIZE", 2);
-        if (argument.Length == 0) throw new UserException($"backstore '{text}': {(kind == "file" ? "a path" : "a size")} is missing after '{kind}:'", 2);
-        var options = new Dictionary<string, string>(StringComparer.Ordinal);
-        foreach (string part in parts.Skip(1))
-        {
-            int equals = part.IndexOf('=', StringComparison.Ordinal);
-            string key = equals < 0 ? part : part[..equals];
-            if (!s_known.Contains(key)) throw new UserException($"backstore '{text}': option '{key}' is not known; there are {string.Join(", ", s_known)}", 2);
-            if (!options.TryAdd(key, equals < 0 ? "yes" : part[(equals + 1)..])) throw new UserException($"backstore '{text}': option '{key}' stands twice", 2);
-        }
-        var spec = new BackstoreSpec { Kind = kind, Argument = argument, Text = text, Options = options };
-        if (kind != "file") _ = spec.SizeOf(argument);
-        if (spec.Block is < 512 or > 65536 || !int.IsPow2(spec.Block)) throw new UserException($"backstore '{text}': block={spec.Block} is not 512 or 4096", 2);
+        string kind = SpecText.KindOf(text);
+        if (!s_kinds.Contains(kind)) throw new UserException($"backstore '{text}': kind '{kind}' is not known; use memory:SIZE, file:PATH, null:SIZE or user:SUBTYPE/PATH", 2);
+        var spec = new BackstoreSpec(SpecText.Parse(text, kind == "file" ? "a path" : "a size", s_options));
+        if (kind != "file") _ = spec._text.Size(spec.Argument);
+        _ = spec._text.Block;
         return spec;
     }
 
-    private int Block => (int)SizeOf(Options.GetValueOrDefault("block", "512"));
-
-    private int Physical => Math.Max(Block, (int)SizeOf(Options.GetValueOrDefault("physical", "4096")));
-
-    private bool Flag(string name, bool otherwise = false) => Options.GetValueOrDefault(name) switch
-    {
-        null => otherwise,
-        "yes" or "on" or "true" or "1" => true,
-        "no" or "off" or "false" or "0" => false,
-        var value => throw new UserException($"backstore '{Text}': {name}={value} is not on or off", 2),
-    };
-
-    private long SizeOf(string size) => ByteSize.TryParse(size, out long bytes)
-        ? bytes
-        : throw new UserException($"backstore '{Text}': '{size}' is not a size; write 512M, 10G or 1T", 2);
+    private int Physical => Math.Max(_text.Block, (int)(_text.SizeOption("physical") ?? 4096));
 
     /// <summary>Opens the backstore as a logical unit.</summary>
     /// <param name="readOnly">Refuse writes, whatever the spec says.</param>
@@ -66,13 +43,13 @@ internal sealed record BackstoreSpec
     /// <param name="names">The unit's names, where somebody else has given them.</param>
     public BlockUnit Open(bool readOnly, bool writeCache, string identity, ILogger log, UnitIdentity? names = null)
     {
-        readOnly |= Flag("readonly");
+        readOnly |= _text.Flag("readonly");
         var options = new BlockUnitOptions
         {
-            Identity = names, ReadOnly = readOnly, WriteCache = Flag("writecache", writeCache), Removable = Flag("removable"),
-            LongCdbs = Flag("longcdbs", otherwise: true), EraseBytesPerSecond = Options.TryGetValue("eraserate", out var rate) ? SizeOf(rate) : 0,
+            Identity = names, ReadOnly = readOnly, WriteCache = _text.Flag("writecache", writeCache), Removable = _text.Flag("removable"),
+            LongCdbs = _text.Flag("longcdbs", otherwise: true), EraseBytesPerSecond = _text.SizeOption("eraserate") ?? 0,
         };
-        var id = UnitIdentity.IdOf(Options.GetValueOrDefault("serial", identity));
+        var id = UnitIdentity.IdOf(_text.Option("serial") ?? identity);
         try
         {
             var store = OpenStore(readOnly);
@@ -91,8 +68,8 @@ internal sealed record BackstoreSpec
     /// <summary>Opens the backstore alone. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
     public IBackstore OpenStore(bool readOnly)
     {
-        readOnly |= Flag("readonly");
-        var geometry = new BackstoreGeometry(Kind == "file" ? 0 : SizeOf(Argument)) { BlockSize = Block, PhysicalBlockSize = Physical };
+        readOnly |= _text.Flag("readonly");
+        var geometry = new BackstoreGeometry(Kind == "file" ? 0 : _text.Size(Argument)) { BlockSize = _text.Block, PhysicalBlockSize = Physical };
         return Kind switch
         {
             "memory" => new MemoryBackstore(geometry),
@@ -100,12 +77,12 @@ internal sealed record BackstoreSpec
             _ => FileBackstore.Open(new FileBackstoreOptions
             {
                 Path = Argument,
-                SizeBytes = Options.TryGetValue("size", out var size) ? SizeOf(size) : null,
-                BlockSize = Block,
+                SizeBytes = _text.SizeOption("size"),
+                BlockSize = _text.Block,
                 PhysicalBlockSize = Physical,
                 ReadOnly = readOnly,
-                Preallocate = Flag("preallocate"),
-                Direct = Flag("direct"),
+                Preallocate = _text.Flag("preallocate"),
+                Direct = _text.Flag("direct"),
             }),
         };
     }

@@ -18,6 +18,9 @@ internal static class ServeCommand
           file:PATH[,size=SIZE]            an image file; created if it does not exist and a size is given
           null:SIZE                        takes writes, reads zeroes
           PATH                             the same as file:PATH
+          user:SUBTYPE/PATH,size=SIZE      answered by a handler process (lunkit handle --target, or one of your own), which may crash or
+                                           be replaced; handler=auto starts LunKit's own, handler=COMMAND another, and starts it again when
+                                           it ends; block=, timeout=SECONDS, memory=SIZE, state=FILE
         Options after commas: block=512|4096, physical=SIZE, readonly, removable, writecache=on|off, preallocate (file), serial=TEXT,
         longcdbs=on|off (32-byte CDBs), eraserate=SIZE (bytes per second that FORMAT UNIT and SANITIZE may take).
         direct goes past the host's page cache (file, O_DIRECT).
@@ -28,6 +31,7 @@ internal static class ServeCommand
           lunkit serve memory:1G                                  a RAM disk
           lunkit serve disk.img,size=100G other.img,readonly      two LUNs
           lunkit serve --portal 0.0.0.0:3260 --chap-file secret   for other machines
+          lunkit serve user:file//srv/d.img,size=10G,handler=auto a file, in a process of its own
         """;
 
     public static Command Create()
@@ -39,12 +43,13 @@ internal static class ServeCommand
         var mutual = new Option<string?>("--mutual-chap") { Description = "Credential with which the target proves itself to initiators that ask", HelpName = "USER:SECRET" };
         var chapFile = new Option<string?>("--chap-file") { Description = "File with a line USER:SECRET, and perhaps a second one for mutual CHAP", HelpName = "PATH" };
         var allow = new Option<string[]>("--allow") { Description = "Initiator that may log in; may be repeated (default: all)", HelpName = "INITIATOR-IQN" };
+        var handlers = new Option<string>("--handlers") { Description = "Where handler processes of user: units connect: a path, or '@' and a name", HelpName = "PATH", DefaultValueFactory = _ => HandlerSocket.DefaultPath };
         var readOnly = new Option<bool>("--read-only") { Description = "Refuse writes" };
         var writeCache = new Option<string>("--write-cache") { Description = "Start with the write cache on or off", HelpName = "on|off", DefaultValueFactory = _ => "on" };
         writeCache.AcceptOnlyFromAmong("on", "off");
         var exposed = new Option<bool>("--allow-anyone") { Description = "Serve other machines without CHAP or an allow list" };
         var level = new Option<LogLevel>("--log-level") { Description = "Trace, Debug, Information, Warning, Error or None", HelpName = "LEVEL", DefaultValueFactory = _ => LogLevel.Information };
-        var command = new Command("serve", Details) { backstores, portals, iqn, chap, mutual, chapFile, allow, readOnly, writeCache, exposed, level };
+        var command = new Command("serve", Details) { backstores, portals, iqn, chap, mutual, chapFile, allow, handlers, readOnly, writeCache, exposed, level };
         command.SetAction((result, _) =>
         {
             var chosen = result.GetValue(portals) is { Length: > 0 } given ? given : [DefaultPortal];
@@ -57,6 +62,7 @@ internal static class ServeCommand
                 Chap = result.GetValue(chap) is { } c ? ServeOptions.ParseCredential(c, "--chap") : file.Chap,
                 MutualChap = result.GetValue(mutual) is { } m ? ServeOptions.ParseCredential(m, "--mutual-chap") : file.Mutual,
                 Allow = result.GetValue(allow) ?? [],
+                HandlersPath = result.GetValue(handlers)!,
                 ReadOnly = result.GetValue(readOnly),
                 WriteCache = result.GetValue(writeCache) == "on",
                 AllowAnyone = result.GetValue(exposed),

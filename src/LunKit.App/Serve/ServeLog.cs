@@ -31,4 +31,10 @@ internal static partial class ServeLog
 
     [LoggerMessage(5009, LogLevel.Warning, "targetcli does not see this handler any more: {Reason}")]
     public static partial void BusLost(ILogger log, string reason);
+
+    [LoggerMessage(5010, LogLevel.Information, "Handler '{Command}' runs as process {ProcessId}")]
+    public static partial void HandlerStarted(ILogger log, string command, int processId);
+
+    [LoggerMessage(5011, LogLevel.Warning, "Handler '{Command}' ended ({End}); it is started again in {Seconds:F1} s")]
+    public static partial void HandlerEnded(ILogger log, string command, string end, double seconds);
 }

@@ -15,6 +15,7 @@ internal sealed record ServeOptions
     public ChapCredential? Chap { get; init; }
     public ChapCredential? MutualChap { get; init; }
     public IReadOnlyList<string> Allow { get; init; } = [];
+    public string HandlersPath { get; init; } = HandlerSocket.DefaultPath;
     public bool ReadOnly { get; init; }
     public bool WriteCache { get; init; } = true;
     public bool AllowAnyone { get; init; }

@@ -1,10 +1,10 @@
 using System.Net;
 using System.Net.Sockets;
-using LunKit.Backstores;
 using LunKit.Diagnostics;
 using LunKit.Iscsi;
 using LunKit.LogicalUnits;
 using LunKit.Targets;
+using LunKit.Tcmu.User;
 using Microsoft.Extensions.Logging;
 
 namespace LunKit.App.Serve;
@@ -14,36 +14,54 @@ internal sealed class Server : IAsyncDisposable
 {
     private readonly IscsiServer _iscsi;
     private readonly LunKitMetrics _metrics = new();
-    private readonly IReadOnlyList<(BlockUnit Unit, string Path)> _images;
+    private readonly HandlerListener? _handlers;
+    private readonly IReadOnlyList<HandlerProcess> _processes;
 
-    private Server(IscsiServer iscsi, IReadOnlyList<BlockUnit> units, IReadOnlyList<(BlockUnit Unit, string Path)> images)
+    private Server(IscsiServer iscsi, IReadOnlyList<ServedUnit> units, HandlerListener? handlers, IReadOnlyList<HandlerProcess> processes)
     {
         _iscsi = iscsi;
-        _images = images;
         Units = units;
-        foreach (var unit in units) _metrics.Add(unit);
+        _handlers = handlers;
+        _processes = processes;
+        foreach (var unit in units) _metrics.Add(unit.Unit);
     }
 
-    public IReadOnlyList<BlockUnit> Units { get; }
+    public IReadOnlyList<ServedUnit> Units { get; }
+
+    /// <summary>Where handler processes connect; null when no unit needs one.</summary>
+    public string? HandlersPath => _handlers?.Path;
+
     public IReadOnlyList<Portal> Portals => _iscsi.Portals;
     public int SessionCount => _iscsi.SessionCount;
 
     public static async Task<Server> StartAsync(ServeOptions options, ILogger log)
     {
-        var units = new List<BlockUnit>();
-        var images = new List<(BlockUnit, string)>();
+        var units = new List<ServedUnit>();
+        var processes = new List<HandlerProcess>();
+        var commands = new List<string>();
+        HandlerListener? handlers = null;
         try
         {
             for (int lun = 0; lun < options.Backstores.Count; lun++)
             {
-                var spec = BackstoreSpec.Parse(options.Backstores[lun]);
-                units.Add(spec.Open(options.ReadOnly, options.WriteCache, $"{options.Iqn} lun {lun}", log));
-                if (spec.Kind == "file") images.Add((units[^1], Path.GetFullPath(spec.Argument)));
+                string text = options.Backstores[lun], identity = $"{options.Iqn} lun {lun}";
+                if (!UserUnitSpec.Matches(text))
+                {
+                    var spec = BackstoreSpec.Parse(text);
+                    units.Add(ServedUnit.Of(spec.Open(options.ReadOnly, options.WriteCache, identity, log), spec));
+                    continue;
+                }
+                var user = UserUnitSpec.Parse(text);
+                handlers ??= HandlerSocket.Listen(options.HandlersPath, log);
+                units.Add(ServedUnit.Of(user.Open(handlers, $"lun{lun}", identity), user));
+                if (user.Handler is { } command && !commands.Contains(command)) commands.Add(command);
             }
+            // One process serves all devices that name the same command.
+            foreach (string command in commands) processes.Add(new HandlerProcess(command, handlers!.Path, log));
             var target = new Target
             {
                 Name = options.Iqn,
-                Luns = units.Select((u, lun) => KeyValuePair.Create(lun, (LogicalUnit)u)).ToDictionary(),
+                Luns = units.Select((u, lun) => KeyValuePair.Create(lun, u.Unit)).ToDictionary(),
                 Chap = options.Chap is { } chap ? [chap] : [],
                 MutualChap = options.MutualChap,
                 Acls = [.. options.Allow.Select(name => new NodeAcl(name))],
@@ -53,11 +71,13 @@ internal sealed class Server : IAsyncDisposable
                 Portals = options.Portals, Targets = [target], DiscoveryChap = target.Chap,
             }, log);
             server.Start();
-            return new Server(server, units, images);
+            return new Server(server, units, handlers, processes);
         }
         catch (Exception e)
         {
-            foreach (var unit in units) await unit.DisposeAsync();
+            foreach (var process in processes) await process.DisposeAsync();
+            foreach (var unit in units) await unit.Unit.DisposeAsync();
+            handlers?.Dispose();
             if (e is SocketException s) throw new UserException(Explain(s, options.Portals));
             throw;
         }
@@ -78,8 +98,9 @@ internal sealed class Server : IAsyncDisposable
     /// <summary>Takes over the length of image files that were grown (or cut) meanwhile; initiators are told.</summary>
     public async Task RefreshSizesAsync(ILogger log)
     {
-        foreach (var (unit, path) in _images)
+        foreach (var served in Units)
         {
+            if (served is not { Unit: BlockUnit unit, ImagePath: { } path }) continue;
             try
             {
                 long length = new FileInfo(path).Length;
@@ -97,7 +118,9 @@ internal sealed class Server : IAsyncDisposable
     {
         await _iscsi.StopAsync();
         List<string> failures = [];
-        foreach (var unit in Units)
+        // Handlers complete and flush what they have while their devices are still there.
+        foreach (var process in _processes) await process.DisposeAsync();
+        foreach (var unit in Units.Select(u => u.Unit))
         {
             try
             {
@@ -109,6 +132,7 @@ internal sealed class Server : IAsyncDisposable
             }
             await unit.DisposeAsync();
         }
+        _handlers?.Dispose();
         _metrics.Dispose();
         if (failures.Count > 0) throw new UserException(string.Join("; ", failures));
     }

@@ -49,5 +49,5 @@ internal static class Throughput
     }
 
     private static (long Commands, long Read, long Written) Sample(Server server) => (
-        server.Units.Sum(u => u.Statistics.Commands), server.Units.Sum(u => u.Statistics.BytesRead), server.Units.Sum(u => u.Statistics.BytesWritten));
+        server.Units.Sum(u => u.Unit.Statistics.Commands), server.Units.Sum(u => u.Unit.Statistics.BytesRead), server.Units.Sum(u => u.Unit.Statistics.BytesWritten));
 }

@@ -13,6 +13,9 @@ internal sealed class DataInLayout(NegotiatedParameters parameters)
     private readonly int _segment = Math.Min(parameters.PeerMaxRecvDataSegmentLength, Math.Max(512, parameters.MaxBurstLength));
     private readonly int _burst = parameters.MaxBurstLength;
 
+    /// <summary>Longest data of one PDU.</summary>
+    public int MaxSegmentLength => Math.Min(_segment, _burst);
+
     public int HeaderLength { get; } = Bhs.Length + (parameters.HeaderDigest ? 4 : 0);
 
     public int DigestLength { get; } = parameters.DataDigest ? 4 : 0;

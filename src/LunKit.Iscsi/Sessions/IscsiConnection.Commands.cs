@@ -127,6 +127,7 @@ internal sealed partial class IscsiConnection
         Register(task);
         task.IsExecuting = true;
         _executing++;
+        WillPoll(task.UnitNexus.Unit);
         if (dataInReceiveBuffer)
         {
             task.HeldBuffer = _rx;

@@ -106,7 +106,7 @@ internal sealed partial class IscsiConnection
     private void AdoptCollecting(IscsiTask task, uint expDataSn)
     {
         task.Owner = this;
-        if (task.Collected is { } collected) _memory.Charge(collected.Length);
+        _memory.Charge(task.Collected.Length);
         task.IsRegistered = true;
         _tasks[task.InitiatorTaskTag] = task;
         task.R2tSn = expDataSn;
@@ -136,7 +136,7 @@ internal sealed partial class IscsiConnection
             if (!task.IsExecuting)
             {
                 foreach (var r2t in task.R2Ts) _solicited -= r2t.Length;
-                if (task.Collected is { } collected) _memory.Refund(collected.Length);
+                _memory.Refund(task.Collected.Length);
                 _tasks.Remove(task.InitiatorTaskTag);
             }
             session.Custody.Keep(new KeptTask(task.InitiatorTaskTag, this) { Task = task, IsReady = !task.IsExecuting });
@@ -204,7 +204,7 @@ internal sealed partial class IscsiConnection
     private void Return(IscsiTask task)
     {
         // Its memory is this connection's again.
-        if (task.Collected is { } collected) _memory.Charge(collected.Length);
+        _memory.Charge(task.Collected.Length);
         task.R2Ts.Clear();
     }
 }

@@ -52,7 +52,7 @@ internal sealed partial class IscsiConnection
         }
         if (task.Received >= task.CollectLength && task.R2Ts.Count == 0)
         {
-            task.DataOut = new DataBuffer(task.Collected.AsMemory(0, task.CollectLength));
+            task.UseCollected();
             Execute(task, false);
             return;
         }
@@ -111,7 +111,7 @@ internal sealed partial class IscsiConnection
             if (_held.Follow(header, data.Length) is { } held) data.CopyTo(held.AsSpan(Bhs.Length));
             return;
         }
-        if (offset < task.CollectLength) data[..Math.Min(data.Length, task.CollectLength - offset)].CopyTo(task.Collected.AsSpan(offset));
+        if (offset < task.CollectLength) data[..Math.Min(data.Length, task.CollectLength - offset)].CopyTo(task.Collected.Span[offset..]);
         FinishDataOut(task, header, data.Length);
     }
 

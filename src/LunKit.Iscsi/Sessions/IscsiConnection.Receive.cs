@@ -186,7 +186,7 @@ internal sealed partial class IscsiConnection
         _directTask = CheckDataOut(header, dataLength, out int offset);
         if (_directTask is not null)
         {
-            var target = _directTask.Collected.AsMemory(0, Math.Min(_directTask.CollectLength, _directTask.Collected!.Length));
+            var target = _directTask.Collected[..Math.Min(_directTask.CollectLength, _directTask.Collected.Length)];
             return target[Math.Min(offset, target.Length)..];
         }
         _directHeld = _held.Follow(header, dataLength);

@@ -1,3 +1,4 @@
+using LunKit.Backstores;
 using LunKit.Iscsi.Pdus;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
@@ -9,6 +10,7 @@ internal sealed partial class IscsiConnection
 {
     private uint _statSn;
     private int _headerAt;
+    private Memory<byte>[] _copySegments = [];
 
     /// <summary>What was sent and not acknowledged; null at error recovery level 0.</summary>
     private SentResponses? _sent;
@@ -35,20 +37,61 @@ internal sealed partial class IscsiConnection
             SendResponse(task, result, flags, residual);
             return;
         }
+        // Fewer bytes may be expected than were produced: as many as are expected go out (RFC 7143 11.4.5.1).
+        int length = (int)Math.Min(task.ExpectedLength, (uint)result.DataInLength);
         if (task.Scratch is { } scratch)
         {
-            // Fewer bytes are expected than were produced: as many as are expected go out (RFC 7143 11.4.5.1).
-            int length = (int)Math.Min(task.ExpectedLength, (uint)result.DataInLength);
-            int total = DataInLayout.TotalLength(length), at = Output.Reserve(total);
-            var segments = new Memory<byte>[4];
-            DataInLayout.Slices(Output.Current.Array, at, length, ref segments).CopyFrom(scratch);
-            WriteDataIn(DataInLayout, task.InitiatorTaskTag, Output.Current.Array, at, length, flags, residual);
+            SendCopy(task, new DataBuffer(scratch.AsMemory(0, length)), flags, residual);
+            return;
+        }
+        if (task.HasLentDataIn)
+        {
+            // What is sent from where it lies has no digest of its own making, and is not there to be sent again.
+            if (task.IsLentLong(DataInLayout) && !HasDataDigest && _sent is null) SendLent(task, length, flags, residual);
+            else SendCopy(task, task.LentDataIn.Slice(0, length), flags, residual);
             return;
         }
         WriteDataIn(task.DataInLayout, task.InitiatorTaskTag, task.DataInChunk!.Array, task.DataInStart, task.DataInLength, flags, residual);
         if (!task.IsDataInInline || task.IsDataInDetached)
             Output.Append(task.DataInChunk, task.DataInStart, task.DataInEnd);
         task.DataInChunk = null;
+    }
+
+    /// <summary>Sends data that lies elsewhere: copies it between its headers.</summary>
+    private void SendCopy(IscsiTask task, DataBuffer data, byte flags, uint residual)
+    {
+        int at = Output.Reserve(DataInLayout.TotalLength(data.Length));
+        if (_copySegments.Length == 0) _copySegments = new Memory<byte>[4];
+        var target = DataInLayout.Slices(Output.Current.Array, at, data.Length, ref _copySegments);
+        int done = 0;
+        foreach (var segment in data)
+        {
+            target.Slice(done, segment.Length).CopyFrom(segment.Span);
+            done += segment.Length;
+        }
+        WriteDataIn(DataInLayout, task.InitiatorTaskTag, Output.Current.Array, at, data.Length, flags, residual);
+    }
+
+    /// <summary>Sends data from the unit's own memory, which it gets back when all is sent: headers from the queue, data from there.</summary>
+    private void SendLent(IscsiTask task, int length, byte residualFlags, uint residual)
+    {
+        var layout = DataInLayout;
+        var data = task.LentDataIn;
+        var owner = task.TakeLentOwner()!;
+        uint dataSn = 0;
+        for (int offset = 0; offset < length;)
+        {
+            int segment = layout.SegmentLength(offset, length), end = offset + segment, pad = Bhs.Padded(segment) - segment;
+            bool last = end == length;
+            byte flags = (byte)((layout.EndsSequence(end, length) ? DataInPdu.Final : 0) | (last ? DataInPdu.HasStatus | residualFlags : 0));
+            int at = Output.Reserve(layout.HeaderLength);
+            SealHeader(Output.Current.Array.AsSpan(at, layout.HeaderLength), task.InitiatorTaskTag, segment, dataSn++, offset, flags, last ? _statSn : 0, last ? residual : 0);
+            foreach (var piece in data.Slice(offset, segment)) Output.AppendLent(piece);
+            if (pad > 0) Output.Append(pad).Clear();
+            offset = end;
+        }
+        Output.ReleaseWhenSent(owner);
+        _statSn++;
     }
 
     private static (byte Flags, uint Residual) Residual(IscsiTask task, CommandResult result)
@@ -87,17 +130,22 @@ internal sealed partial class IscsiConnection
     private void SealDataIn(
         Span<byte> pdu, DataInLayout layout, uint tag, int segment, uint dataSn, int offset, byte flags, uint statSn, uint residual)
     {
+        SealHeader(pdu, tag, segment, dataSn, offset, flags, statSn, residual);
+        int padded = Bhs.Padded(segment);
+        var data = pdu.Slice(layout.HeaderLength, padded);
+        data[segment..].Clear();
+        if (HasDataDigest) Crc32C.Write(data, pdu[(layout.HeaderLength + padded)..]);
+    }
+
+    private void SealHeader(Span<byte> pdu, uint tag, int segment, uint dataSn, int offset, byte flags, uint statSn, uint residual)
+    {
         var header = pdu[..Bhs.Length];
         DataInPdu.Write(header, tag, segment, dataSn, (uint)offset, flags);
         var bhs = new Bhs(header) { StatSn = statSn };
         bhs.Set(44, residual);
         bhs.ExpCmdSn = Session!.Window.ExpCmdSn;
         bhs.MaxCmdSn = Session.Window.MaxCmdSn;
-        int padded = Bhs.Padded(segment);
-        var data = pdu.Slice(layout.HeaderLength, padded);
-        data[segment..].Clear();
         if (HasHeaderDigest) Crc32C.Write(header, pdu[Bhs.Length..]);
-        if (HasDataDigest) Crc32C.Write(data, pdu[(layout.HeaderLength + padded)..]);
     }
 
     private void SendResponse(IscsiTask task, CommandResult result, byte flags, uint residual)

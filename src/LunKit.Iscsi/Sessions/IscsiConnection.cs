@@ -38,6 +38,7 @@ internal sealed partial class IscsiConnection
     private long _closeDeadline;
     private long _lastTimers;
     private bool _closeAfterFlush;
+    private bool _abandoned;
     private readonly SpinBudget _spin = new();
     private readonly Func<int> _look;
 
@@ -54,7 +55,7 @@ internal sealed partial class IscsiConnection
         _stream = new StreamSocket(socket.SafeHandle, _wake);
         _negotiation = new LoginNegotiation(server, _limits, groupTag);
         DataInLayout = new DataInLayout(_negotiation.Parameters);
-        _look = () => _completions.Count > 0 ? HasCompleted : ReceiveMore();
+        _look = () => PollUnits() || _completions.Count > 0 ? HasCompleted : ReceiveMore();
         _thread = new Thread(Run, maxStackSize: 512 * 1024) { IsBackground = true, Name = $"iscsi {Remote}" };
     }
 
@@ -104,7 +105,12 @@ internal sealed partial class IscsiConnection
     public void Completed(IscsiTask task)
     {
         task.TakeResult();
-        lock (_completionGate) _completions.Add(task);
+        lock (_completionGate)
+        {
+            if (!_abandoned) _completions.Add(task);
+            // Nobody answers it any more.
+            else task.ReleaseData();
+        }
         if (Volatile.Read(ref _sleeping) != 0) _wake.Signal();
     }
 
@@ -159,7 +165,7 @@ internal sealed partial class IscsiConnection
             }
             bool wantsInput = !_closeAfterFlush && Output.Pending < _limits.MaxPendingOutputBytes;
             int received = wantsInput ? ReceiveMore() : -1;
-            if (received == -1 && wantsInput && flushed && !_aborting) received = _spin.Look(_look);
+            if (received == -1 && wantsInput && flushed && !_aborting) received = Look();
             if (received == 0) return;
             if (received == HasCompleted) continue;
             if (received > 0)
@@ -268,8 +274,13 @@ internal sealed partial class IscsiConnection
 
     private void EndTasks()
     {
-        foreach (var task in _tasks.Values) if (!task.IsExecuting) task.UnitNexus!.Unit.Withdraw(task);
+        foreach (var task in _tasks.Values.Where(t => !t.IsExecuting))
+        {
+            task.UnitNexus!.Unit.Withdraw(task);
+            task.ReleaseData();
+        }
         foreach (var task in _tasks.Values) if (task.IsExecuting) task.MarkAborted(report: false).Cancel();
+        _directTask?.ReleaseData();
         // Units still use the memory of executing tasks; a unit that never ends one keeps that memory, and nothing else.
         long deadline = Stopwatch.GetTimestamp() + 30 * Stopwatch.Frequency;
         while (_executing > 0 && Stopwatch.GetTimestamp() < deadline)
@@ -277,11 +288,13 @@ internal sealed partial class IscsiConnection
             lock (_completionGate)
             {
                 _executing -= _completions.Count;
+                foreach (var task in _completions) task.ReleaseData();
                 _completions.Clear();
             }
             if (_executing == 0) break;
             Interlocked.Exchange(ref _sleeping, 1);
             _stream.Wait(false, false, 100);
         }
+        lock (_completionGate) _abandoned = true;
     }
 }

@@ -29,10 +29,15 @@ internal sealed class IscsiTask : ScsiCommand
     // A long read has memory of its own, so that it can go on beside the batch without taking the batch's chunk out of the queue.
     private const int LongBytes = 64 * 1024;
 
+    // Shorter data is copied faster than it is received into, or sent from, a place of its own.
+    private const int LendBytes = 16 * 1024;
+
     private readonly Action _completed;
     private ValueTaskAwaiter<CommandResult> _awaiter;
     private Memory<byte>[] _segments = new Memory<byte>[4];
     private byte[]? _scratch;
+    private byte[]? _collected;
+    private IMemoryOwner<byte>? _collectedOwner;
 
     public IscsiTask(IscsiConnection connection)
     {
@@ -61,7 +66,9 @@ internal sealed class IscsiTask : ScsiCommand
     public bool ExpectsUnsolicited { get; set; }
     public uint R2tSn { get; set; }
     public List<OutstandingR2T> R2Ts { get; } = [];
-    public byte[]? Collected { get; private set; }
+
+    /// <summary>What has come of the data, and room for some that comes: memory of the unit's, or from the pool.</summary>
+    public Memory<byte> Collected { get; private set; }
 
     /// <summary>When data of it came last, or was asked for last.</summary>
     public long LastData { get; set; }
@@ -111,39 +118,84 @@ internal sealed class IscsiTask : ScsiCommand
         DataInStart = -1;
         DataInLength = 0;
         DataInChunk = null;
+        LentDataIn = default;
     }
 
     /// <summary>Makes room for the first <paramref name="length"/> bytes of the data; what is collected already stays.</summary>
     public Memory<byte> EnsureRoom(int length, MemoryAccount memory)
     {
-        if (Collected is null || Collected.Length < length)
+        if (Collected.Length >= length) return Collected[..length];
+        if (Collected.IsEmpty && CollectLength >= LendBytes && UnitNexus?.Unit.RentDataOut(CollectLength) is { } owner)
         {
-            var larger = ArrayPool<byte>.Shared.Rent(length);
-            if (Collected is not null)
-            {
-                Collected.AsSpan(0, Received).CopyTo(larger);
-                ArrayPool<byte>.Shared.Return(Collected);
-            }
-            memory.Charge(larger.Length - (Collected?.Length ?? 0));
-            Collected = larger;
+            _collectedOwner = owner;
+            Collected = owner.Memory;
+            memory.Charge(Collected.Length);
+            return Collected[..length];
         }
-        return Collected.AsMemory(0, length);
+        var larger = ArrayPool<byte>.Shared.Rent(length);
+        if (_collected is not null)
+        {
+            _collected.AsSpan(0, Received).CopyTo(larger);
+            ArrayPool<byte>.Shared.Return(_collected);
+        }
+        memory.Charge(larger.Length - Collected.Length);
+        Collected = _collected = larger;
+        return Collected[..length];
+    }
+
+    /// <summary>All data is there: the command runs on it where it was collected.</summary>
+    public void UseCollected()
+    {
+        DataOut = new DataBuffer(Collected[..CollectLength]);
+        DataOutOwner = _collectedOwner;
     }
 
     /// <summary>Gives back all memory but what the output queue sends.</summary>
     public void ReleaseData()
     {
-        if (Collected is not null) Release(Collected);
-        if (_scratch is not null) Release(_scratch);
-        Collected = _scratch = null;
+        if (!Collected.IsEmpty) Owner.Memory.Refund(Collected.Length);
+        if (_collected is not null) ArrayPool<byte>.Shared.Return(_collected);
+        _collectedOwner?.Dispose();
+        Collected = default;
+        _collected = null;
+        _collectedOwner = null;
+        if (_scratch is not null)
+        {
+            Owner.Memory.Refund(_scratch.Length);
+            ArrayPool<byte>.Shared.Return(_scratch);
+            _scratch = null;
+        }
+        TakeLentOwner()?.Dispose();
         R2Ts.Clear();
         DataOut = default;
+        DataOutOwner = null;
     }
 
-    private void Release(byte[] array)
+    // Where the unit has lent its own memory for the data: all of it, and who gets it back.
+    public DataBuffer LentDataIn { get; private set; }
+    private IDisposable? _lentOwner;
+
+    /// <summary>Whether the unit has lent the data.</summary>
+    public bool HasLentDataIn => _lentOwner is not null;
+
+    /// <summary>Whether it is worth to send the lent data from where it lies, in PDUs of a layout.</summary>
+    public bool IsLentLong(DataInLayout layout) => LentDataIn.Length >= LendBytes && layout.MaxSegmentLength >= LendBytes;
+
+    /// <summary>From here on the caller gives it back.</summary>
+    public IDisposable? TakeLentOwner()
     {
-        Owner.Memory.Refund(array.Length);
-        ArrayPool<byte>.Shared.Return(array);
+        var owner = _lentOwner;
+        _lentOwner = null;
+        LentDataIn = default;
+        return owner;
+    }
+
+    internal override bool TryLendDataIn(DataBuffer data, IDisposable owner)
+    {
+        if (!Reads) return false;
+        LentDataIn = data;
+        _lentOwner = owner;
+        return true;
     }
 
     /// <summary>Completes later: the connection hears of it through its queue.</summary>
@@ -176,7 +228,8 @@ internal sealed class IscsiTask : ScsiCommand
         // Its own from here on: a text negotiation may change the connection's while the command runs.
         DataInLayout = Owner.DataInLayout;
         int total = DataInLayout.TotalLength(length);
-        if (total < LongBytes && Owner.IsOwnThread)
+        // One that went on after its batch has no place in the queue yet, even where its own thread ends it.
+        if (total < LongBytes && Owner.IsOwnThread && !IsExecuting)
         {
             DataInStart = Owner.Output.Reserve(total);
             DataInChunk = Owner.Output.Current;

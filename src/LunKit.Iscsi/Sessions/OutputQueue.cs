@@ -43,7 +43,8 @@ internal sealed class OutputQueue
         }
     }
 
-    private readonly record struct Piece(Chunk Chunk, int Start, int End);
+    /// <summary>Bytes to send, in a chunk of the queue's or lent by a unit; <see cref="Owner"/> is told when they, and all before them, are sent.</summary>
+    private readonly record struct Piece(Chunk? Chunk, ReadOnlyMemory<byte> Bytes, IDisposable? Owner);
 
     private const int KeptChunks = 4;
     private readonly Queue<Piece> _pieces = new();
@@ -98,8 +99,23 @@ internal sealed class OutputQueue
     public void Append(Chunk chunk, int start, int end)
     {
         Seal();
-        _pieces.Enqueue(new(chunk, start, end));
+        _pieces.Enqueue(new(chunk, chunk.Array.AsMemory(start, end - start), null));
         Pending += end - start;
+    }
+
+    /// <summary>Queues bytes that stay where they are; who lent them is named by <see cref="ReleaseWhenSent"/> afterwards.</summary>
+    public void AppendLent(ReadOnlyMemory<byte> bytes)
+    {
+        Seal();
+        _pieces.Enqueue(new(null, bytes, null));
+        Pending += bytes.Length;
+    }
+
+    /// <summary>Disposes <paramref name="owner"/> when all that is queued now was sent, or is discarded.</summary>
+    public void ReleaseWhenSent(IDisposable owner)
+    {
+        Seal();
+        _pieces.Enqueue(new(null, default, owner));
     }
 
     /// <summary>Sends as much as the socket takes; true when all is sent.</summary>
@@ -109,30 +125,32 @@ internal sealed class OutputQueue
         {
             if (_pieces.TryPeek(out var piece))
             {
-                if (!Send(socket, piece.Chunk.Array, piece.Start + _sentOfFirst, piece.End, out int sent))
+                if (!Send(socket, piece.Bytes.Span[_sentOfFirst..], out int sent))
                 {
                     _sentOfFirst += sent;
                     return false;
                 }
                 _sentOfFirst = 0;
-                _pieces.Dequeue();
-                Return(piece.Chunk);
+                Drop(_pieces.Dequeue());
                 continue;
             }
-            bool all = Send(socket, _current.Array, _start, _used, out int count);
+            bool all = Send(socket, _current.Array.AsSpan(_start, _used - _start), out int count);
             _start += count;
             if (!all) return false;
         }
-        if (_pieces.Count == 0) _start = _used = 0;
+        // What is left has no bytes.
+        while (_pieces.TryDequeue(out var last)) Drop(last);
+        _start = _used = 0;
         return true;
     }
 
-    private bool Send(StreamSocket socket, byte[] array, int from, int to, out int sent)
+    private bool Send(StreamSocket socket, ReadOnlySpan<byte> bytes, out int sent)
     {
         sent = 0;
-        while (from + sent < to)
+        while (sent < bytes.Length)
         {
-            int n = socket.Send(array.AsSpan(from + sent, to - from - sent));
+            // More follows at once: a header does not travel alone.
+            int n = socket.Send(bytes[sent..], more: Pending > bytes.Length - sent);
             if (n < 0) return false;
             sent += n;
             Pending -= n;
@@ -140,11 +158,17 @@ internal sealed class OutputQueue
         return true;
     }
 
+    private void Drop(Piece piece)
+    {
+        if (piece.Chunk is { } chunk) Return(chunk);
+        piece.Owner?.Dispose();
+    }
+
     private void Seal()
     {
         if (_used == _start) return;
         _current.AddReference();
-        _pieces.Enqueue(new(_current, _start, _used));
+        _pieces.Enqueue(new(_current, _current.Array.AsMemory(_start, _used - _start), null));
         _start = _used;
     }
 
@@ -159,7 +183,7 @@ internal sealed class OutputQueue
     /// <summary>Drops everything: nobody will read it.</summary>
     public void Discard()
     {
-        while (_pieces.TryDequeue(out var piece)) Return(piece.Chunk);
+        while (_pieces.TryDequeue(out var piece)) Drop(piece);
         _start = _used = _sentOfFirst = Pending = 0;
     }
 

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Text;
 
@@ -99,13 +98,9 @@ internal ref struct NetlinkWriter
         _length += padded;
     }
 
-    public void Add(ushort type, uint value)
-    {
-        Span<byte> bytes = stackalloc byte[4];
-        if (BitConverter.IsLittleEndian) BinaryPrimitives.WriteUInt32LittleEndian(bytes, value);
-        else BinaryPrimitives.WriteUInt32BigEndian(bytes, value);
-        Add(type, bytes);
-    }
+    public void Add(ushort type, uint value) => Add(type, MemoryMarshal.AsBytes(new ReadOnlySpan<uint>(in value)));
+
+    public void Add(ushort type, ulong value) => Add(type, MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in value)));
 
     public readonly ReadOnlySpan<byte> Finish()
     {

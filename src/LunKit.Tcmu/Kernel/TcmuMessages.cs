@@ -85,6 +85,33 @@ internal static class TcmuMessages
         return writer.Finish().ToArray();
     }
 
+    /// <summary>An event, as the kernel sends it and LunKit's target too.</summary>
+    public static byte[] Event(ushort family, TcmuEvent e)
+    {
+        var writer = new NetlinkWriter(stackalloc byte[MaxLength], family, 0, 0, (byte)e.Kind, Version);
+        writer.Add(Device, Encoding.UTF8.GetBytes(e.DeviceName + '\0'));
+        writer.Add(MinorNumber, e.Minor);
+        writer.Add(DeviceNumber, e.DeviceId);
+        if (e.Config is { } config) writer.Add(DeviceConfig, Encoding.UTF8.GetBytes(config + '\0'));
+        if (e.SizeBytes is { } size) writer.Add(DeviceSize, size);
+        if (e.WriteCache is { } cache) writer.Add(WriteCacheState, [cache ? (byte)1 : (byte)0]);
+        return writer.Finish().ToArray();
+    }
+
+    /// <summary>What a reply is to, which device, and its status; null when the message is no reply.</summary>
+    public static (TcmuEventKind Kind, uint DeviceId, int Status)? ParseDone(NetlinkMessage message, ushort family)
+    {
+        if (message.Type != family || message.Command is < 4 or > 6) return null;
+        uint device = 0;
+        int status = 0;
+        for (var attribute = message.Payload; attribute.Next();)
+        {
+            if (attribute.Type == DeviceNumber) device = attribute.UInt32;
+            if (attribute.Type == CommandStatus) status = (int)attribute.UInt32;
+        }
+        return ((TcmuEventKind)(message.Command - 3), device, status);
+    }
+
     /// <summary>An event, or null when the message is none.</summary>
     public static TcmuEvent? ParseEvent(NetlinkMessage message, ushort family)
     {

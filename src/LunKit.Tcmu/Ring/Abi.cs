@@ -18,8 +18,10 @@ public enum MailboxFlags : ushort
     TaskManagement = 4,
     /// <summary>A completion may keep its data buffers.</summary>
     KeepBuffers = 8,
-    /// <summary>LunKit's own: commands say where they come from.</summary>
+    /// <summary>LunKit's own: commands say where they come from (<see cref="CommandOriginAbi"/>).</summary>
     Origin = 0x4000,
+    /// <summary>LunKit's own: both sides say whether they need a doorbell (<see cref="Watch"/>).</summary>
+    Watch = 0x8000,
 }
 
 /// <summary>What an entry of the ring is: the low three bits of its length field.</summary>
@@ -43,6 +45,22 @@ internal enum CompletionFlags : byte
     KeepBuffers = 4,
 }
 
+/// <summary>
+/// Whether a side of the ring sees what the other publishes by itself. LunKit's own, where <see cref="MailboxFlags.Watch"/> is set; a side that
+/// does not know it leaves 0.
+/// </summary>
+internal enum Watch : uint
+{
+    /// <summary>It says nothing: ring for everything.</summary>
+    Unknown = 0,
+    /// <summary>It sleeps, or is about to: ring.</summary>
+    Sleeps = 1,
+    /// <summary>It looks at the ring, and will once more before it sleeps: do not ring.</summary>
+    Looks = 2,
+    /// <summary>A consumer that has completed all that it had begun, and lets go.</summary>
+    HasLeft = 3,
+}
+
 /// <summary>Head of the shared region; the consumer's tail has a cache line of its own.</summary>
 [StructLayout(LayoutKind.Explicit, Size = 128)]
 internal struct MailboxAbi
@@ -52,7 +70,13 @@ internal struct MailboxAbi
     [FieldOffset(4)] public uint RingOffset;
     [FieldOffset(8)] public uint RingSize;
     [FieldOffset(12)] public uint Head;
+
+    /// <summary>Of the producer; a <see cref="Watch"/>, in what the kernel leaves empty.</summary>
+    [FieldOffset(16)] public uint ProducerWatch;
     [FieldOffset(64)] public uint Tail;
+
+    /// <summary>Of the consumer, likewise.</summary>
+    [FieldOffset(72)] public uint ConsumerWatch;
 }
 
 /// <summary>Head of every entry.</summary>
@@ -110,6 +134,9 @@ internal struct TaskManagementAbi
     [FieldOffset(0)] public EntryHeaderAbi Header;
     [FieldOffset(8)] public byte Type;
     [FieldOffset(12)] public uint CommandCount;
+
+    // Types of SAM-6 that occur.
+    public const byte AbortTask = 1, LunReset = 5;
 }
 
 /// <summary>
@@ -131,6 +158,6 @@ internal struct CommandOriginAbi
     /// <summary>The LUN as an address of 16 bits.</summary>
     [FieldOffset(18)] public ushort Lun;
 
-    /// <summary>SAM-6 8.9: 0 simple, 1 ordered, 2 head of queue, 4 ACA.</summary>
+    /// <summary>SAM-6 8.9, with the numbers of RFC 7143 11.3.1: 1 simple, 2 ordered, 3 head of queue, 4 ACA; 0 untagged.</summary>
     [FieldOffset(20)] public byte Attribute;
 }

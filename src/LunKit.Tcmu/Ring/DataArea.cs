@@ -30,6 +30,12 @@ internal sealed class DataArea
         FreeBlocks = _blocks;
     }
 
+    /// <summary>Where it begins in the region.</summary>
+    public int Start => _start;
+
+    /// <summary>All blocks.</summary>
+    public int Blocks => _blocks;
+
     /// <summary>Blocks that nobody has.</summary>
     public int FreeBlocks { get; private set; }
 
@@ -67,6 +73,40 @@ internal sealed class DataArea
         int slack = BlocksOf(bytes) * BlockBytes - bytes;
         if (slack > 0) runs[^1] = runs[^1] with { Length = runs[^1].Length - slack };
         return true;
+    }
+
+    /// <summary>Takes blocks for <paramref name="bytes"/> that lie in one piece; null when there is no such piece free.</summary>
+    public DataRun? TryTakePiece(int bytes)
+    {
+        int wanted = BlocksOf(bytes), start = -1;
+        if (wanted > FreeBlocks) return null;
+        for (int block = _firstFreeWord * 64, length = 0; block < _blocks; block++)
+        {
+            ulong used = _used[block >> 6];
+            // A word at once where that decides.
+            if ((block & 63) == 0 && used == ulong.MaxValue)
+            {
+                (length, block) = (0, block + 63);
+                continue;
+            }
+            if ((block & 63) == 0 && used == 0 && wanted - length >= 64)
+            {
+                length += 64;
+                block += 63;
+            }
+            else
+            {
+                length = (used >> (block & 63) & 1) == 0 ? length + 1 : 0;
+            }
+            if (length < wanted) continue;
+            start = block + 1 - length;
+            break;
+        }
+        if (start < 0) return null;
+        for (int block = start; block < start + wanted; block++) _used[block >> 6] |= 1UL << (block & 63);
+        FreeBlocks -= wanted;
+        HighestBlock = Math.Max(HighestBlock, start + wanted);
+        return new DataRun(_start + start * BlockBytes, bytes);
     }
 
     private void Append(List<DataRun> runs, int first, int block, int count)

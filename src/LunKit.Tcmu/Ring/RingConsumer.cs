@@ -16,7 +16,7 @@ internal sealed class RingConsumer
 {
     public const int SupportedVersion = 2;
 
-    private const int MaxIovecs = 65536, CommandHeader = 48, TaskManagementHeader = 32;
+    private const int MaxIovecs = 65536, CommandHeader = 48, TaskManagementHeader = 32, OriginSize = 32;
 
     private readonly record struct Waiting(CompletionFlags Flags, byte Status, byte[] Sense, uint ReadLength);
 
@@ -123,6 +123,10 @@ internal sealed class RingConsumer
         int cdbLength = CdbLength(cdb);
         if (cdbLength > cdb.Length) throw Broken($"a CDB of {cdbLength} bytes with room for {cdb.Length}");
         entry.Begin(id, cdb[..cdbLength]);
+        // What the producer does not say, or has no room for, is all zero.
+        int origin = (int)(request.CdbOffset - start) + (cdbLength + 7 & ~7);
+        bool told = (Flags & MailboxFlags.Origin) != 0 && origin + OriginSize <= length;
+        entry.Origin = told ? MemoryMarshal.Read<CommandOriginAbi>(bytes[origin..]) : default;
         var list = MemoryMarshal.Cast<byte, IovecAbi>(bytes[CommandHeader..(int)cdbAt]);
         if (request.IovecCount > 0) ReadIovecs(entry, list[..(int)request.IovecCount], bidirectional: false);
         if (request.BidirectionalIovecCount > 0) ReadIovecs(entry, list[(int)request.IovecCount..], bidirectional: true);
@@ -215,6 +219,17 @@ internal sealed class RingConsumer
     }
 
     /// <summary>
+    /// Says whether this side looks for commands by itself; does nothing where the producer does not ask. After <see cref="Watch.Sleeps"/> it
+    /// must look at <see cref="IsDrained"/> once more before it sleeps.
+    /// </summary>
+    public void Say(Watch watch)
+    {
+        if ((Flags & MailboxFlags.Watch) == 0) return;
+        Volatile.Write(ref Mailbox.ConsumerWatch, (uint)watch);
+        Interlocked.MemoryBarrier();
+    }
+
+    /// <summary>
     /// Gives all completions since the last call to the producer; true when there is something that it should be told of by a doorbell.
     /// Entries that want no answer are passed when nothing before them is open.
     /// </summary>
@@ -224,8 +239,11 @@ internal sealed class RingConsumer
         if (_tail == _published) return false;
         _published = _tail;
         // Release: what was written into the slots is visible before the tail.
-        Volatile.Write(ref Mailbox.Tail, (uint)_tail);
-        return true;
+        ref var mailbox = ref Mailbox;
+        Volatile.Write(ref mailbox.Tail, (uint)_tail);
+        if ((Flags & MailboxFlags.Watch) == 0) return true;
+        Interlocked.MemoryBarrier();
+        return Volatile.Read(ref mailbox.ProducerWatch) != (uint)Watch.Looks;
     }
 
     private RingException Broken(string what) => new($"the ring is broken at {_cursor}: {what}");

@@ -19,6 +19,9 @@ internal sealed class RingEntry
 
     public ReadOnlySpan<byte> Cdb => _cdb.AsSpan(0, _cdbLength);
 
+    /// <summary>Where it comes from, as far as the producer says that.</summary>
+    public CommandOriginAbi Origin { get; set; }
+
     /// <summary>The data of a command with one direction, or what a bidirectional one sends.</summary>
     public DataBuffer Data { get; private set; }
 

@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using LunKit.Backstores;
 
 namespace LunKit.Tcmu.Ring;
 
@@ -129,14 +128,30 @@ internal sealed class RingProducer
         return true;
     }
 
-    /// <summary>Shows what was written to the consumer; true when there is something new.</summary>
+    /// <summary>Shows what was written to the consumer; true when it must be told so by a doorbell.</summary>
     public bool Publish()
     {
         if (_published == _head) return false;
         _published = _head;
+        ref var mailbox = ref Mailbox;
         // Release: the entries are visible before the head.
-        Volatile.Write(ref Mailbox.Head, (uint)_head);
-        return true;
+        Volatile.Write(ref mailbox.Head, (uint)_head);
+        // The consumer says that it sleeps, then looks at the head a last time; here the head is written, then looked whether it sleeps.
+        Interlocked.MemoryBarrier();
+        return Volatile.Read(ref mailbox.ConsumerWatch) != (uint)Watch.Looks;
+    }
+
+    /// <summary>Whether the consumer says that it left with nothing begun and not completed.</summary>
+    public bool ConsumerHasLeft => Volatile.Read(ref Mailbox.ConsumerWatch) == (uint)Watch.HasLeft;
+
+    /// <summary>
+    /// Says whether this side looks for completions by itself. After <see cref="Watch.Sleeps"/> it must look at <see cref="HasCompletions"/>
+    /// once more before it sleeps.
+    /// </summary>
+    public void Say(Watch watch)
+    {
+        Volatile.Write(ref Mailbox.ProducerWatch, (uint)watch);
+        Interlocked.MemoryBarrier();
     }
 
     /// <summary>Whether the consumer has completed something that <see cref="TryTake"/> has not seen.</summary>
@@ -222,14 +237,6 @@ internal sealed class RingProducer
     {
         _slots.Enqueue(new Slot(at, length, isCommand));
         _head = at + length == _size ? 0 : at + length;
-    }
-
-    /// <summary>The memory of a command's data.</summary>
-    public DataBuffer View(IReadOnlyList<DataRun> runs)
-    {
-        if (runs.Count == 0) return default;
-        if (runs.Count == 1) return new DataBuffer(_region.Slice(runs[0].Offset, runs[0].Length));
-        return new DataBuffer([.. runs.Select(r => _region.Slice(r.Offset, r.Length))], runs.Count);
     }
 
     private RingException Broken(string what) => new($"the handler broke the ring at {_cleaned}: {what}");

@@ -72,6 +72,8 @@ public sealed class BlockUnit : LogicalUnit
 
     internal bool IsWriteCacheEnabled => ModePages.Bit(0x08, 0, 2, 0x04);
 
+    private protected override int DataBlockSize => BlockSize;
+
     internal int MaxTransferBlocks => BlockLimits.MaxTransferBytes / BlockSize;
 
     /// <summary>How a write is to be done: through to the medium with FUA, or when the write cache is off.</summary>

@@ -38,8 +38,8 @@ internal enum CommandTraits
     Strict = 4096,
 }
 
-/// <summary>How many bytes a command wants from the initiator.</summary>
-internal delegate long DataOutRule(LogicalUnit unit, ReadOnlySpan<byte> cdb);
+/// <summary>How many bytes a command wants from the initiator of a unit whose blocks have <paramref name="blockSize"/> bytes.</summary>
+internal delegate long DataOutRule(int blockSize, ReadOnlySpan<byte> cdb);
 
 /// <summary>
 /// One row of a <see cref="CommandTable"/>: dispatch, CDB length, REPORT SUPPORTED OPERATION CODES, reservation conflicts and

@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Runtime.CompilerServices;
 using System.Diagnostics;
 using LunKit.Backstores;
 using LunKit.Diagnostics;
@@ -61,8 +63,17 @@ public abstract class LogicalUnit : IAsyncDisposable
     public virtual long DataOutLength(ReadOnlySpan<byte> cdb, long offered)
     {
         var row = Table.Find(cdb);
-        return row?.DataOut is null || cdb.Length < row.Usage.Length ? 0 : row.DataOut(this, cdb[..row.Usage.Length]);
+        return row?.DataOut is null || cdb.Length < row.Usage.Length ? 0 : row.DataOut(DataBlockSize, cdb[..row.Usage.Length]);
     }
+
+    /// <summary>Bytes of a block, by which CDBs count their data.</summary>
+    private protected virtual int DataBlockSize => 512;
+
+    /// <summary>
+    /// Memory in which the unit wants the data of a command from the initiator, so that nobody need copy it; the fabric puts it into
+    /// <see cref="ScsiCommand.DataOutOwner"/> and disposes it with the command. Null: the fabric's own will do.
+    /// </summary>
+    internal virtual IMemoryOwner<byte>? RentDataOut(int length) => null;
 
     /// <summary>Enters a command whose data is still to come from the initiator: keeps its place in the order of arrival.</summary>
     public void Arrive(ScsiCommand command) => Tasks.Arrive(command);
@@ -135,6 +146,8 @@ public abstract class LogicalUnit : IAsyncDisposable
         return await FinishAsync(command, running).ConfigureAwait(false);
     }
 
+    // Pooled: a unit whose commands end in another process comes here with every one.
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
     private protected async ValueTask<CommandResult> FinishAsync(ScsiCommand command, ValueTask<CommandResult> running)
     {
         CommandResult result;
@@ -261,7 +274,7 @@ public abstract class LogicalUnit : IAsyncDisposable
         nexus.Attend(Sense.PowerOnOrReset);
     }
 
-    internal void Leave(UnitNexus nexus)
+    internal virtual void Leave(UnitNexus nexus)
     {
         Tasks.Abort(c => c.UnitNexus == nexus, _ => false);
         lock (_gate)

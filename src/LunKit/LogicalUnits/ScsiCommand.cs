@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Threading.Tasks.Sources;
 using LunKit.Backstores;
 using LunKit.Scsi;
@@ -38,6 +39,9 @@ public abstract class ScsiCommand : IValueTaskSource<bool>
     /// <summary>The data that the initiator sent; at most what <see cref="LogicalUnit.DataOutLength"/> asked for.</summary>
     public DataBuffer DataOut { get; set; }
 
+    /// <summary>Where <see cref="DataOut"/> lies, if that is memory which the unit has lent for it (<see cref="LogicalUnit.RentDataOut"/>).</summary>
+    internal IMemoryOwner<byte>? DataOutOwner { get; set; }
+
     /// <summary>Bytes that the initiator has for the command (SAM-6 5.1, Data-Out Buffer Size); more or fewer than it takes.</summary>
     public long DataOutBufferSize { get; set; }
 
@@ -58,12 +62,19 @@ public abstract class ScsiCommand : IValueTaskSource<bool>
     /// </summary>
     public abstract DataBuffer RentDataIn(int length);
 
+    /// <summary>
+    /// Offers the data for the initiator where it lies, instead of in <see cref="RentDataIn"/>'s memory. True: the fabric sends it from there, and
+    /// disposes <paramref name="owner"/> afterwards.
+    /// </summary>
+    internal virtual bool TryLendDataIn(DataBuffer data, IDisposable owner) => false;
+
     /// <summary>Takes over a copy of <paramref name="cdb"/> and makes the command ready to run.</summary>
     protected void Reset(ReadOnlySpan<byte> cdb)
     {
         cdb.CopyTo(_cdb);
         _cdbLength = cdb.Length;
         DataOut = default;
+        DataOutOwner = null;
         DataOutBufferSize = DataInBufferSize = 0;
         ReportAborted = false;
         if (!_aborted) return;

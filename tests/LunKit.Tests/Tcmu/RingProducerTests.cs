@@ -45,7 +45,7 @@ public sealed class RingProducerTests
                     {
                         Assert.NotEqual(0, id);
                         Assert.True(posted.TryAdd(id, (cdb, runs, bytes)), "an id that is in use was given again");
-                        producer.View(runs).CopyFrom(Enumerable.Repeat((byte)id, bytes).ToArray());
+                        foreach (var run in runs) region.AsSpan(run.Offset, run.Length).Fill((byte)id);
                     }
                     else
                     {

@@ -71,6 +71,6 @@ internal static class Atomics
         }
     }
 
-    public static long CompareAndWriteDataOut(LogicalUnit unit, ReadOnlySpan<byte> cdb) =>
-        cdb[13] > BlockLimits.MaxCompareBlocks(((BlockUnit)unit).BlockSize) ? 0 : 2L * cdb[13] * ((BlockUnit)unit).BlockSize;
+    public static long CompareAndWriteDataOut(int blockSize, ReadOnlySpan<byte> cdb) =>
+        cdb[13] > BlockLimits.MaxCompareBlocks(blockSize) ? 0 : 2L * cdb[13] * blockSize;
 }

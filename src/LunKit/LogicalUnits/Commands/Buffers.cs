@@ -52,7 +52,7 @@ internal static class Buffers
         }
     }
 
-    public static long WriteDataOut(LogicalUnit unit, ReadOnlySpan<byte> cdb)
+    public static long WriteDataOut(int blockSize, ReadOnlySpan<byte> cdb)
     {
         int length = UInt24(cdb[6..]);
         return length > DataCapacity ? 0 : length;

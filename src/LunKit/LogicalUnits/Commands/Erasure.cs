@@ -10,7 +10,7 @@ internal static class Erasure
     // Small enough that progress moves and a stop is prompt.
     private const long MaxStepBytes = 64L << 20, MinStepBytes = 1L << 20;
 
-    public static long FormatDataOut(LogicalUnit unit, ReadOnlySpan<byte> cdb) => (cdb[1] & 0x10) == 0 ? 0 : (cdb[1] & 0x20) != 0 ? 8 : 4;
+    public static long FormatDataOut(int blockSize, ReadOnlySpan<byte> cdb) => (cdb[1] & 0x10) == 0 ? 0 : (cdb[1] & 0x20) != 0 ? 8 : 4;
 
     public static ValueTask<CommandResult> Format(BlockUnit unit, ScsiCommand command)
     {
@@ -33,7 +33,7 @@ internal static class Erasure
         return immediate ? Detach(running) : AwaitAsync(running, command);
     }
 
-    public static long OverwriteDataOut(LogicalUnit unit, ReadOnlySpan<byte> cdb) => BinaryPrimitives.ReadUInt16BigEndian(cdb[7..]);
+    public static long OverwriteDataOut(int blockSize, ReadOnlySpan<byte> cdb) => BinaryPrimitives.ReadUInt16BigEndian(cdb[7..]);
 
     /// <summary>OVERWRITE: a pattern, count times, each pass inverted if asked.</summary>
     public static ValueTask<CommandResult> Overwrite(BlockUnit unit, ScsiCommand command)

@@ -67,7 +67,7 @@ internal static class Mode
         w.UInt32((uint)block.BlockSize);
     }
 
-    public static long SelectDataOut(LogicalUnit unit, ReadOnlySpan<byte> cdb) =>
+    public static long SelectDataOut(int blockSize, ReadOnlySpan<byte> cdb) =>
         cdb.Length == 10 ? BinaryPrimitives.ReadUInt16BigEndian(cdb[7..]) : cdb[4];
 
     public static ValueTask<CommandResult> Select(LogicalUnit unit, ScsiCommand command)
@@ -75,7 +75,7 @@ internal static class Mode
         var cdb = command.Cdb;
         bool ten = cdb.Length == 10, pageFormat = (cdb[1] & 0x10) != 0, save = (cdb[1] & 0x01) != 0;
         if ((cdb[1] & 0x02) != 0) return DataIn.InvalidCdb(1, 1); // RTD: revert to defaults is not offered
-        long declared = SelectDataOut(unit, cdb);
+        long declared = SelectDataOut(0, cdb);
         if (declared == 0) return new(CommandResult.Good);
         if (!pageFormat) return DataIn.InvalidCdb(1, 4);
         var list = command.DataOut.ToArray();

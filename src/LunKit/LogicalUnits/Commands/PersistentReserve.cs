@@ -60,7 +60,7 @@ internal static class PersistentReserve
         return new(DataIn.Send(command, w.Written, BinaryPrimitives.ReadUInt16BigEndian(command.Cdb[7..])));
     }
 
-    public static long OutLength(LogicalUnit unit, ReadOnlySpan<byte> cdb) => Math.Min(BinaryPrimitives.ReadUInt32BigEndian(cdb[5..]), 64 * 1024);
+    public static long OutLength(int blockSize, ReadOnlySpan<byte> cdb) => Math.Min(BinaryPrimitives.ReadUInt32BigEndian(cdb[5..]), 64 * 1024);
 
     public static ValueTask<CommandResult> Out(LogicalUnit unit, ScsiCommand command)
     {

@@ -61,10 +61,10 @@ internal static class Provisioning
         }
     }
 
-    public static long WriteSameDataOut(LogicalUnit unit, ReadOnlySpan<byte> cdb)
+    public static long WriteSameDataOut(int blockSize, ReadOnlySpan<byte> cdb)
     {
         var block = new BlockCdb(cdb);
-        return (block.Flags & NoDataOut) != 0 && cdb.Length > 10 ? 0 : ((BlockUnit)unit).BlockSize;
+        return (block.Flags & NoDataOut) != 0 && cdb.Length > 10 ? 0 : blockSize;
     }
 
     private static bool IsZero(DataBuffer data)

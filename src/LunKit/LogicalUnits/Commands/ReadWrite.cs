@@ -87,11 +87,10 @@ internal static class ReadWrite
         return Write(unit, command);
     }
 
-    public static long DataOutLength(LogicalUnit unit, ReadOnlySpan<byte> cdb)
+    public static long DataOutLength(int blockSize, ReadOnlySpan<byte> cdb)
     {
         uint count = new BlockCdb(cdb).BlockCount;
-        var block = (BlockUnit)unit;
-        return count > block.MaxTransferBlocks ? 0 : (long)count * block.BlockSize;
+        return count > BlockLimits.MaxTransferBytes / blockSize ? 0 : (long)count * blockSize;
     }
 
     /// <summary>

@@ -225,5 +225,5 @@ internal static class Reports
         return new(DataIn.Send(command, w.Written, BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[6..])));
     }
 
-    public static long Length32(LogicalUnit unit, ReadOnlySpan<byte> cdb) => Math.Min(BinaryPrimitives.ReadUInt32BigEndian(cdb[6..]), 65536);
+    public static long Length32(int blockSize, ReadOnlySpan<byte> cdb) => Math.Min(BinaryPrimitives.ReadUInt32BigEndian(cdb[6..]), 65536);
 }

@@ -14,7 +14,7 @@ internal static class ThirdPartyCopy
     private const int MaxDescriptors = 64, MaxSegments = 256, MaxListBytes = 16 * 1024;
     private const int CopyChunkBytes = 1 << 20;
 
-    public static long ListLength(LogicalUnit unit, ReadOnlySpan<byte> cdb) =>
+    public static long ListLength(int blockSize, ReadOnlySpan<byte> cdb) =>
         Math.Min(BinaryPrimitives.ReadUInt32BigEndian(cdb[10..]), MaxListBytes);
 
     public static async ValueTask<CommandResult> ExtendedCopy(BlockUnit unit, ScsiCommand command)

@@ -98,5 +98,5 @@ internal static class UnitControl
         return new(CommandResult.Good);
     }
 
-    public static long Length16(LogicalUnit unit, ReadOnlySpan<byte> cdb) => BinaryPrimitives.ReadUInt16BigEndian(cdb[(cdb.Length == 6 ? 3 : 7)..]);
+    public static long Length16(int blockSize, ReadOnlySpan<byte> cdb) => BinaryPrimitives.ReadUInt16BigEndian(cdb[(cdb.Length == 6 ? 3 : 7)..]);
 }

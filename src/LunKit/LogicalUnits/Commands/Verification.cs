@@ -27,10 +27,10 @@ internal static class Verification
         };
     }
 
-    public static long DataOutLength(LogicalUnit unit, ReadOnlySpan<byte> cdb) => (new BlockCdb(cdb).Flags >> 1 & 3) switch
+    public static long DataOutLength(int blockSize, ReadOnlySpan<byte> cdb) => (new BlockCdb(cdb).Flags >> 1 & 3) switch
     {
-        1 => ReadWrite.DataOutLength(unit, cdb),
-        3 => new BlockCdb(cdb).BlockCount == 0 ? 0 : ((BlockUnit)unit).BlockSize,
+        1 => ReadWrite.DataOutLength(blockSize, cdb),
+        3 => new BlockCdb(cdb).BlockCount == 0 ? 0 : blockSize,
         _ => 0,
     };
 

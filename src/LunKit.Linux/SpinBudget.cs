@@ -1,14 +1,14 @@
 using System.Diagnostics;
 
-namespace LunKit.Iscsi.Sessions;
+namespace LunKit.Linux;
 
 /// <summary>
-/// How long a connection looks for the next PDU before its thread sleeps. A wake-up across processors costs tens of microseconds,
+/// How long a thread looks for its next input before it sleeps. A wake-up across processors costs tens of microseconds,
 /// several times what a small command takes; where commands follow each other closely, looking on is cheaper than sleeping.
-/// The time doubles when it found something and halves when it did not, so an idle connection stops at once, and only as many
-/// connections spin at a time as leave a processor to others. One thread uses an instance.
+/// The time doubles when it found something and halves when it did not, so an idle thread stops at once, and only as many
+/// threads of a process spin at a time as leave a processor to others. One thread uses an instance.
 /// </summary>
-internal sealed class SpinBudget
+public sealed class SpinBudget
 {
     private const int MaxMicroseconds = 100, MinMicroseconds = 3;
 

@@ -2,16 +2,16 @@ using LunKit.Backstores;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu.ConfigFs;
-using LunKit.Tcmu.Ring;
+using LunKit.Tcmu.Kernel;
 using Microsoft.Extensions.Logging;
 
-namespace LunKit.Tcmu.Kernel;
+namespace LunKit.Tcmu;
 
 /// <summary>
-/// One device of the kernel, from its opening to its end: backstore, unit, ring. A broken ring is reset and served again. Nothing of it
+/// One device that is handled, from its opening to its end: backstore, unit, ring. A broken ring is reset and served again. Nothing of it
 /// touches another device. Its methods are called one after the other.
 /// </summary>
-internal sealed class KernelDevice(UioDevice uio, UserBackstore folder, TcmuUnitFactory factory, ILogger log)
+internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factory, ILogger log)
 {
     private const int Enoent = -2, Eio = -5, Ebusy = -16, Einval = -22, Enospc = -28, Eopnotsupp = -95;
     private static readonly TimeSpan s_drainLimit = TimeSpan.FromSeconds(10), s_recoveryPause = TimeSpan.FromSeconds(1);
@@ -24,9 +24,9 @@ internal sealed class KernelDevice(UioDevice uio, UserBackstore folder, TcmuUnit
     private volatile TcmuDeviceState _state = TcmuDeviceState.Connecting;
     private volatile string? _error;
 
-    public TcmuDeviceStatus Status => new(uio.Name.Hba, uio.Name.Name, _state, _error);
+    public TcmuDeviceStatus Status => new(access.Name.Hba, access.Name.Name, _state, _error);
 
-    private string Name => $"tcm-user/{uio.Name.Hba}/{uio.Name.Name}";
+    private string Name => $"tcm-user/{access.Name.Hba}/{access.Name.Name}";
 
     /// <summary>
     /// Opens the backstore and begins to serve. <paramref name="takesOver"/>: another process may have served the ring before, and its
@@ -38,22 +38,24 @@ internal sealed class KernelDevice(UioDevice uio, UserBackstore folder, TcmuUnit
         await Task.Yield();
         try
         {
-            var snapshot = folder.ReadSnapshot();
-            var config = new TcmuConfig(uio.Name.Subtype, uio.Name.Path, $"{Name}/{uio.Name.Subtype}/{uio.Name.Path}", snapshot.SizeBytes, snapshot.BlockSize, KernelIdentity.Of(Name, snapshot));
+            var snapshot = access.ReadSnapshot();
+            var config = new TcmuConfig(access.Name.Subtype, access.Name.Path, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", snapshot.SizeBytes, snapshot.BlockSize, KernelIdentity.Of(Name, snapshot));
             _unit = await factory(config, _closing.Token).ConfigureAwait(false);
             _unit.Alua = Alua.Elsewhere;
             if (_unit is BlockUnit block) await FitAsync(block, snapshot).ConfigureAwait(false);
             Attach(takesOver);
             _state = TcmuDeviceState.Serving;
-            LogMessages.Serving(log, config.DeviceName, uio.Path, snapshot.SizeBytes);
+            LogMessages.Serving(log, config.DeviceName, access.Path, snapshot.SizeBytes);
             _serving = SuperviseAsync();
             return 0;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or OperationCanceledException or ArgumentException)
         {
             (_state, _error) = (TcmuDeviceState.Failed, e.Message);
-            LogMessages.NotServed(log, $"{Name}/{uio.Name.Subtype}/{uio.Name.Path}", e.Message);
+            LogMessages.NotServed(log, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", e.Message);
             if (_unit is not null) await _unit.DisposeAsync().ConfigureAwait(false);
+            _unit = null;
+            access.Dispose();
             return ErrnoOf(e);
         }
     }
@@ -82,14 +84,9 @@ internal sealed class KernelDevice(UioDevice uio, UserBackstore folder, TcmuUnit
 
     private void Attach(bool takesOver)
     {
-        if (takesOver)
-        {
-            folder.Block(true);
-            folder.ResetRing();
-        }
-        _ring = new RingDevice(Name, new UioTransport(uio, folder), _unit!, log);
+        _ring = new RingDevice(Name, access.OpenRing(takesOver), _unit!, log);
         _ring.Start();
-        if (takesOver) folder.Block(false);
+        access.Admit(takesOver);
     }
 
     /// <summary>Serves until the device is closed or gone; a broken ring is reset.</summary>
@@ -98,6 +95,7 @@ internal sealed class KernelDevice(UioDevice uio, UserBackstore folder, TcmuUnit
         while (true)
         {
             var end = await _ring!.Ended.ConfigureAwait(false);
+            if (end == RingEnd.ProducerGone) Lost?.Invoke();
             if (end != RingEnd.Broken || _closing.IsCancellationRequested) return;
             try
             {
@@ -109,10 +107,17 @@ internal sealed class KernelDevice(UioDevice uio, UserBackstore folder, TcmuUnit
             {
                 (_state, _error) = (TcmuDeviceState.Failed, e.Message);
                 LogMessages.NotServed(log, Name, e.Message);
+                Lost?.Invoke();
                 return;
             }
         }
     }
+
+    /// <summary>Called when its ring is gone and nothing of it can be served any more. Any thread.</summary>
+    public Action? Lost { get; set; }
+
+    /// <summary>An initiator is gone.</summary>
+    public void NexusLost(ulong initiator) => _ring?.NexusLost(initiator);
 
     /// <summary>What the kernel wants to change; 0 or a negative errno.</summary>
     public async Task<int> ReconfigureAsync(TcmuEvent change)
@@ -122,7 +127,11 @@ internal sealed class KernelDevice(UioDevice uio, UserBackstore folder, TcmuUnit
         if (_unit is not BlockUnit unit || change is { SizeBytes: null, WriteCache: null }) return Eopnotsupp;
         try
         {
-            if (change.SizeBytes is { } size) await unit.ResizeAsync(checked((long)size)).ConfigureAwait(false);
+            if (change.SizeBytes is { } size)
+            {
+                await unit.ResizeAsync(checked((long)size)).ConfigureAwait(false);
+                _ring?.CapacityIsTold();
+            }
             else if (!await unit.SetWriteCacheAsync(change.WriteCache!.Value).ConfigureAwait(false)) return Eopnotsupp;
             return 0;
         }
@@ -143,18 +152,20 @@ internal sealed class KernelDevice(UioDevice uio, UserBackstore folder, TcmuUnit
             if (await Task.WhenAny(ring.Ended, Task.Delay(s_drainLimit)).ConfigureAwait(false) != ring.Ended) LogMessages.NotDrained(log, Name, s_drainLimit.TotalSeconds);
             await _serving.ConfigureAwait(false);
         }
-        if (_state == TcmuDeviceState.Serving)
+        if (_unit is { } unit)
         {
+            _unit = null;
             try
             {
-                await _unit!.FlushAsync().ConfigureAwait(false);
+                await unit.FlushAsync().ConfigureAwait(false);
             }
             catch (IOException e)
             {
                 LogMessages.FlushFailed(log, Name, e.Message);
             }
-            await _unit!.DisposeAsync().ConfigureAwait(false);
+            await unit.DisposeAsync().ConfigureAwait(false);
         }
+        access.Dispose();
         _state = TcmuDeviceState.Closed;
         LogMessages.Closed(log, Name);
     }

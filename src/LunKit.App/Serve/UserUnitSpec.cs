@@ -1,0 +1,81 @@
+using LunKit.LogicalUnits;
+using LunKit.Tcmu.User;
+
+namespace LunKit.App.Serve;
+
+/// <summary>
+/// What <c>user:SUBTYPE/PATH,size=SIZE</c> says: a unit whose commands a handler process answers, over the TCMU ring.
+/// </summary>
+internal sealed class UserUnitSpec
+{
+    private static readonly string[] s_options = ["size", "block", "handler", "state", "serial", "timeout", "memory"];
+
+    private readonly SpecText _text;
+
+    private UserUnitSpec(SpecText text) => _text = text;
+
+    public static bool Matches(string text) => SpecText.KindOf(text) == "user";
+
+    public string Text => _text.Text;
+
+    public string Config => _text.Argument;
+
+    public long SizeBytes => _text.SizeOption("size")!.Value;
+
+    public int BlockSize => _text.Block;
+
+    /// <summary>A command that is the handler, to be started with the target; "auto" for LunKit's own; null: somebody else starts it.</summary>
+    public string? Handler => _text.Option("handler");
+
+    public static UserUnitSpec Parse(string text)
+    {
+        var spec = new UserUnitSpec(SpecText.Parse(text, "SUBTYPE/PATH", s_options));
+        int slash = spec.Config.IndexOf('/', StringComparison.Ordinal);
+        if (slash < 1 || slash == spec.Config.Length - 1) throw spec._text.Wrong($"'{spec.Config}' is not SUBTYPE/PATH, e.g. user:file//srv/disk.img,size=10G");
+        if (spec._text.SizeOption("size") is not > 0) throw spec._text.Wrong("size= is missing: the target must know how large the disk is");
+        _ = spec.BlockSize;
+        _ = spec.Ring;
+        return spec;
+    }
+
+    private UserRingOptions Ring
+    {
+        get
+        {
+            var ring = new UserRingOptions();
+            if (_text.Option("timeout") is { } timeout)
+            {
+                if (!int.TryParse(timeout, out int seconds) || seconds < 0) throw _text.Wrong($"timeout={timeout} is not a number of seconds; 0 is none");
+                ring = ring with { CommandTimeout = TimeSpan.FromSeconds(seconds) };
+            }
+            if (_text.SizeOption("memory") is not { } memory) return ring;
+            if (memory is < 1 << 20 or > 1 << 30) throw _text.Wrong("memory= is not between 1M and 1G");
+            return ring with { DataAreaBytes = (int)memory };
+        }
+    }
+
+    /// <summary>Makes the unit.</summary>
+    public RingUnit Open(HandlerListener handlers, string name, string identity)
+    {
+        IUnitStateStore state = _text.Option("state") is { } path ? new FileUnitState(Path.GetFullPath(path)) : new VolatileUnitState(UnitIdentity.IdOf(_text.Option("serial") ?? identity));
+        try
+        {
+            // Saved at once: a new identity must not be another one after a restart.
+            var remembered = state.Load();
+            state.Save(remembered);
+            return handlers.Add(new UserDeviceOptions
+            {
+                Config = Config, Name = name, SizeBytes = SizeBytes, BlockSize = BlockSize, Ring = Ring, State = state,
+                Identity = new UnitIdentity { Name = Text, Id = remembered.Id },
+            });
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserException($"backstore '{Text}': {e.Message}", inner: e);
+        }
+        catch (ArgumentException e)
+        {
+            throw _text.Wrong(e.Message);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+using System.Collections.Concurrent;
+using LunKit.Tcmu.Kernel;
+using Microsoft.Extensions.Logging;
+
+namespace LunKit.Tcmu;
+
+/// <summary>
+/// The devices of one handler. What happens to one device is done in order, different devices side by side. The source's thread calls it, except
+/// where something else is said.
+/// </summary>
+internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, IDeviceSource source, ILogger log)
+{
+    private readonly ConcurrentDictionary<string, HandledDevice> _devices = [];
+    private readonly Dictionary<string, Task> _work = [];
+
+    /// <summary>Any thread.</summary>
+    public IReadOnlyList<TcmuDeviceStatus> Statuses => [.. _devices.Values.Select(d => d.Status)];
+
+    public IReadOnlyCollection<string> Keys => [.. _devices.Keys];
+
+    public bool Handles(string subtype) => subtypes.ContainsKey(subtype);
+
+    public bool Contains(string key) => _devices.ContainsKey(key);
+
+    /// <summary>Takes up a device, and replies to <paramref name="e"/> when it is served, or cannot be.</summary>
+    public void Add(string key, IDeviceAccess access, TcmuEvent? e, bool takesOver, Action? lost = null)
+    {
+        _devices[key] = new HandledDevice(access, subtypes[access.Name.Subtype], log) { Lost = lost };
+        Follow(key, e, d => d.OpenAsync(takesOver));
+    }
+
+    /// <summary>Lets go of a device.</summary>
+    public void Remove(string key, TcmuEvent? e)
+    {
+        Follow(key, e, async d =>
+        {
+            await d.CloseAsync().ConfigureAwait(false);
+            return 0;
+        });
+        _devices.TryRemove(key, out _);
+    }
+
+    /// <summary>Changes a device.</summary>
+    public void Reconfigure(string key, TcmuEvent e) => Follow(key, e, d => d.ReconfigureAsync(e));
+
+    /// <summary>An initiator is gone.</summary>
+    public void NexusLost(string key, ulong initiator)
+    {
+        if (_devices.TryGetValue(key, out var device)) device.NexusLost(initiator);
+    }
+
+    /// <summary>Whether a device could not be opened, or its ring was lost. Any thread.</summary>
+    public bool HasFailed(string key) => _devices.TryGetValue(key, out var device) && device.Status.State == TcmuDeviceState.Failed;
+
+    /// <summary>Does something with a device when what was begun before is done, and replies. Other devices go on meanwhile.</summary>
+    private void Follow(string key, TcmuEvent? e, Func<HandledDevice, Task<int>> act)
+    {
+        if (!_devices.TryGetValue(key, out var device))
+        {
+            if (e is not null) source.Reply(e, e.Kind == TcmuEventKind.Removed ? 0 : -19);
+            return;
+        }
+        _work[key] = ThenAsync(_work.GetValueOrDefault(key, Task.CompletedTask));
+
+        async Task ThenAsync(Task before)
+        {
+            await before.ConfigureAwait(false);
+            int status;
+            try
+            {
+                status = await act(device).ConfigureAwait(false);
+            }
+            catch (Exception fault)
+            {
+                LogMessages.HandlerCrashed(log, fault);
+                status = -5;
+            }
+            if (e is not null) source.Reply(e, status);
+        }
+    }
+
+    /// <summary>Every device completes what it has begun and is flushed. The source tells nothing more.</summary>
+    public async Task CloseAsync()
+    {
+        await Task.WhenAll(_work.Values).ConfigureAwait(false);
+        await Task.WhenAll(_devices.Values.Select(d => d.CloseAsync())).ConfigureAwait(false);
+    }
+}

@@ -1,0 +1,29 @@
+using LunKit.Tcmu.ConfigFs;
+using LunKit.Tcmu.Kernel;
+
+namespace LunKit.Tcmu;
+
+/// <summary>
+/// A device that a handler may serve, as whoever has made it shows it: the kernel, or LunKit's own target. Disposed when it is served no more.
+/// </summary>
+internal interface IDeviceAccess : IDisposable
+{
+    /// <summary>What it is.</summary>
+    TcmuDeviceName Name { get; }
+
+    /// <summary>Where it is, for messages.</summary>
+    string Path { get; }
+
+    /// <summary>Size, blocks and names, as initiators see them. Throws <see cref="IOException"/>.</summary>
+    UserBackstoreSnapshot ReadSnapshot();
+
+    /// <summary>Opens the ring; the caller disposes it.</summary>
+    /// <param name="takesOver">
+    /// Another process, or this one, may have served the ring before: its entries need not be the commands that are out.
+    /// </param>
+    /// <exception cref="IOException">It cannot be opened, or not once more.</exception>
+    IRingTransport OpenRing(bool takesOver);
+
+    /// <summary>The ring is served: what <see cref="OpenRing"/> has stopped goes on.</summary>
+    void Admit(bool takesOver);
+}

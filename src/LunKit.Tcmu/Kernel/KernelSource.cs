@@ -1,0 +1,186 @@
+using LunKit.Linux;
+using Microsoft.Extensions.Logging;
+
+namespace LunKit.Tcmu.Kernel;
+
+/// <summary>The kernel's TCMU devices, told by generic netlink.</summary>
+internal sealed class KernelSource : IDeviceSource
+{
+    private static readonly TimeSpan s_othersPatience = TimeSpan.FromSeconds(5);
+
+    private readonly ILogger _log;
+    private readonly EventFd _wake = new();
+    private readonly NetlinkSocket _socket = new();
+    private readonly ushort _family;
+    private readonly bool _replies;
+    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Lock _sending = new();
+    private HandledDevices _devices = null!;
+    private uint _sequence = 1;
+    private volatile bool _stopping;
+
+    /// <summary>Listens. Throws <see cref="TcmuException"/> when this kernel has no TCMU, or this process may not use it.</summary>
+    public KernelSource(ILogger log, bool replies)
+    {
+        (_log, _replies) = (log, replies);
+        try
+        {
+            (_family, uint group) = Resolve(_socket);
+            _socket.Join(group);
+        }
+        catch (Exception e)
+        {
+            _socket.Dispose();
+            if (e is LinuxException { Errno: 1 or 13 }) throw new TcmuException("only root may handle TCMU devices", e);
+            throw;
+        }
+    }
+
+    public void Start(HandledDevices devices)
+    {
+        _devices = devices;
+        new Thread(Run, maxStackSize: 256 * 1024) { IsBackground = true, Name = "lunkit-tcmu" }.Start();
+    }
+
+    /// <summary>Why this machine's kernel has no devices to handle; null when it has TCMU.</summary>
+    public static string? WhyNot()
+    {
+        try
+        {
+            using var socket = new NetlinkSocket();
+            Resolve(socket);
+            return null;
+        }
+        catch (IOException e)
+        {
+            return e.Message;
+        }
+    }
+
+    private static (ushort Family, uint Group) Resolve(NetlinkSocket socket)
+    {
+        socket.Send(TcmuMessages.GetFamily(1));
+        using var wake = new EventFd();
+        var buffer = new byte[8192];
+        for (int tries = 0; tries < 50; tries++)
+        {
+            socket.Wait(wake, 100);
+            int length = socket.Receive(buffer, out _);
+            ReadOnlySpan<byte> rest = length > 0 ? buffer.AsSpan(0, length) : default;
+            while (NetlinkMessage.TryTake(ref rest, out var message))
+            {
+                if (TcmuMessages.ParseFamily(message) is { } ids) return ids;
+                if (message is { Type: NetlinkMessage.TypeError, Error: < 0 })
+                    throw new TcmuException("the kernel has no TCMU: load its module (modprobe target_core_user), or use a kernel that has it");
+            }
+        }
+        throw new TcmuException("the kernel does not answer on generic netlink");
+    }
+
+    private void Run()
+    {
+        var buffer = new byte[64 * 1024];
+        try
+        {
+            // Writers that wait for a handler that has died would wait for ever.
+            TcmuModule.ReleaseWaiters();
+            if (_replies) lock (_sending) _socket.Send(TcmuMessages.SetFeatures(_family, _sequence++, replies: true));
+            Rescan();
+            TcmuModule.AllowEvents();
+            while (!_stopping)
+            {
+                int length = _socket.Receive(buffer, out bool lost);
+                if (lost) Rescan();
+                if (length < 0)
+                {
+                    _socket.Wait(_wake, 1000);
+                    continue;
+                }
+                ReadOnlySpan<byte> rest = buffer.AsSpan(0, length);
+                while (NetlinkMessage.TryTake(ref rest, out var message))
+                    if (TcmuMessages.ParseEvent(message, _family) is { } e) Handle(e);
+            }
+        }
+        catch (Exception e)
+        {
+            LogMessages.HandlerCrashed(_log, e);
+        }
+        _ended.SetResult();
+    }
+
+    /// <summary>Takes up devices of ours that are there and not known, and lets go of those that are gone.</summary>
+    private void Rescan()
+    {
+        var found = UioDevice.Find().Where(d => _devices.Handles(d.Name.Subtype)).ToDictionary(KeyOf);
+        foreach (string gone in _devices.Keys.Except(found.Keys).ToList()) _devices.Remove(gone, null);
+        foreach (var (key, device) in found)
+            if (!_devices.Contains(key)) _devices.Add(key, new KernelDeviceAccess(device), null, takesOver: true);
+    }
+
+    private static string KeyOf(UioDevice device) => $"{device.Name.ConfigFsPath}@{device.Number}";
+
+    private void Handle(TcmuEvent e)
+    {
+        if (TcmuDeviceName.Parse(e.DeviceName) is not { } name) return;
+        if (!_devices.Handles(name.Subtype))
+        {
+            if (_replies) _ = AnswerIfNobodyHandlesAsync(e);
+            return;
+        }
+        string key = $"{name.ConfigFsPath}@{e.Minor}";
+        switch (e.Kind)
+        {
+            case TcmuEventKind.Added:
+                if (UioDevice.Find().FirstOrDefault(d => KeyOf(d) == key) is not { } device) Reply(e, -19);
+                else if (!_devices.Contains(key)) _devices.Add(key, new KernelDeviceAccess(device), e, takesOver: false);
+                break;
+            case TcmuEventKind.Removed:
+                _devices.Remove(key, e);
+                break;
+            default:
+                _devices.Reconfigure(key, e);
+                break;
+        }
+    }
+
+    /// <summary>
+    /// The kernel waits without a limit for a reply; when no handler has the device open after a while, none will reply.
+    /// </summary>
+    private async Task AnswerIfNobodyHandlesAsync(TcmuEvent e)
+    {
+        await Task.Delay(s_othersPatience).ConfigureAwait(false);
+        // Not by opening it at once: the handler that is late would find it busy.
+        var device = UioDevice.Find().FirstOrDefault(d => d.Number == e.Minor);
+        if (device is null || device.Name != TcmuDeviceName.Parse(e.DeviceName) || OpenFiles.HolderOf(device.Path) is not null || DeviceNode.IsHandled(device.Path)) return;
+        if (e.Kind == TcmuEventKind.Added) LogMessages.NobodyHandles(_log, e.DeviceName);
+        // Nothing keeps a device from going; a new one, or a change, needs a handler.
+        Reply(e, e.Kind == TcmuEventKind.Removed ? 0 : -2);
+    }
+
+    public void Reply(TcmuEvent e, int status)
+    {
+        if (!_replies) return;
+        try
+        {
+            lock (_sending) _socket.Send(TcmuMessages.Done(_family, _sequence++, e, status));
+        }
+        catch (Exception fault) when (fault is LinuxException or ObjectDisposedException)
+        {
+            LogMessages.ReplyFailed(_log, e.DeviceName, fault.Message);
+        }
+    }
+
+    public async ValueTask StopAsync()
+    {
+        _stopping = true;
+        _wake.Signal();
+        await _ended.Task.ConfigureAwait(false);
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        _socket.Dispose();
+        _wake.Dispose();
+        return ValueTask.CompletedTask;
+    }
+}

@@ -1,0 +1,286 @@
+using LunKit.Linux;
+using LunKit.Tcmu.Kernel;
+using Microsoft.Extensions.Logging;
+
+namespace LunKit.Tcmu.User;
+
+/// <summary>
+/// The target's door for handler processes: offers devices over a Unix socket with the messages of TCM-USER, and gives each to one handler
+/// at a time, over the ring of TCMU in shared memory. A device without a handler waits for one, and so do its commands. Thread safe.
+/// </summary>
+public sealed class HandlerListener : IDisposable
+{
+    // A handler is a process of this machine; more than this are a mistake, or ill will.
+    private const int MaxConnections = 64;
+    private const int TickMilliseconds = 200;
+    private static readonly TimeSpan s_refusedPause = TimeSpan.FromSeconds(2), s_reconfigureLimit = TimeSpan.FromSeconds(30);
+
+    private readonly Lock _gate = new();
+    private readonly ILogger _log;
+    private readonly UnixChannel _listener;
+    private readonly EventFd _wake = new();
+    private readonly Thread _thread;
+    private readonly Dictionary<uint, UserDevice> _devices = [];
+    private readonly List<HandlerConnection> _connections = [];
+    private readonly IReadOnlySet<uint> _users;
+    private uint _lastNumber;
+    private volatile bool _stopping;
+
+    /// <summary>Listens.</summary>
+    /// <param name="path">A path, or '@' and a name in the abstract namespace.</param>
+    /// <param name="log">Where to log.</param>
+    /// <param name="users">User ids that may handle devices besides root and this process's own; the file's mode is opened to them.</param>
+    /// <exception cref="System.Net.Sockets.SocketException">The path is in use, or not allowed.</exception>
+    public HandlerListener(string path, ILogger log, params ReadOnlySpan<uint> users)
+    {
+        Path = path;
+        _log = log;
+        _users = new HashSet<uint>([0, Account.EffectiveUserId, .. users]);
+        var mode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        // Who exactly may is asked of the kernel when it connects.
+        if (users.Length > 0) mode |= UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.OtherRead | UnixFileMode.OtherWrite;
+        _listener = UnixChannel.Listen(path, mode);
+        _thread = new Thread(Run, maxStackSize: 256 * 1024) { IsBackground = true, Name = "lunkit-handlers" };
+        _thread.Start();
+    }
+
+    /// <summary>Where handlers connect.</summary>
+    public string Path { get; }
+
+    /// <summary>The devices and who has them.</summary>
+    public IReadOnlyList<UserDeviceStatus> Devices
+    {
+        get { lock (_gate) return [.. _devices.Values.Select(d => d.Status)]; }
+    }
+
+    /// <summary>Makes a device: a logical unit whose commands a handler answers. Its disposal removes the device.</summary>
+    public RingUnit Add(UserDeviceOptions options)
+    {
+        string name = $"tcm-user/{options.Hba}/{options.Name}/{options.Config}";
+        if (TcmuDeviceName.Parse(name) is not { Subtype.Length: > 0 } parsed || parsed.Name != options.Name || name.Length > 1000)
+            throw new ArgumentException($"'{options.Config}' is no configuration: write SUBTYPE/PATH", nameof(options));
+        if (options.SizeBytes < options.BlockSize) throw new ArgumentException($"a device of {options.SizeBytes} bytes has no block of {options.BlockSize}", nameof(options));
+        var ring = new UserRing(name, options.Ring, _log);
+        var unit = new RingUnit(ring, options.BlockSize, options.Identity, options.State, _log);
+        UserDevice device;
+        lock (_gate)
+        {
+            device = new UserDevice(++_lastNumber, options, ring, unit);
+            _devices.Add(device.Number, device);
+            device.IsOffered = true;
+            Offer(device, _connections);
+        }
+        unit.NexusLost = initiator => Holder(device)?.Send(UserMessages.NexusLost(device.Number, initiator));
+        unit.Removing = () => Remove(device);
+        ring.HandlerGone = () => HandlerGone(device);
+        ring.Broken = () => RingBroken(device);
+        return unit;
+    }
+
+    private HandlerConnection? Holder(UserDevice device)
+    {
+        lock (_gate) return device.Holder;
+    }
+
+    private static TcmuEvent Event(UserDevice device, TcmuEventKind kind) => new(kind, device.Name, device.Number, device.Number);
+
+    private static void Offer(UserDevice device, IEnumerable<HandlerConnection> to)
+    {
+        var message = TcmuMessages.Event(UserMessages.Family, Event(device, TcmuEventKind.Added));
+        foreach (var connection in to) connection.Send(message);
+    }
+
+    private void Run()
+    {
+        while (!_stopping)
+        {
+            if (_listener.Accept() is { } channel) Admit(channel);
+            else _listener.Wait(_wake, OfferAgain());
+        }
+    }
+
+    private void Admit(UnixChannel channel)
+    {
+        var peer = channel.Peer;
+        lock (_gate)
+        {
+            if (_users.Contains(peer.UserId) && _connections.Count < MaxConnections)
+            {
+                var connection = new HandlerConnection(this, channel, peer, _log);
+                _connections.Add(connection);
+                foreach (var device in _devices.Values.Where(d => d.IsOffered)) Offer(device, [connection]);
+                connection.Thread.Start();
+                return;
+            }
+        }
+        LogMessages.HandlerNotAdmitted(_log, peer.ProcessId, peer.UserId);
+        channel.Dispose();
+    }
+
+    /// <summary>Offers devices whose pause is over; how long to wait until the next look.</summary>
+    private int OfferAgain()
+    {
+        lock (_gate)
+        {
+            bool waiting = false;
+            foreach (var device in _devices.Values.Where(d => !d.IsOffered && d.Holder is null))
+            {
+                if (device.OfferAt > Environment.TickCount64)
+                {
+                    waiting = true;
+                    continue;
+                }
+                device.IsOffered = true;
+                Offer(device, _connections);
+            }
+            return waiting ? TickMilliseconds : -1;
+        }
+    }
+
+    internal void Handle(HandlerConnection connection, NetlinkMessage message)
+    {
+        if (TcmuMessages.ParseDone(message, UserMessages.Family) is { } done) HandleReply(connection, done.Kind, done.DeviceId, done.Status);
+        else if (UserMessages.Parse(message) is { Command: UserMessages.Command.Open } open) HandleOpen(connection, open.DeviceId);
+        else if (UserMessages.Parse(message) is { Command: UserMessages.Command.FreeKept } free && Of(connection, free.DeviceId) is { } device) device.Ring.FreeKept((ushort)free.CommandId);
+    }
+
+    /// <summary>A device that a handler has; null when it has no business with it.</summary>
+    private UserDevice? Of(HandlerConnection connection, uint number)
+    {
+        lock (_gate) return _devices.TryGetValue(number, out var device) && device.Holder == connection ? device : null;
+    }
+
+    private void HandleOpen(HandlerConnection connection, uint number)
+    {
+        lock (_gate)
+        {
+            if (!_devices.TryGetValue(number, out var device) || device.Holder is not null || !device.IsOffered)
+            {
+                connection.Send(UserMessages.Refuse(number, device is null ? -19 : -16));
+                return;
+            }
+            (device.Holder, device.IsServed, device.IsOffered) = (connection, false, false);
+            var grant = device.Ring.Attach();
+            connection.Send(UserMessages.Grant(number, device.Name, device.Ring.RegionBytes, device.Snapshot), grant.Memory, grant.ToHandler, grant.ToTarget, grant.Lease);
+            grant.Lease.Dispose();
+        }
+    }
+
+    private void HandleReply(HandlerConnection connection, TcmuEventKind kind, uint number, int status)
+    {
+        if (Of(connection, number) is not { } device) return;
+        TaskCompletionSource<int>? reply = null;
+        lock (_gate)
+        {
+            if (kind == TcmuEventKind.Added)
+            {
+                device.IsServed = status == 0;
+                device.LastError = status;
+            }
+            else if (kind == TcmuEventKind.Reconfigured)
+            {
+                reply = device.Reply;
+            }
+        }
+        reply?.TrySetResult(status);
+        if (kind != TcmuEventKind.Added) return;
+        if (status == 0) LogMessages.HandlerAttached(_log, device.Name, connection.Peer.ProcessId);
+        else LogMessages.HandlerRefuses(_log, device.Name, connection.Peer.ProcessId, -status);
+    }
+
+    /// <summary>The lease of a device is over: its handler is gone, or has let go. On the ring's thread.</summary>
+    private void HandlerGone(UserDevice device)
+    {
+        lock (_gate)
+        {
+            bool served = device.IsServed;
+            device.Reply?.TrySetResult(-5);
+            (device.Holder, device.IsServed) = (null, false);
+            device.OfferAt = served ? 0 : Environment.TickCount64 + (long)s_refusedPause.TotalMilliseconds;
+            if (served) LogMessages.HandlerGone(_log, device.Name);
+        }
+        _wake.Signal();
+    }
+
+    /// <summary>Its handler is disconnected; the device is offered again, after a pause, when the lease is over. On the ring's thread.</summary>
+    private void RingBroken(UserDevice device)
+    {
+        lock (_gate)
+        {
+            device.IsServed = false;
+            device.Holder?.End("it broke the ring of a device");
+        }
+    }
+
+    internal void Ended(HandlerConnection connection)
+    {
+        // Its devices stay with it until their leases are over.
+        lock (_gate) _connections.Remove(connection);
+    }
+
+    /// <summary>Changes the size of a device. Its handler follows first; initiators are told. Throws <see cref="IOException"/> when it does not follow.</summary>
+    public async Task ResizeAsync(RingUnit unit, long sizeBytes)
+    {
+        await ReconfigureAsync(unit, e => e with { SizeBytes = (ulong)sizeBytes }, d => d.SizeBytes = sizeBytes).ConfigureAwait(false);
+        unit.AttendOthers(null, Scsi.Sense.CapacityChanged);
+    }
+
+    /// <summary>Changes the state of the write cache, likewise.</summary>
+    public Task SetWriteCacheAsync(RingUnit unit, bool on) => ReconfigureAsync(unit, e => e with { WriteCache = on }, d => d.WriteCache = on);
+
+    private async Task ReconfigureAsync(RingUnit unit, Func<TcmuEvent, TcmuEvent> change, Action<UserDevice> apply)
+    {
+        UserDevice device;
+        Task<int> reply;
+        lock (_gate)
+        {
+            device = _devices.Values.First(d => d.Unit == unit);
+            if (device is not { Holder: { } holder, IsServed: true }) throw new IOException($"{device.Name} has no handler now");
+            if (device.Reply is not null) throw new IOException($"{device.Name} is being changed already");
+            device.Reply = new TaskCompletionSource<int>(TaskCreationOptions.RunContinuationsAsynchronously);
+            reply = device.Reply.Task;
+            holder.Send(TcmuMessages.Event(UserMessages.Family, change(Event(device, TcmuEventKind.Reconfigured))));
+        }
+        try
+        {
+            int status = await reply.WaitAsync(s_reconfigureLimit).ConfigureAwait(false);
+            if (status != 0) throw new IOException($"{device.Name}: its handler refuses the change ({new LinuxException("reconfigure", -status).Message})");
+            lock (_gate) apply(device);
+        }
+        catch (TimeoutException)
+        {
+            throw new IOException($"{device.Name}: its handler does not answer");
+        }
+        finally
+        {
+            lock (_gate) device.Reply = null;
+        }
+    }
+
+    private void Remove(UserDevice device)
+    {
+        HandlerConnection? holder;
+        lock (_gate)
+        {
+            if (!_devices.Remove(device.Number)) return;
+            holder = device.Holder;
+        }
+        holder?.Send(TcmuMessages.Event(UserMessages.Family, Event(device, TcmuEventKind.Removed)));
+    }
+
+    /// <summary>Closes the door; handlers are disconnected, devices end with their units.</summary>
+    public void Dispose()
+    {
+        if (_stopping) return;
+        _stopping = true;
+        _wake.Signal();
+        _thread.Join();
+        List<HandlerConnection> connections;
+        lock (_gate) connections = [.. _connections];
+        foreach (var connection in connections) connection.End("the target stops");
+        foreach (var connection in connections) connection.Thread.Join();
+        _listener.Dispose();
+        if (!Path.StartsWith('@')) File.Delete(Path);
+        _wake.Dispose();
+    }
+}

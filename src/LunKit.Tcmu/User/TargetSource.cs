@@ -1,0 +1,152 @@
+using System.Net.Sockets;
+using LunKit.Linux;
+using LunKit.Tcmu.Kernel;
+using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
+
+namespace LunKit.Tcmu.User;
+
+/// <summary>
+/// The devices of a LunKit target, told over its socket. When the target is gone all of them are let go, and it is looked for again.
+/// </summary>
+internal sealed class TargetSource(string path, ILogger log) : IDeviceSource
+{
+    private const int RetryMilliseconds = 250;
+
+    private readonly EventFd _wake = new();
+    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Dictionary<uint, TcmuEvent> _opening = [];
+    private HandledDevices _devices = null!;
+    private volatile UnixChannel? _channel;
+    private volatile bool _stopping;
+    private uint _sequence;
+    private bool _warned;
+
+    public void Start(HandledDevices devices)
+    {
+        _devices = devices;
+        new Thread(Run, maxStackSize: 256 * 1024) { IsBackground = true, Name = "lunkit-handler" }.Start();
+    }
+
+    private void Run()
+    {
+        while (!_stopping)
+        {
+            try
+            {
+                using var channel = UnixChannel.Connect(path);
+                _channel = channel;
+                _warned = false;
+                LogMessages.TargetConnected(log, path);
+                Serve(channel);
+            }
+            catch (Exception e) when (e is SocketException or IOException)
+            {
+                if (!_warned) LogMessages.TargetGone(log, path, e.Message);
+                _warned = true;
+            }
+            catch (Exception e)
+            {
+                LogMessages.HandlerCrashed(log, e);
+            }
+            // What is still executed ends; the target, or its successor, has new rings.
+            if (!_stopping) foreach (string key in _devices.Keys) _devices.Remove(key, null);
+            _opening.Clear();
+            if (!_stopping) _wake.Wait(RetryMilliseconds);
+        }
+        _ended.SetResult();
+    }
+
+    private void Serve(UnixChannel channel)
+    {
+        var buffer = new byte[UserMessages.MaxLength];
+        while (!_stopping)
+        {
+            int length = channel.Receive(buffer, out var descriptors);
+            try
+            {
+                if (length == 0) throw new IOException("it has closed the connection");
+                ReadOnlySpan<byte> rest = length > 0 ? buffer.AsSpan(0, length) : default;
+                if (NetlinkMessage.TryTake(ref rest, out var message)) Handle(channel, message, descriptors);
+            }
+            finally
+            {
+                // Whoever keeps one has made it invalid here.
+                foreach (var descriptor in descriptors) descriptor.Dispose();
+            }
+            if (length < 0) channel.Wait(_wake, 1000);
+            ForgetFailed();
+        }
+    }
+
+    private static string KeyOf(uint device) => $"{device}";
+
+    private void Handle(UnixChannel channel, NetlinkMessage message, SafeFileHandle[] descriptors)
+    {
+        if (TcmuMessages.ParseEvent(message, UserMessages.Family) is { } e)
+        {
+            string key = KeyOf(e.DeviceId);
+            if (e.Kind == TcmuEventKind.Added)
+            {
+                if (TcmuDeviceName.Parse(e.DeviceName) is not { } name || !_devices.Handles(name.Subtype) || _devices.Contains(key)) return;
+                _opening[e.DeviceId] = e;
+                channel.Send(UserMessages.Open(e.DeviceId));
+            }
+            else if (e.Kind == TcmuEventKind.Removed)
+            {
+                _devices.Remove(key, e);
+            }
+            else
+            {
+                _devices.Reconfigure(key, e);
+            }
+            return;
+        }
+        if (UserMessages.Parse(message) is not { } user) return;
+        if (user.Command == UserMessages.Command.NexusLost) _devices.NexusLost(KeyOf(user.DeviceId), user.Initiator);
+        // Another handler may have it: then its end will be told.
+        if (user.Command != UserMessages.Command.Grant || !_opening.Remove(user.DeviceId, out var opening) || user.Status != 0) return;
+        _devices.Add(KeyOf(user.DeviceId), new TargetDeviceAccess(user, descriptors, id => FreeKept(user.DeviceId, id)), opening, takesOver: false, lost: _wake.Signal);
+    }
+
+    /// <summary>Lets go of devices that could not be opened: the target offers them again after a while.</summary>
+    private void ForgetFailed()
+    {
+        foreach (string key in _devices.Keys.Where(_devices.HasFailed)) _devices.Remove(key, null);
+    }
+
+    private void FreeKept(uint device, ushort command) => Send(UserMessages.FreeKept(device, command), $"device {device}");
+
+    public void Reply(TcmuEvent e, int status)
+    {
+        Send(TcmuMessages.Done(UserMessages.Family, Interlocked.Increment(ref _sequence), e, status), e.DeviceName);
+        // A device that cannot be opened is let go at once.
+        if (status != 0) _wake.Signal();
+    }
+
+    private void Send(byte[] message, string device)
+    {
+        try
+        {
+            _channel?.Send(message);
+        }
+        catch (Exception fault) when (fault is LinuxException or ObjectDisposedException)
+        {
+            LogMessages.ReplyFailed(log, device, fault.Message);
+        }
+    }
+
+    public async ValueTask StopAsync()
+    {
+        _stopping = true;
+        _wake.Signal();
+        await _ended.Task.ConfigureAwait(false);
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        _channel?.Dispose();
+        _wake.Dispose();
+        return ValueTask.CompletedTask;
+    }
+}

@@ -1,0 +1,68 @@
+using LunKit.LogicalUnits;
+using LunKit.Tcmu.ConfigFs;
+
+namespace LunKit.Tcmu.User;
+
+/// <summary>What a LunKit target offers to handler processes: the same that configfs says of the kernel's user backstores.</summary>
+public sealed record UserDeviceOptions
+{
+    /// <summary>Handler and what it is to open: <c>SUBTYPE/PATH</c>.</summary>
+    public required string Config { get; init; }
+
+    /// <summary>Name of the device, without '/'.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>HBA number, only a part of the name.</summary>
+    public int Hba { get; init; }
+
+    /// <summary>Size of the disk in bytes.</summary>
+    public required long SizeBytes { get; init; }
+
+    /// <summary>Logical block size in bytes.</summary>
+    public int BlockSize { get; init; } = 512;
+
+    /// <summary>Names of the unit.</summary>
+    public required UnitIdentity Identity { get; init; }
+
+    /// <summary>Keeps what outlives the process; null to forget it.</summary>
+    public IUnitStateStore? State { get; init; }
+
+    /// <summary>Limits.</summary>
+    public UserRingOptions Ring { get; init; } = new();
+}
+
+/// <summary>Where a device of a LunKit target stands.</summary>
+/// <param name="Name">Its name, <c>tcm-user/HBA/NAME/SUBTYPE/PATH</c>.</param>
+/// <param name="ProcessId">The handler process that has it; 0 for none.</param>
+/// <param name="IsServed">Whether that process has said that it serves it.</param>
+/// <param name="Commands">Commands that are with the handler, or wait for one.</param>
+/// <param name="DataBytes">Shared memory that is in use.</param>
+/// <param name="LastError">Why the last handler that opened it refused it, as a negative errno; 0 when none did.</param>
+public sealed record UserDeviceStatus(string Name, int ProcessId, bool IsServed, int Commands, long DataBytes, int LastError);
+
+/// <summary>A device of a <see cref="HandlerListener"/>, whose lock guards it.</summary>
+internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRing ring, RingUnit unit)
+{
+    public uint Number => number;
+    public UserRing Ring => ring;
+    public RingUnit Unit => unit;
+    public string Name => $"tcm-user/{options.Hba}/{options.Name}/{options.Config}";
+    public long SizeBytes { get; set; } = options.SizeBytes;
+    public bool WriteCache { get; set; } = true;
+
+    /// <summary>Who has it, from the grant until the lease is over; the connection may have ended before.</summary>
+    public HandlerConnection? Holder { get; set; }
+    public bool IsServed { get; set; }
+    public int LastError { get; set; }
+
+    /// <summary>Not offered before this (<see cref="Environment.TickCount64"/>).</summary>
+    public long OfferAt { get; set; }
+    public bool IsOffered { get; set; }
+
+    /// <summary>Waits for the holder's reply to a change.</summary>
+    public TaskCompletionSource<int>? Reply { get; set; }
+
+    public UserBackstoreSnapshot Snapshot => new(SizeBytes, options.BlockSize, BlockLimits.MaxTransferBytes, options.Identity.Serial, WriteCache);
+
+    public UserDeviceStatus Status => new(Name, Holder?.Peer.ProcessId ?? 0, IsServed, ring.CommandCount, ring.DataBytesInUse, LastError);
+}
