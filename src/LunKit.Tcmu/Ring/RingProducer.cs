@@ -34,6 +34,8 @@ internal sealed class RingProducer
     private int _head;
     private int _published;
     private int _cleaned;
+    // How far the consumer's completions are known to reach.
+    private int _completed;
 
     /// <summary>Makes an empty ring at the beginning of <paramref name="region"/>.</summary>
     /// <param name="region">The shared memory: mailbox, ring, and the data area.</param>
@@ -67,7 +69,7 @@ internal sealed class RingProducer
             _ids[id] = IdState.Free;
             _freeIds.Push((ushort)id);
         }
-        _head = _published = _cleaned = 0;
+        _head = _published = _cleaned = _completed = 0;
         _region.Span[..MailboxBytes].Clear();
         ref var mailbox = ref Mailbox;
         mailbox.RingOffset = MailboxBytes;
@@ -166,25 +168,35 @@ internal sealed class RingProducer
         completion = default;
         while (true)
         {
-            // Acquire: the completions before the tail are visible with it.
-            uint tail = Volatile.Read(ref Mailbox.Tail);
-            if (tail == (uint)_cleaned) return false;
-            // A tail that is no entry's end is never reached: then there is no slot left.
-            if (!_slots.TryPeek(out var slot) || IsPublished(slot) is false) throw Broken($"the tail {tail} is not at an entry's end");
-            _slots.Dequeue();
-            _cleaned = slot.At + slot.Length == _size ? 0 : slot.At + slot.Length;
+            if (_cleaned == _completed && !Advance()) return false;
+            var slot = _slots.Dequeue();
+            _cleaned = EndOf(slot);
             if (!slot.IsCommand) continue;
             completion = Read(slot, sense);
             return true;
         }
     }
 
-    /// <summary>What is not published yet cannot be completed.</summary>
-    private bool IsPublished(Slot slot)
+    /// <summary>Follows the consumer's tail, if it has moved to the end of an entry that was shown to it: nothing before that is believed.</summary>
+    private bool Advance()
     {
-        int used = _published - _cleaned + (_published < _cleaned ? _size : 0);
-        return used >= slot.Length;
+        // Acquire: the completions before the tail are visible with it.
+        uint tail = Volatile.Read(ref Mailbox.Tail);
+        if (tail == (uint)_cleaned) return false;
+        int at = _cleaned;
+        foreach (var slot in _slots)
+        {
+            // What comes from here on is not shown yet.
+            if (at == _published) break;
+            at = EndOf(slot);
+            if (at != tail) continue;
+            _completed = at;
+            return true;
+        }
+        throw Broken($"the tail {tail} is not at an entry's end");
     }
+
+    private int EndOf(Slot slot) => slot.At + slot.Length == _size ? 0 : slot.At + slot.Length;
 
     private RingCompletion Read(Slot slot, Span<byte> sense)
     {
