@@ -10,7 +10,8 @@ var root = new RootCommand("LunKit: SCSI targets in user space")
 };
 try
 {
-    return await root.Parse(args).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+    // '@' begins an abstract socket's name here, not a file of arguments.
+    return await root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null }).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
 }
 catch (UserException e)
 {

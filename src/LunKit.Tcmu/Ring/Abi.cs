@@ -160,4 +160,7 @@ internal struct CommandOriginAbi
 
     /// <summary>SAM-6 8.9, with the numbers of RFC 7143 11.3.1: 1 simple, 2 ordered, 3 head of queue, 4 ACA; 0 untagged.</summary>
     [FieldOffset(20)] public byte Attribute;
+
+    /// <summary>Bytes that the initiator has for the command (SAM-6 5.1), of which the entry's data may be only a part.</summary>
+    [FieldOffset(24)] public uint DataOutBufferSize;
 }

@@ -57,9 +57,8 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     /// </summary>
     private (int Length, int Room) DataIn(ScsiCommand command)
     {
-        if (command.DataInBufferSize == 0) return (0, 0);
         int offered = (int)Math.Min(command.DataInBufferSize, BlockLimits.MaxTransferBytes);
-        if (!IsRead(command.Cdb)) return (offered, Math.Max(offered, DataArea.BlockBytes));
+        if (!IsRead(command.Cdb)) return (offered, offered == 0 ? 0 : Math.Max(offered, DataArea.BlockBytes));
         long wanted = (long)new BlockCdb(command.Cdb).BlockCount * _blockSize;
         int length = wanted <= BlockLimits.MaxTransferBytes ? (int)wanted : offered;
         return (length, length);

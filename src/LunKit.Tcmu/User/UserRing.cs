@@ -147,6 +147,7 @@ internal sealed partial class UserRing : IDisposable
     private static CommandOriginAbi OriginOf(ScsiCommand command) => new()
     {
         Initiator = command.Nexus.Number, Tag = command.Tag, TargetPort = (ushort)command.Nexus.TargetPort.RelativeId, Lun = (ushort)(command.UnitNexus?.Lun ?? 0), Attribute = (byte)command.Attribute,
+        DataOutBufferSize = (uint)Math.Min(command.DataOutBufferSize, uint.MaxValue),
     };
 
     /// <summary>

@@ -59,6 +59,9 @@ public abstract class LibiscsiSuite(LibiscsiSuite.Server server)
     public abstract class Server(string name, string kind, int block, int physical) : IAsyncLifetime
     {
         private readonly string _folder = Directory.CreateTempSubdirectory("lunkit-libiscsi-").FullName;
+        private readonly string _handlers = HandlerRun.NewPath();
+        private readonly List<string> _subtypes = [];
+        private HandlerRun? _handler;
 
         internal LunKitProcess Process { get; private set; } = null!;
 
@@ -67,19 +70,29 @@ public abstract class LibiscsiSuite(LibiscsiSuite.Server server)
         public async ValueTask InitializeAsync()
         {
             string common = $",block={block},physical={physical}";
-            Process = await LunKitProcess.StartAsync(
+            string[] units =
+            [
                 Unit(0, 256, common),
                 Unit(1, 64, $",block={block},physical={block}"),
                 Unit(2, 64, common + ",longcdbs=off"),
                 Unit(3, 64, common + ",removable"),
                 Unit(4, 64, common + ",readonly"),
                 Unit(5, 64, common),
-                Unit(6, 200, common + ",eraserate=20M"));
+                Unit(6, 200, common + ",eraserate=20M"),
+            ];
+            Process = await LunKitProcess.StartAsync(["--handlers", _handlers, .. units]);
+            if (_subtypes.Count > 0) _handler = HandlerRun.Start(_handlers, [.. _subtypes.SelectMany(s => new[] { "--subtype", s })]);
         }
 
         private string Unit(int lun, int megabytes, string options)
         {
             if (kind == "memory") return $"memory:{megabytes}M{options}";
+            if (kind == "user")
+            {
+                // Its options are the handler's affair; the target knows size and blocks.
+                _subtypes.Add($"l{lun}=memory:{{size}}{options}");
+                return $"user:l{lun}/x,size={megabytes}M,block={block}";
+            }
             string path = Path.Combine(_folder, $"lun{lun}.img");
             using (var file = File.Create(path)) file.SetLength((long)megabytes << 20);
             return $"file:{path}{options}";
@@ -88,6 +101,7 @@ public abstract class LibiscsiSuite(LibiscsiSuite.Server server)
         public async ValueTask DisposeAsync()
         {
             await Process.DisposeAsync();
+            if (_handler is not null) await _handler.DisposeAsync();
             Directory.Delete(_folder, recursive: true);
             GC.SuppressFinalize(this);
         }
@@ -121,6 +135,23 @@ public sealed class File512(File512.Unit unit) : LibiscsiSuite(unit), IClassFixt
 public sealed class File4096(File4096.Unit unit) : LibiscsiSuite(unit), IClassFixture<File4096.Unit>
 {
     public sealed class Unit() : Server("file 4Kn", "file", 4096, 16384);
+
+    [Theory, MemberData(nameof(Tests), MemberType = typeof(LibiscsiSuite))]
+    public Task Passes(string test) => Run(test);
+}
+
+/// <summary>The same through a handler process: what passes in process passes out of process.</summary>
+public sealed class Handler512(Handler512.Unit unit) : LibiscsiSuite(unit), IClassFixture<Handler512.Unit>
+{
+    public sealed class Unit() : Server("handler 512e", "user", 512, 4096);
+
+    [Theory, MemberData(nameof(Tests), MemberType = typeof(LibiscsiSuite))]
+    public Task Passes(string test) => Run(test);
+}
+
+public sealed class Handler4096(Handler4096.Unit unit) : LibiscsiSuite(unit), IClassFixture<Handler4096.Unit>
+{
+    public sealed class Unit() : Server("handler 4Kn", "user", 4096, 16384);
 
     [Theory, MemberData(nameof(Tests), MemberType = typeof(LibiscsiSuite))]
     public Task Passes(string test) => Run(test);
