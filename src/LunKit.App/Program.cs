@@ -11,7 +11,12 @@ var root = new RootCommand("LunKit: SCSI targets in user space")
 try
 {
     // '@' begins an abstract socket's name here, not a file of arguments.
-    return await root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null }).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+    return await root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null }).InvokeAsync(new InvocationConfiguration
+    {
+        EnableDefaultExceptionHandler = false,
+        // The commands stop by themselves when they are told to, and take the time that it takes: a flush cut short loses data.
+        ProcessTerminationTimeout = null,
+    });
 }
 catch (UserException e)
 {

@@ -62,6 +62,17 @@ public sealed class CommandLineTests
     }
 
     [Fact]
+    public async Task TerminationTakesTheTimeThatInitiatorsNeed()
+    {
+        await using var server = await LunKitProcess.StartAsync("memory:16M");
+        // It does not log out when it is asked to, so the target waits its three seconds for that.
+        await using var initiator = await LunKit.Iscsi.Initiator.IscsiInitiator.ConnectAsync(
+            new LunKit.Iscsi.Initiator.InitiatorOptions { Portal = new IPEndPoint(IPAddress.Loopback, server.Port), TargetName = LunKitProcess.Iqn });
+        Assert.Equal(0, await server.StopAsync());
+        Assert.Contains("Stopped", server.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task HelpHasExamples()
     {
         var (status, output) = await Lunkit("serve", "--help");

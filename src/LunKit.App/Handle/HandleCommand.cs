@@ -36,6 +36,15 @@ internal static class HandleCommand
         return command;
     }
 
+    /// <summary>The target that started this process is gone when standard input ends.</summary>
+    private static async Task StopWithInputAsync(TaskCompletionSource stop)
+    {
+        await using var input = Console.OpenStandardInput();
+        var nothing = new byte[64];
+        while (await input.ReadAsync(nothing) > 0) { }
+        stop.TrySetResult();
+    }
+
     private static async Task<int> RunAsync(string[] extra, string? target, bool replies, LogLevel level)
     {
         var log = new ConsoleLogger(level);
@@ -45,6 +54,7 @@ internal static class HandleCommand
         void Stop(PosixSignalContext context) => context.Cancel = stop.TrySetResult();
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
+        if (Environment.GetEnvironmentVariable(HandlerProcess.SupervisedVariable) == "1") _ = StopWithInputAsync(stop);
         if (target is null) KernelModules.Load("target_core_user");
         try
         {

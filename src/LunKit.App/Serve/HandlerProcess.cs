@@ -11,7 +11,10 @@ namespace LunKit.App.Serve;
 /// </summary>
 internal sealed class HandlerProcess : IAsyncDisposable
 {
-    private static readonly TimeSpan s_firstPause = TimeSpan.FromMilliseconds(100), s_longestPause = TimeSpan.FromSeconds(30), s_stopLimit = TimeSpan.FromSeconds(15);
+    private static readonly TimeSpan s_firstPause = TimeSpan.FromMilliseconds(100), s_longestPause = TimeSpan.FromSeconds(5), s_stopLimit = TimeSpan.FromSeconds(15);
+
+    /// <summary>The environment variable of a handler that ends when its standard input does.</summary>
+    public const string SupervisedVariable = "LUNKIT_SUPERVISED";
 
     private readonly string _command;
     private readonly string _target;
@@ -35,6 +38,7 @@ internal sealed class HandlerProcess : IAsyncDisposable
         {
             var info = _command == "auto" ? Own() : new ProcessStartInfo("/bin/sh", ["-c", $"exec {_command}"]);
             info.Environment[TcmuHandler.TargetVariable] = _target;
+            info.Environment[SupervisedVariable] = "1";
             info.RedirectStandardInput = true;
             return info;
         }
@@ -69,7 +73,7 @@ internal sealed class HandlerProcess : IAsyncDisposable
         try
         {
             using var process = Process.Start(StartInfo)!;
-            process.StandardInput.Close();
+            // Its standard input stays open as long as this process lives: its end tells the handler that nobody looks after it any more.
             ServeLog.HandlerStarted(_log, _command, process.Id);
             try
             {

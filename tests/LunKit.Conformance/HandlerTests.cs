@@ -1,0 +1,255 @@
+using System.Buffers.Binary;
+using System.Diagnostics;
+using System.Net;
+using LunKit.Iscsi.Initiator;
+using LunKit.Scsi;
+using Xunit;
+
+namespace LunKit.Conformance;
+
+/// <summary>Logical units behind handler processes, which are killed, stopped, replaced and foreign while initiators use them.</summary>
+public sealed class HandlerTests
+{
+    private const int Blocks = 4096, Depth = 8;
+
+    /// <summary>
+    /// Writes and reads without a pause, several commands at once, and checks every answer and every byte until it is told to stop. Each worker
+    /// has blocks of its own. Returns the number of commands.
+    /// </summary>
+    private sealed class VerifiedLoad : IAsyncDisposable
+    {
+        private readonly List<IscsiInitiator> _initiators = [];
+        private readonly CancellationTokenSource _stop = new();
+        private readonly uint[] _latest = new uint[Blocks];
+        private Task[] _workers = [];
+        private int _commands;
+
+        public int Commands => Volatile.Read(ref _commands);
+
+        public bool HasFailed => _workers.Any(w => w.IsFaulted);
+
+        public static async Task<VerifiedLoad> StartAsync(int port)
+        {
+            var load = new VerifiedLoad();
+            var initiator = await IscsiInitiator.ConnectAsync(new InitiatorOptions { Portal = new IPEndPoint(IPAddress.Loopback, port), TargetName = LunKitProcess.Iqn });
+            load._initiators.Add(initiator);
+            await initiator.ExecuteAsync(0, new byte[6], null, 0);
+            load._workers = [.. Enumerable.Range(0, Depth).Select(i => load.WorkAsync(initiator, i))];
+            return load;
+        }
+
+        private async Task WorkAsync(IscsiInitiator initiator, int worker)
+        {
+            await Task.Yield();
+            var random = new Random(worker);
+            uint generation = 0;
+            while (!_stop.IsCancellationRequested)
+            {
+                // From one block to 64 KiB, so that data goes every way through the target.
+                int count = random.Next(4) == 0 ? 128 : random.Next(1, 17), share = Blocks / Depth, lba = worker * share + random.Next(share - count);
+                generation++;
+                if (random.Next(3) > 0)
+                {
+                    await RunAsync(initiator, 0x2A, lba, count, Pattern(lba, count, _ => generation), 0);
+                    for (int i = 0; i < count; i++) _latest[lba + i] = generation;
+                }
+                else
+                {
+                    var data = await RunAsync(initiator, 0x28, lba, count, null, count * 512);
+                    Assert.True(data.AsSpan().SequenceEqual(Pattern(lba, count, i => _latest[i])), $"blocks from {lba} are not what was written");
+                }
+                Interlocked.Increment(ref _commands);
+            }
+        }
+
+        private static async Task<byte[]> RunAsync(IscsiInitiator initiator, byte opcode, int lba, int count, byte[]? dataOut, int dataIn)
+        {
+            byte[] cdb = [opcode, 0, 0, 0, (byte)(lba >> 8), (byte)lba, 0, (byte)(count >> 8), (byte)count, 0];
+            var answer = await initiator.ExecuteAsync(0, cdb, dataOut, dataIn);
+            Assert.True(answer.Status == ScsiStatus.Good, $"command {opcode:x2} of block {lba} ended with {answer.Status}");
+            return answer.Data;
+        }
+
+        private static byte[] Pattern(int lba, int count, Func<int, uint> generation)
+        {
+            var data = new byte[count * 512];
+            for (int i = 0; i < count; i++)
+            {
+                uint g = generation(lba + i);
+                for (int at = i * 512; g != 0 && at < (i + 1) * 512; at += 8)
+                {
+                    BinaryPrimitives.WriteInt32LittleEndian(data.AsSpan(at), lba + i);
+                    BinaryPrimitives.WriteUInt32LittleEndian(data.AsSpan(at + 4), g);
+                }
+            }
+            return data;
+        }
+
+        /// <summary>Waits until so many commands more were answered.</summary>
+        public async Task ProgressAsync(int commands, int limitSeconds = 60)
+        {
+            int goal = Commands + commands;
+            for (long end = Environment.TickCount64 + limitSeconds * 1000; Commands < goal && !HasFailed;)
+            {
+                Assert.True(Environment.TickCount64 < end, $"only {Commands} of {goal} commands are answered");
+                await Task.Delay(2);
+            }
+        }
+
+        /// <summary>Stops, and reads everything once more.</summary>
+        public async Task FinishAsync()
+        {
+            await _stop.CancelAsync();
+            await Task.WhenAll(_workers).WaitAsync(TimeSpan.FromSeconds(60));
+            for (int lba = 0; lba < Blocks; lba += 128)
+            {
+                var data = await RunAsync(_initiators[0], 0x28, lba, 128, null, 128 * 512);
+                Assert.True(data.AsSpan().SequenceEqual(Pattern(lba, 128, i => _latest[i])), $"blocks from {lba} are not what was written");
+            }
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await _stop.CancelAsync();
+            foreach (var initiator in _initiators) await initiator.DisposeAsync();
+            _stop.Dispose();
+        }
+    }
+
+    private static string NewFolder() => Directory.CreateTempSubdirectory("lunkit-handler-").FullName;
+
+    private static string Spec(string folder, string more = "") => $"user:file/{folder}/disk.img,size=2M{more}";
+
+    [Fact]
+    public async Task FiftyKillsLoseNothingAndInitiatorsSeeAPauseOnly()
+    {
+        string folder = NewFolder(), path = HandlerRun.NewPath();
+        await using var server = await LunKitProcess.StartAsync("--handlers", path, Spec(folder));
+        var handler = HandlerRun.Start(path);
+        await using var load = await VerifiedLoad.StartAsync(server.Port);
+        var random = new Random(50);
+        for (int kill = 0; kill < 50; kill++)
+        {
+            await load.ProgressAsync(random.Next(1, 200));
+            await Task.Delay(random.Next(0, 10));
+            await handler.KillAsync();
+            await handler.DisposeAsync();
+            handler = HandlerRun.Start(path);
+        }
+        await load.ProgressAsync(200);
+        await load.FinishAsync();
+        Assert.Equal(0, await handler.StopAsync());
+        await handler.DisposeAsync();
+        Directory.Delete(folder, recursive: true);
+    }
+
+    [Fact]
+    public async Task AStoppedHandlerIsAPauseToo()
+    {
+        string folder = NewFolder(), path = HandlerRun.NewPath();
+        await using var server = await LunKitProcess.StartAsync("--handlers", path, Spec(folder));
+        await using var handler = HandlerRun.Start(path);
+        await using var load = await VerifiedLoad.StartAsync(server.Port);
+        for (int stop = 0; stop < 5; stop++)
+        {
+            await load.ProgressAsync(100);
+            await handler.SignalAsync("STOP");
+            await Task.Delay(300);
+            await handler.SignalAsync("CONT");
+        }
+        await load.ProgressAsync(100);
+        await load.FinishAsync();
+        Directory.Delete(folder, recursive: true);
+    }
+
+    [Fact]
+    public async Task AHandlerIsUpgradedWithoutAnError()
+    {
+        string folder = NewFolder(), path = HandlerRun.NewPath();
+        await using var server = await LunKitProcess.StartAsync("--handlers", path, Spec(folder));
+        var handler = HandlerRun.Start(path);
+        await using var load = await VerifiedLoad.StartAsync(server.Port);
+        for (int version = 0; version < 3; version++)
+        {
+            await load.ProgressAsync(100);
+            var next = HandlerRun.Start(path);
+            await next.UntilAsync("Connected to the target");
+            Assert.Equal(0, await handler.StopAsync());
+            await handler.DisposeAsync();
+            await next.UntilAsync("is served");
+            handler = next;
+        }
+        await load.ProgressAsync(100);
+        await load.FinishAsync();
+        Assert.DoesNotContain("not repeated", server.Output, StringComparison.Ordinal);
+        await handler.DisposeAsync();
+        Directory.Delete(folder, recursive: true);
+    }
+
+    [Fact]
+    public async Task ASupervisedHandlerComesBackByItself()
+    {
+        string folder = NewFolder(), path = HandlerRun.NewPath();
+        await using var server = await LunKitProcess.StartAsync("--handlers", path, Spec(folder, ",handler=auto"));
+        await using var load = await VerifiedLoad.StartAsync(server.Port);
+        for (int kill = 1; kill <= 3; kill++)
+        {
+            await load.ProgressAsync(100);
+            string last = server.Output.Split("runs as process ")[^1];
+            Process.GetProcessById(int.Parse(last.Split('\n')[0].Trim(), System.Globalization.CultureInfo.InvariantCulture)).Kill();
+            for (int i = 0; i < 500 && server.Output.Split("runs as process ").Length < kill + 2; i++) await Task.Delay(20);
+        }
+        await load.ProgressAsync(100);
+        await load.FinishAsync();
+        Assert.Equal(0, await server.StopAsync());
+        Directory.Delete(folder, recursive: true);
+    }
+
+    [Fact]
+    public async Task AHandlerInCWorksBesideLunKitsOwn()
+    {
+        Tool.Require("gcc");
+        Tool.Require("qemu-io");
+        string folder = NewFolder(), path = HandlerRun.NewPath(), program = Path.Combine(folder, "handler");
+        await Tool.MustRunAsync("gcc", ["-O2", "-Wall", "-Wextra", "-Werror", "-o", program, Path.Combine(Repository.Root, "samples/CHandler/handler.c")]);
+        await using var server = await LunKitProcess.StartAsync("--handlers", path, "user:ram/x,size=16M", Spec(folder), "user:memory/y,size=8M");
+        await using var own = HandlerRun.Start(path);
+        await using var c = HandlerRun.StartProgram(program, [path, "ram"]);
+        await c.UntilAsync("serving tcm-user/0/lun0/ram/x");
+        for (int lun = 0; lun < 3; lun++)
+            await Tool.MustRunAsync("qemu-io", ["-f", "raw", "-c", $"write -P {lun + 1} 0 2M", "-c", $"read -P {lun + 1} 0 2M", "-c", $"read -P {lun + 1} 777k 3k", "-c", "flush", server.Url(lun)]);
+        // A handler that ends takes its own device with it, and no other.
+        await c.KillAsync();
+        await Tool.MustRunAsync("qemu-io", ["-f", "raw", "-c", "read -P 2 0 2M", server.Url(1)]);
+        Directory.Delete(folder, recursive: true);
+    }
+
+    [Fact]
+    public async Task CommandsFailInTimeWithoutAHandlerAndWorkAgainWithOne()
+    {
+        string path = HandlerRun.NewPath();
+        await using var server = await LunKitProcess.StartAsync("--handlers", path, "user:memory/x,size=1M,timeout=1");
+        await using var initiator = await IscsiInitiator.ConnectAsync(new InitiatorOptions { Portal = new IPEndPoint(IPAddress.Loopback, server.Port), TargetName = LunKitProcess.Iqn });
+        await initiator.ExecuteAsync(0, new byte[6], null, 0);
+        long start = Environment.TickCount64;
+        var answer = await initiator.ExecuteAsync(0, new byte[6], null, 0);
+        Assert.Equal(ScsiStatus.CheckCondition, answer.Status);
+        Assert.InRange(Environment.TickCount64 - start, 900, 4000);
+        await using var handler = HandlerRun.Start(path);
+        await handler.UntilAsync("is served");
+        Assert.Equal(ScsiStatus.Good, (await initiator.ExecuteAsync(0, new byte[6], null, 0)).Status);
+    }
+
+    [Fact]
+    public async Task OtherUsersAreNotAdmitted()
+    {
+        Assert.SkipUnless(Environment.UserName == "root", "needs root, to become somebody else");
+        string path = HandlerRun.NewPath();
+        await using var server = await LunKitProcess.StartAsync("--handlers", path, "user:memory/x,size=1M");
+        await using var stranger = HandlerRun.StartProgram("setpriv",
+            ["--reuid", "65534", "--clear-groups", "dotnet", Path.Combine(Repository.Root, "artifacts/bin/LunKit.App/release/LunKit.App.dll"), "handle", "--target", path]);
+        for (int i = 0; i < 500 && !server.Output.Contains("is not admitted", StringComparison.Ordinal); i++) await Task.Delay(20);
+        Assert.Contains("of user 65534 is not admitted", server.Output, StringComparison.Ordinal);
+        Assert.DoesNotContain("is served", stranger.Output, StringComparison.Ordinal);
+    }
+}
