@@ -42,7 +42,8 @@ public sealed class SpinBudget
                     _microseconds = Math.Min(MaxMicroseconds, _microseconds * 2 + 1);
                     return found;
                 }
-                Thread.SpinWait(8);
+                // Whoever else wants this processor may be the one that is waited for.
+                Thread.Yield();
             }
             while (Stopwatch.GetTimestamp() < end);
             _microseconds /= 2;

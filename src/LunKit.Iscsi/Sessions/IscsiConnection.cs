@@ -138,6 +138,7 @@ internal sealed partial class IscsiConnection
         }
         finally
         {
+            EndPolling();
             End(reason);
         }
     }
@@ -146,6 +147,8 @@ internal sealed partial class IscsiConnection
     {
         while (!_aborting)
         {
+            BeginPolling();
+            PollUnits();
             TakeCompletions();
             if (Volatile.Read(ref _lookAround) != 0 && Interlocked.Exchange(ref _lookAround, 0) != 0)
             {
@@ -165,7 +168,7 @@ internal sealed partial class IscsiConnection
             }
             bool wantsInput = !_closeAfterFlush && Output.Pending < _limits.MaxPendingOutputBytes;
             int received = wantsInput ? ReceiveMore() : -1;
-            if (received == -1 && wantsInput && flushed && !_aborting) received = Look();
+            if (received == -1 && wantsInput && flushed && !_aborting) received = _spin.Look(_look);
             if (received == 0) return;
             if (received == HasCompleted) continue;
             if (received > 0)
@@ -178,6 +181,7 @@ internal sealed partial class IscsiConnection
                 continue;
             }
             if (HasCompletions()) continue;
+            EndPolling();
             Sleep(wantsInput, write: !flushed);
         }
     }
