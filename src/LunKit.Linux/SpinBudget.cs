@@ -24,6 +24,9 @@ public sealed class SpinBudget
     /// <summary>Calls <paramref name="look"/> until it returns something else than -1 or the time is over (-1).</summary>
     public int Look(Func<int> look)
     {
+        // What is there already costs nothing.
+        int found = look();
+        if (found != -1) return found;
         if (_microseconds <= MinMicroseconds && ++_sleeps % ProbeEvery != 0) return -1;
         if (Interlocked.Increment(ref s_spinners) > s_maxSpinners)
         {
@@ -36,7 +39,7 @@ public sealed class SpinBudget
             long end = Stopwatch.GetTimestamp() + microseconds * Stopwatch.Frequency / 1_000_000;
             do
             {
-                int found = look();
+                found = look();
                 if (found != -1)
                 {
                     _microseconds = Math.Min(MaxMicroseconds, _microseconds * 2 + 1);

@@ -73,18 +73,18 @@ internal sealed class RingConsumer
         {
             // Acquire: the entries before the head are visible with it.
             uint head = Volatile.Read(ref MemoryMarshal.AsRef<MailboxAbi>(region).Head);
-            if (head >= (uint)_ringSize || head % EntryHeaderAbi.Alignment != 0) throw new RingException($"the head {head} is no place in a ring of {_ringSize} bytes");
+            if (head >= (uint)_ringSize || head % EntryHeaderAbi.Alignment != 0) throw BadHead(head);
             if ((int)head == _cursor) return null;
             int room = ((int)head > _cursor ? (int)head : _ringSize) - _cursor;
             var header = MemoryMarshal.Read<EntryHeaderAbi>(region[(_ringOffset + _cursor)..]);
             uint opcode = header.LengthAndOpcode & EntryHeaderAbi.OpcodeMask;
             long length = header.LengthAndOpcode & ~EntryHeaderAbi.OpcodeMask;
-            if (length < EntryHeaderAbi.Alignment || length > room) throw Broken($"an entry of {length} bytes where {room} are");
+            if (length < EntryHeaderAbi.Alignment || length > room) throw BadLength(length, room);
             int at = _cursor;
             switch ((RingOpcode)opcode)
             {
                 case RingOpcode.Pad:
-                    if ((int)head > _cursor || length != room) throw Broken($"a pad of {length} bytes that does not end at the ring's end");
+                    if ((int)head > _cursor || length != room) throw BadPad(length);
                     Take(at, (int)length, null);
                     continue;
                 case RingOpcode.Command:
@@ -112,22 +112,28 @@ internal sealed class RingConsumer
     private void ReadCommand(RingEntry entry, Span<byte> bytes, int at, ushort id)
     {
         int length = bytes.Length;
-        if (length < CommandResponseSize) throw Broken($"a command entry of {length} bytes");
+        if (length < CommandResponseSize) throw TooShort(length);
         var request = MemoryMarshal.Read<CommandRequestAbi>(bytes);
         long iovecs = (long)request.IovecCount + request.BidirectionalIovecCount, cdbAt = CommandHeader + iovecs * 16;
-        if (iovecs > MaxIovecs || cdbAt > length) throw Broken($"{iovecs} iovecs in an entry of {length} bytes");
+        if (iovecs > MaxIovecs || cdbAt > length) throw BadIovecs(iovecs, length);
         // The CDB lies in the entry, behind the iovecs.
         ulong start = (ulong)(_ringOffset + at);
-        if (request.CdbOffset < start + (ulong)cdbAt || request.CdbOffset >= start + (ulong)length) throw Broken($"a CDB at {request.CdbOffset}, outside of its entry");
+        if (request.CdbOffset < start + (ulong)cdbAt || request.CdbOffset >= start + (ulong)length) throw BadCdb(request.CdbOffset);
         var cdb = bytes[(int)(request.CdbOffset - start)..];
         int cdbLength = CdbLength(cdb);
-        if (cdbLength > cdb.Length) throw Broken($"a CDB of {cdbLength} bytes with room for {cdb.Length}");
+        if (cdbLength > cdb.Length) throw BadCdbLength(cdbLength, cdb.Length);
         entry.Begin(id, cdb[..cdbLength]);
         // What the producer does not say, or has no room for, is all zero.
         int origin = (int)(request.CdbOffset - start) + (cdbLength + 7 & ~7);
         bool told = (Flags & MailboxFlags.Origin) != 0 && origin + OriginSize <= length;
         entry.Origin = told ? MemoryMarshal.Read<CommandOriginAbi>(bytes[origin..]) : default;
         var list = MemoryMarshal.Cast<byte, IovecAbi>(bytes[CommandHeader..(int)cdbAt]);
+        if (request is { IovecCount: 1, BidirectionalIovecCount: 0 })
+        {
+            var (start1, length1) = Check(list[0].Base, list[0].Length);
+            if (length1 > 0) entry.SetPiece(_region.Slice(start1, length1));
+            return;
+        }
         if (request.IovecCount > 0) ReadIovecs(entry, list[..(int)request.IovecCount], bidirectional: false);
         if (request.BidirectionalIovecCount > 0) ReadIovecs(entry, list[(int)request.IovecCount..], bidirectional: true);
     }
@@ -145,16 +151,22 @@ internal sealed class RingConsumer
         var segments = entry.Segments(list.Length, bidirectional);
         int count = 0;
         long total = 0;
-        ulong dataStart = (ulong)(_ringOffset + _ringSize), end = (ulong)_region.Length;
         foreach (var iovec in list)
         {
-            var (start, length) = (iovec.Base, iovec.Length);
-            if (start < dataStart || start > end || length > end - start) throw Broken($"data of {length} bytes at {start}, outside of the data area");
-            total += (long)length;
+            var (start, length) = Check(iovec.Base, iovec.Length);
+            total += length;
             if (total > int.MaxValue) throw Broken("more than 2 GiB of data in one command");
-            if (length > 0) segments[count++] = _region.Slice((int)start, (int)length);
+            if (length > 0) segments[count++] = _region.Slice(start, length);
         }
         entry.SetData(count, bidirectional);
+    }
+
+    /// <summary>A piece of data lies in the data area.</summary>
+    private (int Start, int Length) Check(ulong start, ulong length)
+    {
+        ulong dataStart = (ulong)(_ringOffset + _ringSize), end = (ulong)_region.Length;
+        if (start < dataStart || start > end || length > end - start) throw BadData(start, length);
+        return ((int)start, (int)length);
     }
 
     private RingTaskManagement ReadTaskManagement(int at, int length)
@@ -213,6 +225,8 @@ internal sealed class RingConsumer
         ref var response = ref MemoryMarshal.AsRef<CommandResponseAbi>(bytes);
         response.Status = status;
         response.ReadLength = readLength;
+        // Where there is none nobody reads it.
+        if (sense.IsEmpty && status != 2) return;
         var room = bytes.Slice(CommandResponseAbi.SenseOffset, CommandResponseAbi.SenseLength);
         room.Clear();
         sense[..Math.Min(sense.Length, room.Length)].CopyTo(room);
@@ -245,6 +259,16 @@ internal sealed class RingConsumer
         Interlocked.MemoryBarrier();
         return Volatile.Read(ref mailbox.ProducerWatch) != (uint)Watch.Looks;
     }
+
+    // In methods of their own: making the text costs the ones that throw them stack and time even when they do not.
+    private RingException BadHead(uint head) => new($"the head {head} is no place in a ring of {_ringSize} bytes");
+    private RingException BadLength(long length, int room) => Broken($"an entry of {length} bytes where {room} are");
+    private RingException BadPad(long length) => Broken($"a pad of {length} bytes that does not end at the ring's end");
+    private RingException TooShort(int length) => Broken($"a command entry of {length} bytes");
+    private RingException BadIovecs(long iovecs, int length) => Broken($"{iovecs} iovecs in an entry of {length} bytes");
+    private RingException BadCdb(ulong offset) => Broken($"a CDB at {offset}, outside of its entry");
+    private RingException BadCdbLength(int length, int room) => Broken($"a CDB of {length} bytes with room for {room}");
+    private RingException BadData(ulong start, ulong length) => Broken($"data of {length} bytes at {start}, outside of the data area");
 
     private RingException Broken(string what) => new($"the ring is broken at {_cursor}: {what}");
 }

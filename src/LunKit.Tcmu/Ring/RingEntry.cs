@@ -12,6 +12,8 @@ internal sealed class RingEntry
     private readonly byte[] _cdb = new byte[ScsiCommand.MaxCdbLength];
     private Memory<byte>[] _segments = new Memory<byte>[8];
     private Memory<byte>[] _bidirectional = new Memory<byte>[1];
+    private DataBuffer _data;
+    private bool _hasData, _hasBidirectionalData;
     private int _cdbLength;
 
     /// <summary>Names the command toward the producer, 1 to 65535.</summary>
@@ -23,7 +25,7 @@ internal sealed class RingEntry
     public CommandOriginAbi Origin { get; set; }
 
     /// <summary>The data of a command with one direction, or what a bidirectional one sends.</summary>
-    public DataBuffer Data { get; private set; }
+    public DataBuffer Data => _hasData ? _data : default;
 
     /// <summary>What a bidirectional command reads.</summary>
     public DataBuffer BidirectionalData { get; private set; }
@@ -33,7 +35,16 @@ internal sealed class RingEntry
         Id = id;
         _cdbLength = cdb.Length;
         cdb.CopyTo(_cdb);
-        Data = BidirectionalData = default;
+        _hasData = false;
+        if (_hasBidirectionalData) BidirectionalData = default;
+        _hasBidirectionalData = false;
+    }
+
+    /// <summary>The data is one piece of memory, as it mostly is.</summary>
+    public void SetPiece(Memory<byte> piece)
+    {
+        _data = new DataBuffer(piece);
+        _hasData = true;
     }
 
     /// <summary>Room for the segments of the data; filled by the caller and taken over by <see cref="SetData"/>.</summary>
@@ -47,8 +58,8 @@ internal sealed class RingEntry
     public void SetData(int count, bool bidirectional)
     {
         if (count == 0) return;
-        if (bidirectional) BidirectionalData = new DataBuffer(_bidirectional, count);
-        else Data = new DataBuffer(_segments, count);
+        if (bidirectional) (BidirectionalData, _hasBidirectionalData) = (new DataBuffer(_bidirectional, count), true);
+        else (_data, _hasData) = (new DataBuffer(_segments, count), true);
     }
 }
 

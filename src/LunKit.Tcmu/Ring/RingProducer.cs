@@ -19,7 +19,9 @@ internal sealed class RingProducer
 {
     public const int MailboxBytes = 128, MaxIovecs = 1024;
 
-    private const int CommandHeader = 48, TaskManagementHeader = 32, MinimumEntry = 112;
+    private const int StatusOffset = 8, ReadLengthOffset = 12, CommandHeader = 48, TaskManagementHeader = 32, MinimumEntry = 112;
+
+    private const int OriginSize = 32;
 
     private readonly record struct Slot(int At, int Length, bool IsCommand);
 
@@ -27,9 +29,13 @@ internal sealed class RingProducer
 
     private readonly Memory<byte> _region;
     private readonly int _size;
-    private readonly Queue<Slot> _slots = new();
     private readonly IdState[] _ids;
-    private readonly Stack<ushort> _freeIds = new();
+    private readonly ushort[] _freeIds;
+    private int _freeIdCount;
+    // A queue over an array: from the oldest entry that is not cleaned to the newest.
+    private Slot[] _slots = new Slot[64];
+    private int _firstSlot;
+    private int _slotCount;
     private readonly MailboxFlags _flags;
     private int _head;
     private int _published;
@@ -51,24 +57,20 @@ internal sealed class RingProducer
         _size = ringBytes - MailboxBytes;
         _flags = flags;
         _ids = new IdState[maxCommands + 1];
+        _freeIds = new ushort[maxCommands];
         Reset();
     }
 
     /// <summary>Commands that are out, those whose data is kept included.</summary>
-    public int Outstanding => _ids.Length - 1 - _freeIds.Count;
+    public int Outstanding => _freeIds.Length - _freeIdCount;
 
     private ref MailboxAbi Mailbox => ref MemoryMarshal.AsRef<MailboxAbi>(_region.Span);
 
     /// <summary>Empties the ring: all ids are free. The consumer must not be using it.</summary>
     public void Reset()
     {
-        _slots.Clear();
-        _freeIds.Clear();
-        for (int id = _ids.Length - 1; id > 0; id--)
-        {
-            _ids[id] = IdState.Free;
-            _freeIds.Push((ushort)id);
-        }
+        _firstSlot = _slotCount = _freeIdCount = 0;
+        for (int id = _ids.Length - 1; id > 0; id--) Release((ushort)id);
         _head = _published = _cleaned = _completed = 0;
         _region.Span[..MailboxBytes].Clear();
         ref var mailbox = ref Mailbox;
@@ -88,10 +90,10 @@ internal sealed class RingProducer
     public ushort? TryPost(ReadOnlySpan<byte> cdb, ReadOnlySpan<DataRun> data, int bidirectional = 0, CommandOriginAbi? origin = null)
     {
         int start = Math.Max(CommandHeader + 16 * data.Length, MinimumEntry), cdbRoom = cdb.Length + 7 & ~7;
-        int length = start + cdbRoom + (origin is null ? 0 : Marshal.SizeOf<CommandOriginAbi>());
+        int length = start + cdbRoom + (origin is null ? 0 : OriginSize);
         if (length > _size / 2) throw new ArgumentException($"{data.Length} pieces of data are too many for the ring", nameof(data));
-        if (_freeIds.Count == 0 || Reserve(length) is not { } at) return null;
-        ushort id = _freeIds.Pop();
+        if (_freeIdCount == 0 || Reserve(length) is not { } at) return null;
+        ushort id = _freeIds[--_freeIdCount];
         _ids[id] = IdState.Outstanding;
         var entry = _region.Span.Slice(MailboxBytes + at, length);
         entry[..start].Clear();
@@ -160,7 +162,7 @@ internal sealed class RingProducer
     public bool HasCompletions => Volatile.Read(ref Mailbox.Tail) != (uint)_cleaned;
 
     /// <summary>Takes the next completion; false when there is none now. Slots that want no answer are passed.</summary>
-    /// <param name="sense">Room for 96 bytes of sense data, which may be all 0.</param>
+    /// <param name="sense">Room for 96 bytes of sense data, which is written when the status is CHECK CONDITION, and may be all 0.</param>
     /// <param name="completion">The completion.</param>
     /// <exception cref="RingException">The consumer broke the ring.</exception>
     public bool TryTake(Span<byte> sense, out RingCompletion completion)
@@ -169,7 +171,9 @@ internal sealed class RingProducer
         while (true)
         {
             if (_cleaned == _completed && !Advance()) return false;
-            var slot = _slots.Dequeue();
+            var slot = _slots[_firstSlot];
+            _firstSlot = (_firstSlot + 1) & (_slots.Length - 1);
+            _slotCount--;
             _cleaned = EndOf(slot);
             if (!slot.IsCommand) continue;
             completion = Read(slot, sense);
@@ -184,11 +188,10 @@ internal sealed class RingProducer
         uint tail = Volatile.Read(ref Mailbox.Tail);
         if (tail == (uint)_cleaned) return false;
         int at = _cleaned;
-        foreach (var slot in _slots)
+        // What comes behind the published ones is not shown yet.
+        for (int i = 0; i < _slotCount && at != _published; i++)
         {
-            // What comes from here on is not shown yet.
-            if (at == _published) break;
-            at = EndOf(slot);
+            at = EndOf(_slots[(_firstSlot + i) & (_slots.Length - 1)]);
             if (at != tail) continue;
             _completed = at;
             return true;
@@ -202,8 +205,10 @@ internal sealed class RingProducer
     {
         var entry = _region.Span.Slice(MailboxBytes + slot.At, slot.Length);
         var header = MemoryMarshal.Read<EntryHeaderAbi>(entry);
-        var response = MemoryMarshal.Read<CommandResponseAbi>(entry);
-        entry.Slice(CommandResponseAbi.SenseOffset, CommandResponseAbi.SenseLength).CopyTo(sense);
+        byte status = entry[StatusOffset];
+        uint readLength = MemoryMarshal.Read<uint>(entry[ReadLengthOffset..]);
+        // Only CHECK CONDITION has any.
+        if (status == 2) entry.Slice(CommandResponseAbi.SenseOffset, CommandResponseAbi.SenseLength).CopyTo(sense);
         ushort id = header.CommandId;
         if (id >= _ids.Length || _ids[id] != IdState.Outstanding) throw Broken($"a completion of the command {id}, which is not out");
         bool keeps = (header.UserFlags & CompletionFlags.KeepBuffers) != 0 && (_flags & MailboxFlags.KeepBuffers) != 0;
@@ -211,8 +216,8 @@ internal sealed class RingProducer
         else Release(id);
         bool unknown = (header.UserFlags & CompletionFlags.UnknownOpcode) != 0;
         // A length of 0 cannot be told: it means that none was given.
-        bool hasLength = (header.UserFlags & CompletionFlags.ReadLength) != 0 && (_flags & MailboxFlags.ReadLength) != 0 && response.ReadLength != 0;
-        return new RingCompletion(id, unknown ? (byte)2 : response.Status, unknown, hasLength ? (int)Math.Min(response.ReadLength, int.MaxValue) : -1, keeps);
+        bool hasLength = (header.UserFlags & CompletionFlags.ReadLength) != 0 && (_flags & MailboxFlags.ReadLength) != 0 && readLength != 0;
+        return new RingCompletion(id, unknown ? (byte)2 : status, unknown, hasLength ? (int)Math.Min(readLength, int.MaxValue) : -1, keeps);
     }
 
     /// <summary>The consumer gives back a command that it kept; false when it did not keep it.</summary>
@@ -226,7 +231,7 @@ internal sealed class RingProducer
     private void Release(ushort id)
     {
         _ids[id] = IdState.Free;
-        _freeIds.Push(id);
+        _freeIds[_freeIdCount++] = id;
     }
 
     /// <summary>Where an entry goes, behind a pad if it does not fit before the end; null when there is no room.</summary>
@@ -247,8 +252,16 @@ internal sealed class RingProducer
 
     private void Advance(int at, int length, bool isCommand)
     {
-        _slots.Enqueue(new Slot(at, length, isCommand));
+        if (_slotCount == _slots.Length) Grow();
+        _slots[(_firstSlot + _slotCount++) & (_slots.Length - 1)] = new Slot(at, length, isCommand);
         _head = at + length == _size ? 0 : at + length;
+    }
+
+    private void Grow()
+    {
+        var larger = new Slot[_slots.Length * 2];
+        for (int i = 0; i < _slotCount; i++) larger[i] = _slots[(_firstSlot + i) & (_slots.Length - 1)];
+        (_slots, _firstSlot) = (larger, 0);
     }
 
     private RingException Broken(string what) => new($"the handler broke the ring at {_cleaned}: {what}");

@@ -6,7 +6,10 @@ namespace LunKit.Tcmu.Ring;
 /// </summary>
 internal sealed class Slots
 {
-    private readonly record struct Slot(int At, int Length, ushort? CommandId);
+    // No command has this id.
+    private const int None = -1;
+
+    private readonly record struct Slot(int At, int Length, int CommandId);
 
     private Slot[] _slots = new Slot[64];
     private int _first;
@@ -21,7 +24,7 @@ internal sealed class Slots
         get
         {
             for (int i = 0; i < _count; i++)
-                if (_slots[(_first + i) & (_slots.Length - 1)].CommandId is { } id) return id;
+                if (_slots[(_first + i) & (_slots.Length - 1)].CommandId is var id and not None) return (ushort)id;
             return null;
         }
     }
@@ -32,7 +35,7 @@ internal sealed class Slots
     public void Add(int at, int length, ushort? commandId)
     {
         if (_count == _slots.Length) Grow();
-        _slots[(_first + _count++) & (_slots.Length - 1)] = new(at, length, commandId);
+        _slots[(_first + _count++) & (_slots.Length - 1)] = new(at, length, commandId ?? None);
         if (commandId is not null) Commands++;
     }
 
@@ -40,7 +43,7 @@ internal sealed class Slots
     public (int At, int Length) TakeCommand()
     {
         if (Commands == 0) throw new InvalidOperationException("more completions than commands");
-        SkipLeadingOthers();
+        if (_slots[_first].CommandId == None) SkipLeadingOthers();
         var slot = Pop();
         Commands--;
         return (slot.At, slot.Length);
@@ -50,7 +53,7 @@ internal sealed class Slots
     public int? SkipLeadingOthers()
     {
         int? end = null;
-        while (_count > 0 && _slots[_first].CommandId is null)
+        while (_count > 0 && _slots[_first].CommandId == None)
         {
             var slot = Pop();
             end = slot.At + slot.Length;

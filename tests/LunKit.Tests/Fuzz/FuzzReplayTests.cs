@@ -9,6 +9,8 @@ public class FuzzReplayTests
     [InlineData("cdb", 20000)]
     [InlineData("login", 20000)]
     [InlineData("pdu", 300)]
+    [InlineData("ring", 20000)]
+    [InlineData("producer", 20000)]
     public async Task NothingIsFound(string name, int mutations)
     {
         var target = FuzzTarget.All.Single(t => t.Name == name);

@@ -1,0 +1,97 @@
+using System.Diagnostics;
+using System.Globalization;
+using LunKit.Linux;
+using LunKit.Tcmu.Ring;
+
+namespace LunKit.Benchmarks;
+
+/// <summary>
+/// The target's side: keeps so many READ(10) of one block in the ring, and counts their completions. Every block carries the number of its command:
+/// one that does not is an error of memory ordering.
+/// </summary>
+internal static class RingTarget
+{
+    private const int RingBytes = 256 * 1024, Block = 4096, MaxCommands = 1024;
+
+    public static int Run(int depth, double seconds)
+    {
+        string path = $"@lunkit-bench-{Environment.ProcessId}";
+        using var listener = UnixChannel.Listen(path, UnixFileMode.None);
+        using var wake = new EventFd();
+        using var handler = Process.Start(Environment.ProcessPath!, [Environment.GetCommandLineArgs()[0], "ring-handler", path]);
+        UnixChannel? channel;
+        while ((channel = listener.Accept()) is null) listener.Wait(wake, 100);
+        using var file = new MemoryFile("bench", RingBytes + MaxCommands * Block);
+        using var toHandler = new EventFd();
+        using var toTarget = new EventFd();
+        IDisposable mapping = new MappedRegion(file.Handle, RingBytes + MaxCommands * Block);
+        var region = ((MappedRegion)mapping).Memory;
+        var producer = new RingProducer(region, RingBytes, MaxCommands, (MailboxFlags)0xF | MailboxFlags.Origin | MailboxFlags.Watch);
+        channel.Send(BitConverter.GetBytes(region.Length), file.Handle, toHandler.Handle, toTarget.Handle);
+        var loop = new Loop(producer, region, toHandler, toTarget, depth);
+        loop.RunFor(Math.Min(1, seconds));
+        loop.Completed = 0;
+        long start = Stopwatch.GetTimestamp();
+        loop.RunFor(seconds);
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{loop.Completed / Stopwatch.GetElapsedTime(start).TotalSeconds:F0}"));
+        channel.Dispose();
+        handler.Kill();
+        handler.WaitForExit();
+        return loop.Errors == 0 ? 0 : 1;
+    }
+
+    private sealed class Loop(RingProducer producer, Memory<byte> region, EventFd toHandler, EventFd toTarget, int depth)
+    {
+        private readonly byte[] _cdb = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];
+        private readonly byte[] _sense = new byte[96];
+        private readonly int[] _slotOf = new int[MaxCommands + 1];
+        private readonly uint[] _numberOf = new uint[MaxCommands + 1];
+        private readonly Stack<int> _free = new(Enumerable.Range(0, depth));
+        private readonly SpinBudget _spin = new();
+        private readonly Func<int> _look = () => producer.HasCompletions ? 0 : -1;
+        private uint _number;
+
+        public long Completed { get; set; }
+        public int Errors { get; private set; }
+
+        public void RunFor(double seconds)
+        {
+            long end = Stopwatch.GetTimestamp() + (long)(seconds * Stopwatch.Frequency);
+            while (Stopwatch.GetTimestamp() < end)
+            {
+                Post();
+                if (!producer.HasCompletions && _spin.Look(_look) < 0)
+                {
+                    producer.Say(Watch.Sleeps);
+                    if (!producer.HasCompletions) toTarget.Wait(100);
+                    producer.Say(Watch.Looks);
+                }
+                Take();
+            }
+        }
+
+        private void Post()
+        {
+            while (_free.TryPop(out int slot))
+            {
+                var run = new DataRun(RingBytes + slot * Block, Block);
+                System.Buffers.Binary.BinaryPrimitives.WriteUInt32BigEndian(_cdb.AsSpan(2), ++_number);
+                ushort id = producer.TryPost(_cdb, new ReadOnlySpan<DataRun>(in run), 0, new CommandOriginAbi { Initiator = 1, Tag = _number })!.Value;
+                (_slotOf[id], _numberOf[id]) = (slot, _number);
+            }
+            if (producer.Publish()) toHandler.Signal();
+        }
+
+        private void Take()
+        {
+            var span = region.Span;
+            while (producer.TryTake(_sense, out var completion))
+            {
+                int slot = _slotOf[completion.Id];
+                if (BitConverter.ToUInt32(span[(RingBytes + slot * Block)..]) != _numberOf[completion.Id]) Errors++;
+                _free.Push(slot);
+                Completed++;
+            }
+        }
+    }
+}
