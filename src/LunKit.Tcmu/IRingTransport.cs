@@ -14,7 +14,7 @@ internal interface IRingTransport : IDisposable
 
     /// <summary>
     /// Waits until the producer has rung, <see cref="Wake"/> was called, or the time is over. Returns false when the producer is gone:
-    /// nothing more will come.
+    /// nothing more will come. A time of -1 has no end.
     /// </summary>
     bool Wait(int timeoutMilliseconds);
 

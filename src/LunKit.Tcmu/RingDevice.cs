@@ -39,6 +39,7 @@ internal sealed class RingDevice : IDisposable
     private readonly Func<int> _look;
     private readonly ILogger _log;
     private readonly Thread _thread;
+    private readonly Timer? _tick;
     private readonly object _completionGate = new();
     private readonly Stack<RingTask> _freeTasks = new();
     private readonly TaskCompletionSource<RingEnd> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -74,6 +75,7 @@ internal sealed class RingDevice : IDisposable
         _nexuses = new RingNexuses(name, unit);
         // Where nobody is told that this side looks, a doorbell comes anyway.
         _spin = (_ring.Flags & MailboxFlags.Watch) != 0 ? new SpinBudget() : null;
+        _tick = _spin is null ? new Timer(static t => ((IRingTransport)t!).Wake(), transport, LookEveryMilliseconds, LookEveryMilliseconds) : null;
         _thread = new Thread(Run, maxStackSize: 512 * 1024) { IsBackground = true, Name = name };
     }
 
@@ -133,6 +135,7 @@ internal sealed class RingDevice : IDisposable
         }
         // What still executes uses the shared memory: it is unmapped only afterwards.
         Drain();
+        _tick?.Dispose();
         if (end == RingEnd.Stopped) _ring.Say(Watch.HasLeft);
         _nexuses.Close();
         _transport.Dispose();
@@ -157,7 +160,8 @@ internal sealed class RingDevice : IDisposable
     private bool Sleep()
     {
         AllocatedBytes = GC.GetAllocatedBytesForCurrentThread();
-        if (_spin is null) return _transport.Wait(LookEveryMilliseconds);
+        // The kernel's timers cost a command more than a timer of one's own costs a second.
+        if (_spin is null) return _transport.Wait(-1);
         if (!_stopping && _spin.Look(_look) == 0) return true;
         _ring.Say(Watch.Sleeps);
         bool present = !_ring.IsDrained && !_stopping || _completed > 0 || _transport.Wait(LookEveryMilliseconds);
