@@ -4,6 +4,7 @@ namespace LunKit.Iscsi.Sessions;
 internal sealed class MemoryAccount(long limitBytes, MemoryAccount? total = null)
 {
     private long _bytes;
+    private volatile bool _closed;
 
     public long Bytes => Volatile.Read(ref _bytes);
 
@@ -14,6 +15,8 @@ internal sealed class MemoryAccount(long limitBytes, MemoryAccount? total = null
 
     public void Charge(long bytes)
     {
+        // A command that ends after its connection has nothing to give back: it was taken out at the end.
+        if (_closed) return;
         Interlocked.Add(ref _bytes, bytes);
         total?.Charge(bytes);
     }
@@ -21,5 +24,9 @@ internal sealed class MemoryAccount(long limitBytes, MemoryAccount? total = null
     public void Refund(long bytes) => Charge(-bytes);
 
     /// <summary>Takes what is left out of the total: the connection has ended.</summary>
-    public void Close() => Refund(Bytes);
+    public void Close()
+    {
+        Refund(Bytes);
+        _closed = true;
+    }
 }

@@ -214,17 +214,47 @@ AttachRefusesClearly() {
     ! "$lunkit" detach nobody 2>/tmp/error && [[ $(</tmp/error) == *'not attached'* ]] && attach_stop && nothing_left once
 }
 
+# iscsi_login IQN PORT: by the kernel's initiator; the disk is $disk.
+iscsi_login() {
+  if [[ ! -d /run/lock/iscsi ]]; then
+    mkdir -p /run/lock/iscsi /etc/iscsi && echo InitiatorName=iqn.2026-11.local.lunkit:initiator >/etc/iscsi/initiatorname.iscsi
+    iscsid -f >/tmp/iscsid.log 2>&1 &
+    rest 1
+  fi
+  iscsiadm -m node -T $1 -p 127.0.0.1:$2 -o new && iscsiadm -m node -T $1 -p 127.0.0.1:$2 --login && await 30 find_iscsi_disk
+}
+
 KernelIscsiTargetExports() {
   local iqn=iqn.2026-11.local.lunkit:vm status=0
   attach_start /dev/shm/iscsi.img,size=64M --name exported --iscsi $iqn || return 1
-  mkdir -p /run/lock/iscsi /etc/iscsi && echo InitiatorName=iqn.2026-11.local.lunkit:initiator >/etc/iscsi/initiatorname.iscsi
-  iscsid -f >/tmp/iscsid.log 2>&1 &
-  rest 1
-  iscsiadm -m node -T $iqn -p 127.0.0.1:3260 -o new && iscsiadm -m node -T $iqn -p 127.0.0.1:3260 --login && await 30 find_iscsi_disk && file_system && verified_writes 3 || status=1
+  iscsi_login $iqn 3260 && file_system && verified_writes 3 || status=1
   iscsiadm -m node -T $iqn -p 127.0.0.1:3260 --logout
   attach_stop && [[ ! -e $target/iscsi/$iqn && ! -e $target/core/user_0/exported ]] && return $status
 }
 find_iscsi_disk() { local d; for d in /sys/class/iscsi_session/session*/device/target*/*:0:0:0/block/*; do [[ -e $d ]] && disk=/dev/${d##*/} && return; done; return 1; }
+
+# The same binary is the target, its handler, and the kernel's handler; the kernel's initiator uses the target while its handler is killed.
+UserSpaceTargetServesTheSameHandlers() {
+  local iqn=iqn.2026-11.local.lunkit:disk status=0 server user writer
+  "$lunkit" serve user:file//dev/shm/user.img,size=64M --portal 127.0.0.1:3261 --handlers @vm >/tmp/serve.log 2>&1 &
+  server=$!
+  "$lunkit" handle --target @vm >/tmp/user.log 2>&1 &
+  user=$!
+  await 30 grep -q '^LunKit serves' /tmp/serve.log && iscsi_login $iqn 3261 && file_system || status=1
+  verified_writes 8 &
+  writer=$!
+  rest 3
+  kill -9 $user
+  wait $user
+  "$lunkit" handle --target @vm >/tmp/user.log 2>&1 &
+  user=$!
+  wait $writer || status=1
+  with memory/beside 1048576 true || status=1
+  iscsiadm -m node -T $iqn -p 127.0.0.1:3261 --logout
+  kill -TERM $user && wait $user && kill -TERM $server && wait $server || status=1
+  [[ $status == 0 ]] || cat /tmp/serve.log /tmp/user.log
+  return $status
+}
 
 # sample NAME WORD: starts samples/NAME, which says nothing; it is there when it has a device open.
 sample() { dotnet "$root/artifacts/bin/$1/release/$1.dll" >/tmp/sample.log 2>&1 & sampler=$!; }
