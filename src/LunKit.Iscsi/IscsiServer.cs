@@ -20,7 +20,7 @@ namespace LunKit.Iscsi;
 public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
 {
     private const int KeptReceiveBuffers = 64;
-    private static readonly TimeSpan s_reinstatement = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan s_reinstatement = TimeSpan.FromSeconds(10), s_closing = TimeSpan.FromSeconds(1);
 
     private readonly Lock _gate = new();
     private readonly List<(Socket Socket, int GroupTag)> _listeners = [];
@@ -206,6 +206,7 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
             foreach (var old in existing.Connections.Concat(existing.Keepers))
                 if (!old.Ended.Wait(s_reinstatement)) return (LoginStatus.ServiceUnavailable, null, "the old session does not end");
         }
+        AwaitClosed(connection, login.Parameters.InitiatorName);
         lock (_gate)
         {
             do _lastTsih++;
@@ -218,6 +219,21 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
             _sessions.Add(session);
             return (LoginStatus.Success, session, "");
         }
+    }
+
+    /// <summary>
+    /// An initiator that has just closed a connection and comes back finds its old nexus gone, with what it held: the old connection's thread may
+    /// only not have noticed yet.
+    /// </summary>
+    private void AwaitClosed(IscsiConnection connection, string initiatorName)
+    {
+        List<IscsiConnection> closed;
+        lock (_gate)
+        {
+            closed = [.. _connections.Where(c => c != connection && c.Session is { Parameters.ErrorRecoveryLevel: < 2 } session &&
+                string.Equals(session.Parameters.InitiatorName, initiatorName, StringComparison.OrdinalIgnoreCase) && c.PeerHasClosed)];
+        }
+        foreach (var old in closed) old.Ended.Wait(s_closing);
     }
 
     internal void SessionEnded(IscsiSession session)

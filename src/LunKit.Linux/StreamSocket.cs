@@ -70,6 +70,17 @@ public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
         }
     }
 
+    /// <summary>Whether the peer has closed its end (or the connection failed), though bytes from before may still be here.</summary>
+    public bool PeerHasClosed
+    {
+        get
+        {
+            var fd = new LibC.pollfd { fd = _fd, events = LibC.POLLRDHUP };
+            // SAFETY: one entry, a local.
+            return LibC.poll(&fd, 1, 0) > 0;
+        }
+    }
+
     /// <summary>Bytes that can be received now.</summary>
     public int Available
     {

@@ -116,9 +116,6 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     /// <summary>Called when its ring is gone and nothing of it can be served any more. Any thread.</summary>
     public Action? Lost { get; set; }
 
-    /// <summary>An initiator is gone.</summary>
-    public void NexusLost(ulong initiator) => _ring?.NexusLost(initiator);
-
     /// <summary>What the kernel wants to change; 0 or a negative errno.</summary>
     public async Task<int> ReconfigureAsync(TcmuEvent change)
     {

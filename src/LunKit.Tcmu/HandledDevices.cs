@@ -43,12 +43,6 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
     /// <summary>Changes a device.</summary>
     public void Reconfigure(string key, TcmuEvent e) => Follow(key, e, d => d.ReconfigureAsync(e));
 
-    /// <summary>An initiator is gone.</summary>
-    public void NexusLost(string key, ulong initiator)
-    {
-        if (_devices.TryGetValue(key, out var device)) device.NexusLost(initiator);
-    }
-
     /// <summary>Whether a device could not be opened, or its ring was lost. Any thread.</summary>
     public bool HasFailed(string key) => _devices.TryGetValue(key, out var device) && device.Status.State == TcmuDeviceState.Failed;
 

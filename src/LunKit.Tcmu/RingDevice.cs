@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
@@ -107,9 +108,6 @@ internal sealed class RingDevice : IDisposable
         _transport.Wake();
     }
 
-    /// <summary>An initiator is gone. Any thread.</summary>
-    public void NexusLost(ulong initiator) => _nexuses.Lose(initiator);
-
     /// <summary>The unit's new size was, or will be, told to initiators by whoever ordered it. Any thread.</summary>
     public void CapacityIsTold()
     {
@@ -144,6 +142,7 @@ internal sealed class RingDevice : IDisposable
 
     private RingEnd Loop()
     {
+        _ring.Say(Watch.Looks);
         while (true)
         {
             TakeCompletions();
@@ -234,6 +233,11 @@ internal sealed class RingDevice : IDisposable
     /// </summary>
     private void Abort(RingTaskManagement management)
     {
+        if (management.Type == TaskManagementAbi.NexusLost)
+        {
+            if (management.CommandIds.Length == 4) _nexuses.Lose(MemoryMarshal.Read<ulong>(MemoryMarshal.AsBytes<ushort>(management.CommandIds)));
+            return;
+        }
         LogMessages.TaskManagement(_log, _name, management.Type, management.CommandIds.Length);
         // Where initiators are told apart, what they have left here (medium removal prevented, mode parameters) ends with a reset.
         if (management.Type == TaskManagementAbi.LunReset && _nexuses.AreTold) _nexuses.Reset();

@@ -15,6 +15,7 @@ internal static class HandleCommand
 
         A backstore is created in configfs (or with targetcli), or named on lunkit serve's command line, with the configuration SUBTYPE/PATH; LunKit serves those whose subtype it knows:
           file/PATH        an image file, created with the size of the backstore if it does not exist
+          block/PATH       a block device
           memory/ANYTHING  a disk in memory, thin
           null/ANYTHING    takes writes, reads zeroes
         More by --subtype NAME=BACKSTORE, where BACKSTORE is as for lunkit serve and {path}, {size} and {block} stand for the device's.

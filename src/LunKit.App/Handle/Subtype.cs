@@ -16,6 +16,7 @@ internal sealed record Subtype(string Name, string Template, string Description)
     public static IReadOnlyList<Subtype> BuiltIn { get; } =
     [
         new("file", "file:{path},size={size},block={block}", "Path of the image file, e.g. /srv/disk.img; it is created if it does not exist"),
+        new("block", "block:{path},block={block}", "Path of the block device, e.g. /dev/sdb; nobody else may use it meanwhile"),
         new("memory", "memory:{size},block={block}", "Any name; the disk is in memory and thin"),
         new("null", "null:{size},block={block}", "Any name; takes writes, reads zeroes"),
     ];

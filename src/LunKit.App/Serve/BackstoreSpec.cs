@@ -10,8 +10,8 @@ namespace LunKit.App.Serve;
 /// </summary>
 internal sealed class BackstoreSpec
 {
-    private static readonly string[] s_kinds = ["memory", "file", "null"];
-    private static readonly string[] s_options = ["size", "block", "physical", "readonly", "removable", "preallocate", "direct", "writecache", "serial", "longcdbs", "eraserate"];
+    private static readonly string[] s_kinds = ["memory", "file", "block", "null"];
+    private static readonly string[] s_options = ["size", "block", "physical", "readonly", "removable", "preallocate", "direct", "writecache", "serial", "longcdbs", "eraserate", "state"];
 
     private readonly SpecText _text;
 
@@ -26,9 +26,9 @@ internal sealed class BackstoreSpec
     public static BackstoreSpec Parse(string text)
     {
         string kind = SpecText.KindOf(text);
-        if (!s_kinds.Contains(kind)) throw new UserException($"backstore '{text}': kind '{kind}' is not known; use memory:SIZE, file:PATH, null:SIZE or user:SUBTYPE/PATH", 2);
-        var spec = new BackstoreSpec(SpecText.Parse(text, kind == "file" ? "a path" : "a size", s_options));
-        if (kind != "file") _ = spec._text.Size(spec.Argument);
+        if (!s_kinds.Contains(kind)) throw new UserException($"backstore '{text}': kind '{kind}' is not known; use memory:SIZE, file:PATH, block:/dev/NAME, null:SIZE or user:SUBTYPE/PATH", 2);
+        var spec = new BackstoreSpec(SpecText.Parse(text, kind is "file" or "block" ? "a path" : "a size", s_options));
+        if (kind is "memory" or "null") _ = spec._text.Size(spec.Argument);
         _ = spec._text.Block;
         return spec;
     }
@@ -49,11 +49,13 @@ internal sealed class BackstoreSpec
             Identity = names, ReadOnly = readOnly, WriteCache = _text.Flag("writecache", writeCache), Removable = _text.Flag("removable"),
             LongCdbs = _text.Flag("longcdbs", otherwise: true), EraseBytesPerSecond = _text.SizeOption("eraserate") ?? 0,
         };
-        var id = UnitIdentity.IdOf(_text.Option("serial") ?? identity);
+        // A device is the same disk whichever LUN it has.
+        var id = UnitIdentity.IdOf(_text.Option("serial") ?? (Kind == "block" ? Path.GetFullPath(Argument) : identity));
         try
         {
             var store = OpenStore(readOnly);
-            return store is FileBackstore file ? WithState(file, readOnly, options, log) : new BlockUnit(store, Text, new VolatileUnitState(id), options, log);
+            if (store is FileBackstore || _text.Option("state") is not null) return WithState(store, readOnly, options, log);
+            return new BlockUnit(store, Text, new VolatileUnitState(id), options, log);
         }
         catch (BackstoreException e)
         {
@@ -65,15 +67,18 @@ internal sealed class BackstoreSpec
         }
     }
 
+    /// <summary>The shape of a disk whose size is its argument.</summary>
+    private BackstoreGeometry Geometry => new(_text.Size(Argument)) { BlockSize = _text.Block, PhysicalBlockSize = Physical };
+
     /// <summary>Opens the backstore alone. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
     public IBackstore OpenStore(bool readOnly)
     {
         readOnly |= _text.Flag("readonly");
-        var geometry = new BackstoreGeometry(Kind == "file" ? 0 : _text.Size(Argument)) { BlockSize = _text.Block, PhysicalBlockSize = Physical };
         return Kind switch
         {
-            "memory" => new MemoryBackstore(geometry),
-            "null" => new NullBackstore(geometry),
+            "memory" => new MemoryBackstore(Geometry),
+            "null" => new NullBackstore(Geometry),
+            "block" => BlockBackstore.Open(new BlockBackstoreOptions { Path = Argument, BlockSize = _text.Option("block") is null ? null : _text.Block, ReadOnly = readOnly }),
             _ => FileBackstore.Open(new FileBackstoreOptions
             {
                 Path = Argument,
@@ -87,26 +92,24 @@ internal sealed class BackstoreSpec
         };
     }
 
-    private BlockUnit WithState(FileBackstore file, bool readOnly, BlockUnitOptions options, ILogger log)
+    private BlockUnit WithState(IBackstore store, bool readOnly, BlockUnitOptions options, ILogger log)
     {
         try
         {
-            return new BlockUnit(file, Argument, StateOf(readOnly), options, log);
+            return new BlockUnit(store, Kind == "file" ? Argument : Text, StateOf(readOnly), options, log);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            file.DisposeAsync().AsTask().GetAwaiter().GetResult();
-            throw e as BackstoreException ?? (Exception)new UserException(
-                $"{Argument}: its state file {Path.GetFullPath(Argument) + FileUnitState.Suffix} cannot be written: {e.Message}");
+            store.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            throw e as BackstoreException ?? (Exception)new UserException($"{Argument}: its state file {StatePath} cannot be written: {e.Message}");
         }
     }
 
+    private string StatePath => Path.GetFullPath(_text.Option("state") ?? Argument + FileUnitState.Suffix);
+
     /// <summary>
-    /// State beside the image; a read-only image whose folder cannot be written has an identity that follows from its path.
+    /// State beside the image, or where it is asked for; a read-only image whose folder cannot be written has an identity that follows from its path.
     /// </summary>
-    private IUnitStateStore StateOf(bool readOnly)
-    {
-        string path = Path.GetFullPath(Argument) + FileUnitState.Suffix;
-        return readOnly && !File.Exists(path) ? new VolatileUnitState(UnitIdentity.IdOf(Path.GetFullPath(Argument))) : new FileUnitState(path);
-    }
+    private IUnitStateStore StateOf(bool readOnly) =>
+        readOnly && !File.Exists(StatePath) ? new VolatileUnitState(UnitIdentity.IdOf(Path.GetFullPath(Argument))) : new FileUnitState(StatePath);
 }

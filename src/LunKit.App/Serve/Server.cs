@@ -103,7 +103,7 @@ internal sealed class Server : IAsyncDisposable
             if (served is not { Unit: BlockUnit unit, ImagePath: { } path }) continue;
             try
             {
-                long length = new FileInfo(path).Length;
+                long length = served.CurrentLength();
                 if (length != unit.Store.Geometry.LengthBytes) await unit.ResizeAsync(length);
             }
             catch (Exception e) when (e is IOException or ArgumentException)

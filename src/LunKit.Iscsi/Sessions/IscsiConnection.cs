@@ -70,6 +70,9 @@ internal sealed partial class IscsiConnection
     public Task Ended => _ended.Task;
     public bool IsOwnThread => Environment.CurrentManagedThreadId == _thread.ManagedThreadId;
 
+    /// <summary>Whether the initiator has closed its end, noticed here or not. Any thread; only while the connection has not ended.</summary>
+    public bool PeerHasClosed => _stream.PeerHasClosed;
+
     /// <summary>What the thread has allocated when it last looked for input: for the test that commands cost nothing.</summary>
     public long AllocatedBytes { get; private set; }
 

@@ -137,6 +137,9 @@ internal struct TaskManagementAbi
 
     // Types of SAM-6 that occur.
     public const byte AbortTask = 1, LunReset = 5;
+
+    /// <summary>LunKit's own: an initiator is gone. Instead of command ids its number follows (<see cref="CommandOriginAbi.Initiator"/>, 64 bits).</summary>
+    public const byte NexusLost = 0xC0;
 }
 
 /// <summary>

@@ -145,6 +145,9 @@ internal sealed class RingProducer
         return Volatile.Read(ref mailbox.ConsumerWatch) != (uint)Watch.Looks;
     }
 
+    /// <summary>Whether the consumer knows LunKit's own additions: then it says what it does.</summary>
+    public bool ConsumerIsKnown => Volatile.Read(ref Mailbox.ConsumerWatch) != (uint)Watch.Unknown;
+
     /// <summary>Whether the consumer says that it left with nothing begun and not completed.</summary>
     public bool ConsumerHasLeft => Volatile.Read(ref Mailbox.ConsumerWatch) == (uint)Watch.HasLeft;
 

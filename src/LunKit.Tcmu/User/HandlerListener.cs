@@ -70,16 +70,10 @@ public sealed class HandlerListener : IDisposable
             device.IsOffered = true;
             Offer(device, _connections);
         }
-        unit.NexusLost = initiator => Holder(device)?.Send(UserMessages.NexusLost(device.Number, initiator));
         unit.Removing = () => Remove(device);
         ring.HandlerGone = () => HandlerGone(device);
         ring.Broken = () => RingBroken(device);
         return unit;
-    }
-
-    private HandlerConnection? Holder(UserDevice device)
-    {
-        lock (_gate) return device.Holder;
     }
 
     private static TcmuEvent Event(UserDevice device, TcmuEventKind kind) => new(kind, device.Name, device.Number, device.Number);

@@ -18,9 +18,6 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     internal RingUnit(UserRing ring, int blockSize, UnitIdentity identity, IUnitStateStore? state, ILogger log) : base(deviceType: 0, identity, state, log) =>
         (_ring, _blockSize) = (ring, blockSize);
 
-    /// <summary>Called when an initiator is gone, with the number of its nexus: the handler may have kept something for it.</summary>
-    internal Action<ulong>? NexusLost { get; set; }
-
     /// <summary>Called when the unit is disposed.</summary>
     internal Action? Removing { get; set; }
 
@@ -91,7 +88,8 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     internal override void Leave(UnitNexus nexus)
     {
         base.Leave(nexus);
-        NexusLost?.Invoke(nexus.Nexus.Number);
+        // The handler may have kept something for it; the next command must not find that.
+        _ring.TellNexusLost(nexus.Nexus.Number);
     }
 
     bool IPolledUnit.Poll() => _ring.Poll();

@@ -103,7 +103,6 @@ internal sealed class TargetSource(string path, ILogger log) : IDeviceSource
             return;
         }
         if (UserMessages.Parse(message) is not { } user) return;
-        if (user.Command == UserMessages.Command.NexusLost) _devices.NexusLost(KeyOf(user.DeviceId), user.Initiator);
         // Another handler may have it: then its end will be told.
         if (user.Command != UserMessages.Command.Grant || !_opening.Remove(user.DeviceId, out var opening) || user.Status != 0) return;
         _devices.Add(KeyOf(user.DeviceId), new TargetDeviceAccess(user, descriptors, id => FreeKept(user.DeviceId, id)), opening, takesOver: false, lost: _wake.Signal);

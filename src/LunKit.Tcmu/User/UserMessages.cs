@@ -27,13 +27,11 @@ internal static class UserMessages
         Grant = 0x41,
         /// <summary>Handler: a command that was completed with KEEP_BUF is done with. Device number, command id.</summary>
         FreeKept = 0x42,
-        /// <summary>Target: an initiator is gone. Device number, initiator.</summary>
-        NexusLost = 0x43,
     }
 
     // Attributes of TCM-USER that are used here too, and others.
     private const ushort Device = 1, DeviceSize = 5, WriteCache = 6, Status = 7, DeviceNumber = 8, RegionBytes = 0x40, BlockSize = 0x41, MaxTransfer = 0x42, Serial = 0x43,
-        CommandId = 0x44, Initiator = 0x45;
+        CommandId = 0x44;
 
     private static NetlinkWriter Begin(Span<byte> buffer, Command command, uint device)
     {
@@ -72,13 +70,6 @@ internal static class UserMessages
         return writer.Finish().ToArray();
     }
 
-    public static byte[] NexusLost(uint device, ulong initiator)
-    {
-        var writer = Begin(stackalloc byte[64], Command.NexusLost, device);
-        writer.Add(Initiator, initiator);
-        return writer.Finish().ToArray();
-    }
-
     /// <summary>A message of these; null when it is none.</summary>
     public static UserMessage? Parse(NetlinkMessage message)
     {
@@ -98,7 +89,6 @@ internal static class UserMessages
                 Serial => found with { Serial = attribute.Text },
                 WriteCache => found with { WriteCache = attribute.Byte != 0 },
                 CommandId => found with { CommandId = attribute.UInt32 },
-                Initiator => found with { Initiator = attribute.UInt64 },
                 _ => found,
             };
         }
@@ -119,5 +109,4 @@ internal sealed record UserMessage(UserMessages.Command Command)
     public string Serial { get; init; } = "";
     public bool WriteCache { get; init; }
     public uint CommandId { get; init; }
-    public ulong Initiator { get; init; }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
@@ -14,6 +15,7 @@ internal sealed partial class UserRing : IPolledUnit
     private List<Ended> _ended = [];
     private List<Ended>? _endedSpare = [];
     private int _pollers;
+    private readonly Queue<ulong> _lost = new();
     private string? _broken;
 
     /// <summary>Called when a handler is gone, on the ring's thread.</summary>
@@ -149,6 +151,7 @@ internal sealed partial class UserRing : IPolledUnit
     /// <summary>Posts what waited for room.</summary>
     private void Drain()
     {
+        if (_lost.Count > 0) TellLost();
         while (_attached && _waiting.TryPeek(out var first))
         {
             if (first.Command is not null && !TryPost(first)) return;
@@ -246,6 +249,30 @@ internal sealed partial class UserRing : IPolledUnit
             if (!_attached || !_region.Producer.TryPostManagement(type, []) || !_region.Producer.Publish()) return;
         }
         _toHandler.Signal();
+    }
+
+    /// <summary>Tells the handler, before the next command, that an initiator is gone; one that does not know the message is not told. Any thread.</summary>
+    public void TellNexusLost(ulong initiator)
+    {
+        lock (_gate)
+        {
+            if (!_attached || !_region.Producer.ConsumerIsKnown) return;
+            _lost.Enqueue(initiator);
+            TellLost();
+            if (!_region.Producer.Publish()) return;
+        }
+        _toHandler.Signal();
+    }
+
+    private void TellLost()
+    {
+        while (_lost.TryPeek(out ulong initiator))
+        {
+            var number = MemoryMarshal.Cast<ulong, ushort>(new ReadOnlySpan<ulong>(in initiator));
+            // The ring is full: again when there is room.
+            if (!_region.Producer.TryPostManagement(TaskManagementAbi.NexusLost, number)) return;
+            _lost.Dequeue();
+        }
     }
 
     /// <summary>The handler lied. Its commands end as BUSY, which initiators repeat, and it keeps the old memory for itself.</summary>

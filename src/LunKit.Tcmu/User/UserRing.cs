@@ -169,6 +169,8 @@ internal sealed partial class UserRing : IDisposable
             // Nobody reads these any more: their initiators have their answers.
             foreach (var kept in _kept.Values) kept.ReleaseData();
             _kept.Clear();
+            // A handler that has just come knows no initiator.
+            _lost.Clear();
             _lease = new Lease();
             _attached = true;
             var queued = _waiting.ToList();

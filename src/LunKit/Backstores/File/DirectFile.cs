@@ -6,11 +6,14 @@ namespace LunKit.Backstores;
 
 /// <summary>
 /// A file past the page cache (O_DIRECT), through aligned memory: for images larger than memory, and for who must know that the
-/// cache of the host holds nothing. Takes transfers of whole aligned pages; the kernel keeps them coherent with buffered ones, which
+/// cache of the host holds nothing. Takes transfers of whole aligned units; the kernel keeps them coherent with buffered ones, which
 /// take the rest. Blocks its caller. Thread safe.
 /// </summary>
+/// <param name="buffered">The file, opened through the page cache.</param>
+/// <param name="readOnly">Whether it is opened for reading only.</param>
+/// <param name="unit">What offsets and lengths are multiples of, 512 to 4096: a page for any file system, a block for a device.</param>
 [SupportedOSPlatform("linux")]
-internal sealed class DirectFile(SafeFileHandle buffered, bool readOnly) : IDisposable
+internal sealed class DirectFile(SafeFileHandle buffered, bool readOnly, int unit = AlignedBuffer.Alignment) : IDisposable
 {
     private const int ChunkBytes = 1 << 20, KeptBuffers = 16;
     private static readonly AlignedBufferPool s_pool = new(ChunkBytes, KeptBuffers);
@@ -18,7 +21,7 @@ internal sealed class DirectFile(SafeFileHandle buffered, bool readOnly) : IDisp
     private readonly SafeFileHandle _file = FileDescriptor.ReopenDirect(buffered, readOnly);
 
     /// <summary>Whether a transfer can be direct.</summary>
-    public static bool Takes(long offset, int length) => ((offset | (long)length) & (AlignedBuffer.Alignment - 1)) == 0;
+    public bool Takes(long offset, int length) => ((offset | (long)length) & (unit - 1)) == 0;
 
     public void Read(long offset, DataBuffer data) => Transfer(offset, data, static (file, at, chunk, part) =>
     {
@@ -35,6 +38,22 @@ internal sealed class DirectFile(SafeFileHandle buffered, bool readOnly) : IDisp
         });
         // Past the page cache is not past the drive's own.
         if (durable) FileDescriptor.Flush(_file);
+    }
+
+    /// <summary>Writes zeroes, for devices that have no command for that.</summary>
+    public void WriteZeroes(long offset, long length)
+    {
+        var buffer = s_pool.Rent();
+        try
+        {
+            buffer.Memory.Span.Clear();
+            for (long done = 0; done < length; done += ChunkBytes)
+                FileDescriptor.Write(_file, offset + done, buffer.Memory.Span[..(int)Math.Min(ChunkBytes, length - done)]);
+        }
+        finally
+        {
+            s_pool.Return(buffer);
+        }
     }
 
     private void Transfer(long offset, DataBuffer data, Action<SafeFileHandle, long, Memory<byte>, DataBuffer> move)

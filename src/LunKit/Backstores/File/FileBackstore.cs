@@ -157,7 +157,7 @@ public sealed class FileBackstore : IBackstore
     /// <inheritdoc/>
     public ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
     {
-        if (_direct is not null && DirectFile.Takes(offset, data.Length))
+        if (_direct is not null && _direct.Takes(offset, data.Length))
             return _workers.RunAsync(static s => s.Direct.Read(s.Offset, s.Data), (Direct: _direct, Offset: offset, Data: data));
         // A long copy beside the send of the one before it: two processors instead of one.
         if ((data.Length < LongBytes || Environment.ProcessorCount == 1) && ReadNow(offset, data)) return ValueTask.CompletedTask;
@@ -175,7 +175,7 @@ public sealed class FileBackstore : IBackstore
     public ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
     {
         bool durable = (options & WriteOptions.ForceUnitAccess) != 0;
-        if (_direct is not null && DirectFile.Takes(offset, data.Length))
+        if (_direct is not null && _direct.Takes(offset, data.Length))
         {
             return _workers.RunAsync(
                 static s => s.Direct.Write(s.Offset, s.Data, s.Durable), (Direct: _direct, Offset: offset, Data: data, Durable: durable));

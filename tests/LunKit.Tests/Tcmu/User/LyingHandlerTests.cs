@@ -160,8 +160,14 @@ public sealed class LyingHandlerTests
             handler.Complete(entry);
             await sent;
         }
+        // Who does not know the message is not told; who does is told in the ring, before the next command.
         bench.Nexus(1).Close();
-        Assert.Equal(bench.Nexus(1).Number, handler.Receive()?.User?.Initiator);
+        Assert.Null(handler.TryRead(new RingEntry(), out _));
+        handler.Ring.Say(Watch.Looks);
+        bench.Nexus(0).Close();
+        Assert.Equal(RingOpcode.TaskManagement, handler.TryRead(new RingEntry(), out var notice));
+        Assert.Equal(TaskManagementAbi.NexusLost, notice.Type);
+        Assert.Equal(bench.Nexus(0).Number, BitConverter.ToUInt64(System.Runtime.InteropServices.MemoryMarshal.AsBytes<ushort>(notice.CommandIds)));
     }
 
     [Fact]

@@ -1,0 +1,155 @@
+using System.Runtime.Versioning;
+using LunKit.Linux;
+using Microsoft.Win32.SafeHandles;
+
+namespace LunKit.Backstores;
+
+/// <summary>How a block device is served.</summary>
+public sealed record BlockBackstoreOptions
+{
+    /// <summary>Path of the device, e.g. <c>/dev/sdb</c> or <c>/dev/disk/by-id/...</c>.</summary>
+    public required string Path { get; init; }
+
+    /// <summary>Logical block size in bytes, a multiple of the device's; null for the device's own.</summary>
+    public int? BlockSize { get; init; }
+
+    /// <summary>Open for reading only; others may then have it open, too.</summary>
+    public bool ReadOnly { get; init; }
+}
+
+/// <summary>
+/// A block device, past the host's page cache (O_DIRECT), with the device's own size, blocks and limits. Opened exclusively: nobody can mount it
+/// while it is served. Every operation waits for the medium, on threads of its own. Thread safe.
+/// </summary>
+[SupportedOSPlatform("linux")]
+public sealed class BlockBackstore : IBackstore
+{
+    private readonly SafeFileHandle _device;
+    private readonly DirectFile _direct;
+    private readonly FileWorkers _workers = new();
+    private readonly string _path;
+    private volatile BackstoreGeometry _geometry;
+    private volatile Exception? _flushFailure;
+
+    private BlockBackstore(SafeFileHandle device, string path, BackstoreGeometry geometry, int deviceBlock)
+    {
+        (_device, _path, _geometry) = (device, path, geometry);
+        _direct = new DirectFile(device, geometry.ReadOnly, deviceBlock);
+    }
+
+    /// <summary>Opens the device. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
+    public static BlockBackstore Open(BlockBackstoreOptions options)
+    {
+        string path = options.Path;
+        SafeFileHandle? device = null;
+        try
+        {
+            device = BlockDevice.Open(path, options.ReadOnly);
+            if (!BlockDevice.TrySize(device, out long bytes)) throw Refused($"{path} is not a block device; serve a file with file:{path}");
+            int own = BlockDevice.LogicalBlockSize(device), block = options.BlockSize ?? own;
+            if (block % own != 0) throw Refused($"{path} has blocks of {own} bytes: block={block} is no multiple of them");
+            if (bytes < block) throw Refused($"{path} has no medium, or less than one block");
+            return new BlockBackstore(device, path, new BackstoreGeometry(bytes)
+            {
+                BlockSize = block,
+                PhysicalBlockSize = Math.Max(block, BlockDevice.PhysicalBlockSize(device)),
+                DiscardGranularity = (int)Math.Clamp(BlockDevice.QueueAttribute(path, "discard_granularity") ?? 0, block, 1 << 20),
+                Rotational = BlockDevice.QueueAttribute(path, "rotational") == 1,
+                ReadOnly = options.ReadOnly,
+            }, own);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            device?.Dispose();
+            throw e switch
+            {
+                BackstoreException => e,
+                LinuxException { IsBusy: true } => new BackstoreException(BackstoreError.InUse, $"{path} is in use: mounted, part of something, or served by another process", null, e),
+                _ => Refused($"{path} cannot be opened: {e.Message}", e),
+            };
+        }
+    }
+
+    private static BackstoreException Refused(string message, Exception? inner = null) => new(BackstoreError.Internal, message, null, inner);
+
+    /// <inheritdoc/>
+    public BackstoreGeometry Geometry => _geometry;
+
+    /// <inheritdoc/>
+    public BackstoreFeatures Features =>
+        BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes | BackstoreFeatures.ForceUnitAccess |
+        BackstoreFeatures.VolatileCache | BackstoreFeatures.Resize;
+
+    /// <inheritdoc/>
+    public ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken) =>
+        _workers.RunAsync(static s => s.Direct.Read(s.Offset, s.Data), (Direct: _direct, Offset: offset, Data: data));
+
+    /// <inheritdoc/>
+    public ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken) =>
+        _workers.RunAsync(static s => s.Store.Write(s.Offset, s.Data, s.Durable), (Store: this, Offset: offset, Data: data, Durable: (options & WriteOptions.ForceUnitAccess) != 0));
+
+    private void Write(long offset, DataBuffer data, bool durable)
+    {
+        _direct.Write(offset, data, durable: false);
+        if (durable) Flush();
+    }
+
+    /// <inheritdoc/>
+    public ValueTask FlushAsync(CancellationToken cancellationToken) => _workers.RunAsync(static s => s.Flush(), this);
+
+    private void Flush()
+    {
+        // After a failed flush what the device's cache held may be gone: a later success would prove nothing.
+        if (_flushFailure is { } failure)
+            throw new BackstoreException(BackstoreError.MediumWrite, $"{_path}: an earlier flush failed: {failure.Message}", null, failure);
+        try
+        {
+            FileDescriptor.Flush(_device);
+        }
+        catch (LinuxException e)
+        {
+            _flushFailure = e;
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken) =>
+        _workers.RunAsync(static s => s.Store.Clear(s.Offset, s.Length, frees: true), (Store: this, Offset: offset, Length: length));
+
+    /// <inheritdoc/>
+    public ValueTask WriteZeroesAsync(long offset, long length, WriteOptions options, CancellationToken cancellationToken) =>
+        _workers.RunAsync(static s =>
+        {
+            s.Store.Clear(s.Offset, s.Length, frees: false);
+            if (s.Durable) s.Store.Flush();
+        }, (Store: this, Offset: offset, Length: length, Durable: (options & WriteOptions.ForceUnitAccess) != 0));
+
+    /// <summary>
+    /// The kernel's fallocate on a block device: a hole is a discard that reads as zeroes, where the device can; zeroes are the device's own
+    /// command, where it has one. Else they are written.
+    /// </summary>
+    private void Clear(long offset, long length, bool frees)
+    {
+        if (frees ? FileDescriptor.PunchHole(_device, offset, length) : FileDescriptor.ZeroRange(_device, offset, length)) return;
+        if (frees && FileDescriptor.ZeroRange(_device, offset, length)) return;
+        _direct.WriteZeroes(offset, length);
+    }
+
+    /// <inheritdoc/>
+    public ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
+    {
+        if (!BlockDevice.TrySize(_device, out long now) || now != lengthBytes)
+            throw new BackstoreException(BackstoreError.Internal, $"{_path} has {now} bytes, not {lengthBytes}: a device is grown by its owner, then told here");
+        _geometry = _geometry with { LengthBytes = lengthBytes };
+        return ValueTask.CompletedTask;
+    }
+
+    /// <inheritdoc/>
+    public ValueTask DisposeAsync()
+    {
+        _direct.Dispose();
+        _device.Dispose();
+        return ValueTask.CompletedTask;
+    }
+}

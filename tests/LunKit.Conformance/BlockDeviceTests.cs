@@ -1,0 +1,127 @@
+using System.Net;
+using LunKit.Backstores;
+using LunKit.Iscsi.Initiator;
+using LunKit.Scsi;
+using Xunit;
+
+namespace LunKit.Conformance;
+
+/// <summary>Block devices as backstores, on loop devices of this machine.</summary>
+public sealed class BlockDeviceTests
+{
+    /// <summary>A loop device over a file, for the time of a test.</summary>
+    private sealed class LoopDevice : IAsyncDisposable
+    {
+        private readonly string _file = System.IO.Path.GetTempFileName();
+
+        public string Path { get; private set; } = "";
+
+        public static async Task<LoopDevice> CreateAsync(int megabytes, int sectorSize = 512)
+        {
+            Assert.SkipUnless(Environment.UserName == "root", "needs root, for a loop device");
+            Assert.SkipUnless(File.Exists("/dev/loop-control"), "needs the kernel's loop devices");
+            Tool.Require("losetup");
+            var loop = new LoopDevice();
+            using (var file = File.OpenWrite(loop._file)) file.SetLength((long)megabytes << 20);
+            loop.Path = (await Tool.MustRunAsync("losetup", ["--find", "--show", "--sector-size", $"{sectorSize}", loop._file])).Trim();
+            return loop;
+        }
+
+        public async Task GrowAsync(int megabytes)
+        {
+            using (var file = File.OpenWrite(_file)) file.SetLength((long)megabytes << 20);
+            await Tool.MustRunAsync("losetup", ["--set-capacity", Path]);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            if (Path.Length > 0) await Tool.RunAsync("losetup", ["--detach", Path]);
+            File.Delete(_file);
+        }
+    }
+
+    [Theory]
+    [InlineData(512, 1)]
+    [InlineData(4096, 2)]
+    public async Task BehavesLikeAnArray(int sectorSize, int seed)
+    {
+        await using var loop = await LoopDevice.CreateAsync(4, sectorSize);
+        await using var guard = new BackstoreGuard(BlockBackstore.Open(new() { Path = loop.Path }));
+        Assert.Equal(4 << 20, guard.Geometry.LengthBytes);
+        Assert.Equal(sectorSize, guard.Geometry.BlockSize);
+        var model = new byte[4 << 20];
+        var random = new Random(seed);
+        for (int step = 0; step < 300; step++)
+        {
+            int offset = random.Next(model.Length / sectorSize) * sectorSize, count = Math.Min(model.Length - offset, random.Next(1, 200_000 / sectorSize) * sectorSize);
+            switch (random.Next(5))
+            {
+                case 0:
+                    await guard.DiscardAsync(offset, count, default);
+                    model.AsSpan(offset, count).Clear();
+                    break;
+                case 1:
+                    await guard.WriteZeroesAsync(offset, count, random.Next(2) == 0 ? WriteOptions.ForceUnitAccess : WriteOptions.None, default);
+                    model.AsSpan(offset, count).Clear();
+                    break;
+                case 2:
+                    random.NextBytes(model.AsSpan(offset, count));
+                    await guard.WriteAsync(offset, new DataBuffer(model.AsSpan(offset, count).ToArray()), random.Next(4) == 0 ? WriteOptions.ForceUnitAccess : WriteOptions.None, default);
+                    break;
+                default:
+                    var data = new byte[count];
+                    await guard.ReadAsync(offset, new DataBuffer(data), default);
+                    Assert.True(data.AsSpan().SequenceEqual(model.AsSpan(offset, count)), $"step {step}: wrong bytes at {offset}+{count}");
+                    break;
+            }
+        }
+        await guard.FlushAsync(default);
+        // Past the page cache: what others read of the device is the same.
+        var whole = new byte[model.Length];
+        using var plain = File.OpenRead(loop.Path);
+        plain.ReadExactly(whole);
+        Assert.True(whole.AsSpan().SequenceEqual(model));
+    }
+
+    [Fact]
+    public async Task IsServedExclusivelyAndItsGrowthIsTold()
+    {
+        await using var loop = await LoopDevice.CreateAsync(8);
+        await using var server = await LunKitProcess.StartAsync($"block:{loop.Path}");
+        await using (var initiator = await ConnectAsync(server.Port))
+        {
+            var data = Enumerable.Range(0, 4096).Select(i => (byte)(i * 7)).ToArray();
+            Assert.Equal(ScsiStatus.Good, (await initiator.ExecuteAsync(0, [0x2A, 0, 0, 0, 0, 8, 0, 0, 8, 0], data, 0)).Status);
+            Assert.Equal(data, (await initiator.ExecuteAsync(0, [0x28, 0, 0, 0, 0, 8, 0, 0, 8, 0], null, 4096)).Data);
+            await loop.GrowAsync(16);
+            await Tool.MustRunAsync("kill", ["-HUP", $"{server.Id}"]);
+            ScsiAnswer answer;
+            for (int i = 0; (answer = await initiator.ExecuteAsync(0, new byte[6], null, 0)).Status == ScsiStatus.Good && i < 200; i++) await Task.Delay(20);
+            Assert.Equal(ScsiStatus.CheckCondition, answer.Status);
+            byte[] capacity = (await initiator.ExecuteAsync(0, [0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], null, 8)).Data;
+            Assert.Equal([0x00, 0x00, 0x7F, 0xFF], capacity[..4]);
+        }
+        var (status, output) = await Tool.RunAsync(Path.Combine(Repository.Root, "lunkit"), ["serve", $"block:{loop.Path}", "--portal", "127.0.0.1:0"]);
+        Assert.Equal(1, status);
+        Assert.Contains("is in use: mounted", output, StringComparison.Ordinal);
+        Assert.Equal(0, await server.StopAsync());
+    }
+
+    [Theory]
+    [InlineData("block:/dev/null", "is not a block device")]
+    [InlineData("block:/dev/there-is-none", "cannot be opened")]
+    [InlineData("block:", "a path is missing")]
+    public async Task MistakesAreOneClearLine(string spec, string message)
+    {
+        var (status, output) = await Tool.RunAsync(Path.Combine(Repository.Root, "lunkit"), ["serve", spec, "--portal", "127.0.0.1:0"]);
+        Assert.NotEqual(0, status);
+        Assert.Contains(message, Assert.Single(output.Split('\n'), l => l.StartsWith("lunkit: ", StringComparison.Ordinal)), StringComparison.Ordinal);
+    }
+
+    private static async Task<IscsiInitiator> ConnectAsync(int port)
+    {
+        var initiator = await IscsiInitiator.ConnectAsync(new InitiatorOptions { Portal = new IPEndPoint(IPAddress.Loopback, port), TargetName = LunKitProcess.Iqn });
+        await initiator.ExecuteAsync(0, new byte[6], null, 0);
+        return initiator;
+    }
+}
