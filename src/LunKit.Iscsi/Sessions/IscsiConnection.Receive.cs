@@ -20,7 +20,7 @@ internal sealed partial class IscsiConnection
     private const int MaxHeldBack = 4;
 
     // Answers leave in pieces of this size or number, so that the initiator works on them while the rest of the batch is served.
-    private const int FlushBytes = 256 * 1024, FlushPdus = 8, MoreFlushPdus = 16;
+    private const int FlushBytes = 256 * 1024, FlushPdus = 16;
 
     private readonly byte[] _directHeader = new byte[Bhs.Length];
     private ReceiveBuffer _rx = new();
@@ -104,8 +104,6 @@ internal sealed partial class IscsiConnection
     /// <summary>Handles every PDU that is complete, and begins the one that is not.</summary>
     private void Parse()
     {
-        // A deep queue keeps the initiator busy anyway: fewer sends.
-        int flushPdus = _rxEnd - _rxStart > ReceiveBuffer.Size / 2 ? MoreFlushPdus : FlushPdus;
         while (!_closeAfterFlush)
         {
             if (_directActive)
@@ -140,7 +138,7 @@ internal sealed partial class IscsiConnection
             _sent?.Acknowledge(header.ExpStatSn);
             if (damaged) RefuseDamaged(header);
             else Handle(header, ahs, _rx.Array.AsMemory(dataAt, dataLength));
-            if (!_outputBlocked && (Output.Pending >= FlushBytes || ++_unflushed >= flushPdus && Output.Pending > 0)) FlushEarly();
+            if (!_outputBlocked && (Output.Pending >= FlushBytes || ++_unflushed >= FlushPdus && Output.Pending > 0)) FlushEarly();
             if (_outputBlocked && Output.Pending >= _limits.MaxPendingOutputBytes) return;
         }
     }
