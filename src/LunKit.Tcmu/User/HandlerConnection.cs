@@ -69,6 +69,12 @@ internal sealed class HandlerConnection
         {
             reason = e.Message;
         }
+        catch (Exception e)
+        {
+            // A fault of ours ends this handler's connection, and nothing else.
+            reason = "internal fault";
+            LogMessages.HandlerCrashed(_log, e);
+        }
         LogMessages.HandlerConnectionEnded(_log, Peer.ProcessId, reason);
         _listener.Ended(this);
         _channel.Dispose();

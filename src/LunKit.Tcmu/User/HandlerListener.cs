@@ -88,8 +88,17 @@ public sealed class HandlerListener : IDisposable
     {
         while (!_stopping)
         {
-            if (_listener.Accept() is { } channel) Admit(channel);
-            else _listener.Wait(_wake, OfferAgain());
+            try
+            {
+                if (_listener.Accept() is { } channel) Admit(channel);
+                else _listener.Wait(_wake, OfferAgain());
+            }
+            catch (Exception e) when (e is System.Net.Sockets.SocketException or IOException)
+            {
+                // No descriptor is left, or the caller is gone already: those who are connected go on.
+                LogMessages.HandlerCrashed(_log, e);
+                _wake.Wait(TickMilliseconds);
+            }
         }
     }
 

@@ -41,10 +41,18 @@ internal sealed partial class UserRing : IPolledUnit
             if (lease is null) _toTarget.Wait(wait);
             else gone = lease.Wait(_toTarget, wait);
             if (_disposed) return;
-            Take();
-            if (Interlocked.Exchange(ref _broken, null) is { } reason) Break(reason);
-            Tick();
-            if (gone) End(lease!);
+            try
+            {
+                Take();
+                if (Interlocked.Exchange(ref _broken, null) is { } reason) Break(reason);
+                Tick();
+                if (gone) End(lease!);
+            }
+            catch (Exception e)
+            {
+                // A fault of ours concerns this device; its commands have their time-outs.
+                LogMessages.DeviceCrashed(_log, e, _name);
+            }
         }
     }
 
@@ -280,6 +288,8 @@ internal sealed partial class UserRing : IPolledUnit
     {
         LogMessages.RingBroken(_log, _name, reason);
         List<Ended>? ended;
+        // First: if there is none to be had, the old one stays.
+        var fresh = new RingRegion(this, _name, _options);
         lock (_gate)
         {
             EndAll(CommandResult.Busy, queued: false);
@@ -287,7 +297,7 @@ internal sealed partial class UserRing : IPolledUnit
             foreach (var forwarded in _waiting) forwarded.ForgetData();
             ended = TakeEnded();
             _region.Release();
-            _region = new RingRegion(this, _name, _options);
+            _region = fresh;
         }
         Answer(ended);
         Broken?.Invoke();
