@@ -62,13 +62,7 @@ internal sealed partial class IscsiConnection
     {
         int at = Output.Reserve(DataInLayout.TotalLength(data.Length));
         if (_copySegments.Length == 0) _copySegments = new Memory<byte>[4];
-        var target = DataInLayout.Slices(Output.Current.Array, at, data.Length, ref _copySegments);
-        int done = 0;
-        foreach (var segment in data)
-        {
-            target.Slice(done, segment.Length).CopyFrom(segment.Span);
-            done += segment.Length;
-        }
+        data.CopyTo(DataInLayout.Slices(Output.Current.Array, at, data.Length, ref _copySegments));
         WriteDataIn(DataInLayout, task.InitiatorTaskTag, Output.Current.Array, at, data.Length, flags, residual);
     }
 

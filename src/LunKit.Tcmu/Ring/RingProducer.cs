@@ -17,7 +17,7 @@ internal readonly record struct RingCompletion(ushort Id, byte Status, bool IsUn
 /// </summary>
 internal sealed class RingProducer
 {
-    public const int MailboxBytes = 128, MaxIovecs = 1024;
+    public const int MailboxBytes = 128;
 
     private const int StatusOffset = 8, ReadLengthOffset = 12, CommandHeader = 48, TaskManagementHeader = 32, MinimumEntry = 112;
 

@@ -141,19 +141,8 @@ internal sealed partial class UserRing : IPolledUnit
         if (length == 0) return CommandResult.Good;
         var data = taken.View(length);
         if (!completion.KeepsBuffers && command.TryLendDataIn(data, taken)) forwarded.DataIn = null;
-        else CopyIn(command, data);
+        else data.CopyTo(command.RentDataIn(length));
         return CommandResult.Data(length);
-    }
-
-    private static void CopyIn(ScsiCommand command, Backstores.DataBuffer data)
-    {
-        var target = command.RentDataIn(data.Length);
-        int at = 0;
-        foreach (var segment in data)
-        {
-            target.Slice(at, segment.Length).CopyFrom(segment.Span);
-            at += segment.Length;
-        }
     }
 
     /// <summary>Posts what waited for room.</summary>
@@ -222,6 +211,14 @@ internal sealed partial class UserRing : IPolledUnit
             for (int id = 1; id < _out.Length; id++)
             {
                 if (_out[id] is not { Command: { } command } forwarded) continue;
+                if (command.IsAborted && _lease is null)
+                {
+                    // No handler has it any more, and the next one does not get it: whoever waits for its end need not wait for a handler.
+                    _out[id] = null;
+                    _outCount--;
+                    Finish(forwarded, CommandResult.TaskAborted);
+                    continue;
+                }
                 if (command.IsAborted && !forwarded.AbortIsTold && _attached)
                 {
                     forwarded.AbortIsTold = true;

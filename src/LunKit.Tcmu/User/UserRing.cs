@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
-using LunKit.Backstores;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
@@ -130,18 +129,8 @@ internal sealed partial class UserRing : IDisposable
         }
         if (_region.TryRent(command.DataOut.Length, inOnePiece: false) is not { } copy) return false;
         (forwarded.DataOut, forwarded.DataOutIsCopy) = (copy, true);
-        Fill(copy, command.DataOut);
+        command.DataOut.CopyTo(copy.View(copy.Length));
         return true;
-    }
-
-    private static void Fill(RingMemory memory, DataBuffer data)
-    {
-        int at = 0;
-        foreach (var segment in memory.View(memory.Length))
-        {
-            data.Slice(at, segment.Length).CopyTo(segment.Span);
-            at += segment.Length;
-        }
     }
 
     private static CommandOriginAbi OriginOf(ScsiCommand command) => new()
@@ -194,6 +183,11 @@ internal sealed partial class UserRing : IDisposable
             forwarded.ReleaseData();
             return;
         }
+        if (command.IsAborted)
+        {
+            Finish(forwarded, CommandResult.TaskAborted);
+            return;
+        }
         if (!forwarded.WasPosted || RepeatableCommands.Contains(command.Cdb))
         {
             Repost(forwarded);
@@ -208,7 +202,7 @@ internal sealed partial class UserRing : IDisposable
         // Its time has run since its initiator sent it.
         long deadline = forwarded.Deadline;
         // The handler before may have written over what it was sent.
-        if (forwarded.DataOut is { } sent && forwarded.DataOutIsCopy) Fill(sent, forwarded.Command!.DataOut);
+        if (forwarded.DataOut is { } sent && forwarded.DataOutIsCopy) forwarded.Command!.DataOut.CopyTo(sent.View(sent.Length));
         if (_waiting.Count > 0 || !TryPost(forwarded)) _waiting.Enqueue(forwarded);
         forwarded.Deadline = deadline;
     }

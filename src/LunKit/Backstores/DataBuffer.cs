@@ -80,6 +80,17 @@ public readonly struct DataBuffer
         }
     }
 
+    /// <summary>Copies all bytes into <paramref name="destination"/>, which is at least as long.</summary>
+    public void CopyTo(DataBuffer destination)
+    {
+        int at = 0;
+        foreach (var segment in this)
+        {
+            destination.Slice(at, segment.Length).CopyFrom(segment.Span);
+            at += segment.Length;
+        }
+    }
+
     /// <summary>Sets every byte to zero.</summary>
     public void Clear()
     {

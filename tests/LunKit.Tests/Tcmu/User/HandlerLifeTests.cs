@@ -133,6 +133,28 @@ public sealed class HandlerLifeTests
     }
 
     [Fact]
+    public async Task AnAbortedCommandEndsWithItsHandlerAndDoesNotComeAgain()
+    {
+        await using var bench = new UserBench();
+        var dying = new ScriptedHandler(bench.Path).Open();
+        var command = new TestCommand();
+        var aborted = bench.SendAsync(UserBench.Write(0, 1), UserBench.Pattern(1, 1), command: command);
+        var other = bench.SendAsync(UserBench.Read(1, 1), dataIn: 512);
+        dying.Read();
+        dying.Read();
+        bench.Unit.Tasks.Abort(c => c == command, _ => true);
+        dying.Dispose();
+        // Long before a command may take no longer (30 s): whoever has aborted it waits for this.
+        Assert.Equal(ScsiStatus.TaskAborted, (await aborted.WaitAsync(TimeSpan.FromSeconds(5), TestContext.Current.CancellationToken)).Result.Status);
+        using var next = new ScriptedHandler(bench.Path).Open();
+        var entry = next.Read();
+        Assert.Equal(0x28, entry.Cdb[0]);
+        next.Complete(entry);
+        await other;
+        Assert.Null(next.TryRead(new RingEntry(), out _));
+    }
+
+    [Fact]
     public async Task OutstandingCommandsComeAgainInTheirOrder()
     {
         await using var bench = new UserBench();
