@@ -14,6 +14,8 @@ namespace LunKit.Tcmu;
 internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factory, ILogger log)
 {
     private const int Enoent = -2, Eio = -5, Ebusy = -16, Einval = -22, Enospc = -28, Eopnotsupp = -95;
+    // The kernel heeds the states and changes them by configfs; SET TARGET PORT GROUPS comes here, and has nothing that it could change.
+    private const int ImplicitAccess = 1;
     private static readonly TimeSpan s_drainLimit = TimeSpan.FromSeconds(10), s_recoveryPause = TimeSpan.FromSeconds(1);
 
     private readonly CancellationTokenSource _closing = new();
@@ -41,7 +43,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             var snapshot = access.ReadSnapshot();
             var config = new TcmuConfig(access.Name.Subtype, access.Name.Path, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", snapshot.SizeBytes, snapshot.BlockSize, KernelIdentity.Of(Name, snapshot));
             _unit = await factory(config, _closing.Token).ConfigureAwait(false);
-            _unit.Alua = Alua.Elsewhere;
+            _unit.Alua = access.PortGroups is { } groups ? new Alua(groups) { AccessTypes = ImplicitAccess } : Alua.Elsewhere;
             if (_unit is BlockUnit block) await FitAsync(block, snapshot).ConfigureAwait(false);
             Attach(takesOver);
             _state = TcmuDeviceState.Serving;

@@ -1,3 +1,4 @@
+using LunKit.LogicalUnits;
 using LunKit.Tcmu.ConfigFs;
 using LunKit.Tcmu.Kernel;
 
@@ -16,6 +17,9 @@ internal interface IDeviceAccess : IDisposable
 
     /// <summary>Size, blocks and names, as initiators see them. Throws <see cref="IOException"/>.</summary>
     UserBackstoreSnapshot ReadSnapshot();
+
+    /// <summary>Reads the target port groups from whoever keeps them; null where nobody says. Throws <see cref="IOException"/>.</summary>
+    Func<IReadOnlyList<AccessGroup>>? PortGroups { get; }
 
     /// <summary>Opens the ring; the caller disposes it.</summary>
     /// <param name="takesOver">

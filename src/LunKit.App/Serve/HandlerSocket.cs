@@ -18,12 +18,12 @@ internal static class HandlerSocket
         }
     }
 
-    public static HandlerListener Listen(string path, ILogger log)
+    public static HandlerListener Listen(string path, long memoryBytes, ILogger log)
     {
         try
         {
             if (!path.StartsWith('@') && Path.GetDirectoryName(path) is { Length: > 0 } folder) Directory.CreateDirectory(folder);
-            return new HandlerListener(path, log);
+            return new HandlerListener(path, log) { Memory = new DataAreaBudget(memoryBytes) };
         }
         catch (Exception e) when (e is SocketException or IOException or UnauthorizedAccessException or ArgumentException)
         {

@@ -45,12 +45,13 @@ internal static class ServeCommand
         var chapFile = new Option<string?>("--chap-file") { Description = "File with a line USER:SECRET, and perhaps a second one for mutual CHAP", HelpName = "PATH" };
         var allow = new Option<string[]>("--allow") { Description = "Initiator that may log in; may be repeated (default: all)", HelpName = "INITIATOR-IQN" };
         var handlers = new Option<string>("--handlers") { Description = "Where handler processes of user: units connect: a path, or '@' and a name", HelpName = "PATH", DefaultValueFactory = _ => HandlerSocket.DefaultPath };
+        var handlerMemory = new Option<string>("--handler-memory") { Description = "Shared memory that the data of all user: units may take together", HelpName = "SIZE", DefaultValueFactory = _ => "1G" };
         var readOnly = new Option<bool>("--read-only") { Description = "Refuse writes" };
         var writeCache = new Option<string>("--write-cache") { Description = "Start with the write cache on or off", HelpName = "on|off", DefaultValueFactory = _ => "on" };
         writeCache.AcceptOnlyFromAmong("on", "off");
         var exposed = new Option<bool>("--allow-anyone") { Description = "Serve other machines without CHAP or an allow list" };
         var level = new Option<LogLevel>("--log-level") { Description = "Trace, Debug, Information, Warning, Error or None", HelpName = "LEVEL", DefaultValueFactory = _ => LogLevel.Information };
-        var command = new Command("serve", Details) { backstores, portals, iqn, chap, mutual, chapFile, allow, handlers, readOnly, writeCache, exposed, level };
+        var command = new Command("serve", Details) { backstores, portals, iqn, chap, mutual, chapFile, allow, handlers, handlerMemory, readOnly, writeCache, exposed, level };
         command.SetAction((result, _) =>
         {
             var chosen = result.GetValue(portals) is { Length: > 0 } given ? given : [DefaultPortal];
@@ -63,6 +64,8 @@ internal static class ServeCommand
                 Chap = result.GetValue(chap) is { } c ? ServeOptions.ParseCredential(c, "--chap") : file.Chap,
                 MutualChap = result.GetValue(mutual) is { } m ? ServeOptions.ParseCredential(m, "--mutual-chap") : file.Mutual,
                 Allow = result.GetValue(allow) ?? [],
+                HandlerMemoryBytes = ByteSize.TryParse(result.GetValue(handlerMemory)!, out long memory) ? memory
+                    : throw new UserException($"--handler-memory '{result.GetValue(handlerMemory)}' is not a size such as 512M", 2),
                 HandlersPath = result.GetValue(handlers)!,
                 ReadOnly = result.GetValue(readOnly),
                 WriteCache = result.GetValue(writeCache) == "on",

@@ -16,6 +16,7 @@ internal sealed record ServeOptions
     public ChapCredential? MutualChap { get; init; }
     public IReadOnlyList<string> Allow { get; init; } = [];
     public string HandlersPath { get; init; } = HandlerSocket.DefaultPath;
+    public long HandlerMemoryBytes { get; init; } = 1L << 30;
     public bool ReadOnly { get; init; }
     public bool WriteCache { get; init; } = true;
     public bool AllowAnyone { get; init; }

@@ -14,6 +14,7 @@ internal sealed class Server : IAsyncDisposable
 {
     private readonly IscsiServer _iscsi;
     private readonly LunKitMetrics _metrics = new();
+    private readonly HandlerMetrics? _handlerMetrics;
     private readonly HandlerListener? _handlers;
     private readonly IReadOnlyList<HandlerProcess> _processes;
 
@@ -23,6 +24,7 @@ internal sealed class Server : IAsyncDisposable
         Units = units;
         _handlers = handlers;
         _processes = processes;
+        _handlerMetrics = handlers is null ? null : new HandlerMetrics(handlers);
         foreach (var unit in units) _metrics.Add(unit.Unit);
     }
 
@@ -52,7 +54,7 @@ internal sealed class Server : IAsyncDisposable
                     continue;
                 }
                 var user = UserUnitSpec.Parse(text);
-                handlers ??= HandlerSocket.Listen(options.HandlersPath, log);
+                handlers ??= HandlerSocket.Listen(options.HandlersPath, options.HandlerMemoryBytes, log);
                 units.Add(ServedUnit.Of(user.Open(handlers, $"lun{lun}", identity), user));
                 if (user.Handler is { } command && !commands.Contains(command)) commands.Add(command);
             }
@@ -132,6 +134,7 @@ internal sealed class Server : IAsyncDisposable
             }
             await unit.DisposeAsync();
         }
+        _handlerMetrics?.Dispose();
         _handlers?.Dispose();
         _metrics.Dispose();
         if (failures.Count > 0) throw new UserException(string.Join("; ", failures));

@@ -48,7 +48,10 @@ internal sealed partial class IscsiConnection
         }
         uint tag = pdu.ReferencedTaskTag;
         var claim = session.Custody.Claim(tag, this, pdu.ExpDataSn, out var task);
-        bool allegiant = claim == Reassignment.StillAllegiant || claim == Reassignment.NoSuchTask && IsElsewhere(session, tag);
+        bool isElsewhere = claim == Reassignment.NoSuchTask && IsElsewhere(session, tag);
+        // Its connection may have put it into custody between the two looks; it does that before it leaves the session's connections.
+        if (claim == Reassignment.NoSuchTask && !isElsewhere) claim = session.Custody.Claim(tag, this, pdu.ExpDataSn, out task);
+        bool allegiant = isElsewhere || claim == Reassignment.StillAllegiant;
         SendManagementResponse(header.InitiatorTaskTag, claim == Reassignment.Granted ? TaskManagementResult.Complete
             : allegiant ? TaskManagementResult.TaskStillAllegiant : TaskManagementResult.TaskDoesNotExist);
         if (task is not null) Adopt(task);

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using LunKit.LogicalUnits;
 using LunKit.Tcmu.Kernel;
 
 namespace LunKit.Tcmu.ConfigFs;
@@ -99,6 +100,13 @@ public sealed class UserBackstore(string path) : ConfigFolder(path)
             Vendor = Optional("wwn/vendor_id"), Product = Optional("wwn/product_id"), Revision = Optional("wwn/revision"),
             CompanyId = Optional("wwn/company_id") is { Length: > 2 } id && int.TryParse(id.AsSpan(id.StartsWith("0x", StringComparison.Ordinal) ? 2 : 0), NumberStyles.AllowHexSpecifier, null, out int oui) ? oui : 0x001405,
         };
+    }
+
+    /// <summary>Its target port groups and their states; none before the kernel has it.</summary>
+    internal IReadOnlyList<AccessGroup> ReadPortGroups()
+    {
+        string alua = Path.Combine(FolderPath, "alua"), target = Path.GetFullPath(Path.Combine(FolderPath, "../../.."));
+        return [.. new ConfigFolder(alua).Folders().Select(name => new AccessGroupFolder(Path.Combine(alua, name), target).Read()).OfType<AccessGroup>()];
     }
 
     /// <summary>Stops (or lets go on) new commands: they are answered BUSY meanwhile.</summary>

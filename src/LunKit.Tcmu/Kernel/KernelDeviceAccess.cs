@@ -1,3 +1,4 @@
+using LunKit.LogicalUnits;
 using LunKit.Tcmu.ConfigFs;
 
 namespace LunKit.Tcmu.Kernel;
@@ -12,6 +13,8 @@ internal sealed class KernelDeviceAccess(UioDevice uio) : IDeviceAccess
     public string Path => uio.Path;
 
     public UserBackstoreSnapshot ReadSnapshot() => _folder.ReadSnapshot();
+
+    public Func<IReadOnlyList<AccessGroup>> PortGroups => _folder.ReadPortGroups;
 
     public IRingTransport OpenRing(bool takesOver)
     {

@@ -39,8 +39,8 @@ internal sealed class DataArea
     /// <summary>Blocks that nobody has.</summary>
     public int FreeBlocks { get; private set; }
 
-    /// <summary>One past the highest block that was ever handed out since <see cref="ForgetHighest"/>: what has memory behind it.</summary>
-    public int HighestBlock { get; private set; }
+    /// <summary>One past the highest block that was handed out since the caller gave memory back: what has memory behind it.</summary>
+    public int HighestBlock { get; set; }
 
     public static int BlocksOf(long bytes) => (int)((bytes + BlockBytes - 1) / BlockBytes);
 
@@ -142,6 +142,10 @@ internal sealed class DataArea
 
     private ulong Used(int word) => word == _used.Length - 1 && _blocks % 64 != 0 ? _used[word] & ~(ulong.MaxValue << (_blocks % 64)) : _used[word];
 
-    /// <summary>Memory beyond what is in use was given back.</summary>
-    public void ForgetHighest() => HighestBlock = (UnusedFrom - _start) / BlockBytes;
+    /// <summary>Blocks that were just taken are given back untouched: no memory came behind them.</summary>
+    public void Untake(List<DataRun> runs, int highestBlock)
+    {
+        Free(runs);
+        HighestBlock = highestBlock;
+    }
 }

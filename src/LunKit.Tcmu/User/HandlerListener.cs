@@ -47,6 +47,9 @@ public sealed class HandlerListener : IDisposable
     /// <summary>Where handlers connect.</summary>
     public string Path { get; }
 
+    /// <summary>What the data areas of all devices may have together; 1 GiB unless somebody says otherwise. Share one among listeners.</summary>
+    public DataAreaBudget Memory { get; init; } = new(1L << 30);
+
     /// <summary>The devices and who has them.</summary>
     public IReadOnlyList<UserDeviceStatus> Devices
     {
@@ -60,7 +63,7 @@ public sealed class HandlerListener : IDisposable
         if (TcmuDeviceName.Parse(name) is not { Subtype.Length: > 0 } parsed || parsed.Name != options.Name || name.Length > 1000)
             throw new ArgumentException($"'{options.Config}' is no configuration: write SUBTYPE/PATH", nameof(options));
         if (options.SizeBytes < options.BlockSize) throw new ArgumentException($"a device of {options.SizeBytes} bytes has no block of {options.BlockSize}", nameof(options));
-        var ring = new UserRing(name, options.Ring, _log);
+        var ring = new UserRing(name, options.Ring, Memory, _log);
         var unit = new RingUnit(ring, options.BlockSize, options.Identity, options.State, _log);
         UserDevice device;
         lock (_gate)

@@ -11,11 +11,12 @@ internal sealed class RingRegion
 {
     private readonly Stack<RingMemory> _free = new();
     private readonly UserRing _ring;
+    private readonly DataAreaBudget _budget;
     private int _users = 1;
 
-    public RingRegion(UserRing ring, string name, UserRingOptions options)
+    public RingRegion(UserRing ring, string name, UserRingOptions options, DataAreaBudget budget)
     {
-        _ring = ring;
+        (_ring, _budget) = (ring, budget);
         int bytes = options.RingBytes + options.DataAreaBytes;
         File = new MemoryFile(name, bytes);
         try
@@ -43,11 +44,18 @@ internal sealed class RingRegion
     public RingMemory? TryRent(int bytes, bool inOnePiece)
     {
         var memory = _free.TryPop(out var free) ? free : new RingMemory(_ring, this);
+        int highest = Area.HighestBlock;
         if (inOnePiece ? Area.TryTakePiece(bytes) is { } piece && memory.Take(piece) : Area.TryTake(bytes, memory.Runs))
         {
-            memory.Begin(bytes);
-            _users++;
-            return memory;
+            // A device that has nothing out can wait for nobody.
+            if (Area.HighestBlock == highest || _budget.TryTake((long)(Area.HighestBlock - highest) * DataArea.BlockBytes, must: _users == 1))
+            {
+                memory.Begin(bytes);
+                _users++;
+                return memory;
+            }
+            Area.Untake(memory.Runs, highest);
+            memory.Runs.Clear();
         }
         _free.Push(memory);
         return null;
@@ -66,6 +74,7 @@ internal sealed class RingRegion
     public void Release()
     {
         if (--_users > 0) return;
+        _budget.Return((long)Area.HighestBlock * DataArea.BlockBytes);
         ((IDisposable)Mapped).Dispose();
         File.Dispose();
     }
@@ -77,6 +86,8 @@ internal sealed class RingRegion
         int from = Math.Max(Area.UnusedFrom, Area.Start + keepBytes), to = Area.Start + Area.HighestBlock * DataArea.BlockBytes;
         if (to <= from) return;
         File.GiveBack(from, to - from);
-        Area.ForgetHighest();
+        int highest = Area.HighestBlock;
+        Area.HighestBlock = (from - Area.Start) / DataArea.BlockBytes;
+        _budget.Return((long)(highest - Area.HighestBlock) * DataArea.BlockBytes);
     }
 }

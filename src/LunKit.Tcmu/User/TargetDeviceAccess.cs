@@ -1,4 +1,5 @@
 using LunKit.Linux;
+using LunKit.LogicalUnits;
 using LunKit.Tcmu.ConfigFs;
 using LunKit.Tcmu.Kernel;
 using Microsoft.Win32.SafeHandles;
@@ -34,6 +35,9 @@ internal sealed class TargetDeviceAccess : IDeviceAccess
     public TcmuDeviceName Name { get; }
 
     public string Path => "from a LunKit target";
+
+    /// <summary>The target answers for its ports itself.</summary>
+    public Func<IReadOnlyList<AccessGroup>>? PortGroups => null;
 
     public UserBackstoreSnapshot ReadSnapshot() =>
         new(checked((long)_grant.SizeBytes), checked((int)_grant.BlockSize), checked((int)_grant.MaxTransferBytes), _grant.Serial, _grant.WriteCache);

@@ -37,8 +37,10 @@ public sealed record UserDeviceOptions
 /// <param name="IsServed">Whether that process has said that it serves it.</param>
 /// <param name="Commands">Commands that are with the handler, or wait for one.</param>
 /// <param name="DataBytes">Shared memory that is in use.</param>
+/// <param name="TimedOut">Commands that no handler completed in time, since the start.</param>
+/// <param name="Broken">Rings that a handler broke, since the start.</param>
 /// <param name="LastError">Why the last handler that opened it refused it, as a negative errno; 0 when none did.</param>
-public sealed record UserDeviceStatus(string Name, int ProcessId, bool IsServed, int Commands, long DataBytes, int LastError);
+public sealed record UserDeviceStatus(string Name, int ProcessId, bool IsServed, int Commands, long DataBytes, long TimedOut, long Broken, int LastError);
 
 /// <summary>A device of a <see cref="HandlerListener"/>, whose lock guards it.</summary>
 internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRing ring, RingUnit unit)
@@ -64,5 +66,5 @@ internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRin
 
     public UserBackstoreSnapshot Snapshot => new(SizeBytes, options.BlockSize, BlockLimits.MaxTransferBytes, options.Identity.Serial, WriteCache);
 
-    public UserDeviceStatus Status => new(Name, Holder?.Peer.ProcessId ?? 0, IsServed, ring.CommandCount, ring.DataBytesInUse, LastError);
+    public UserDeviceStatus Status => new(Name, Holder?.Peer.ProcessId ?? 0, IsServed, ring.CommandCount, ring.DataBytesInUse, ring.TimedOutCount, ring.BrokenCount, LastError);
 }

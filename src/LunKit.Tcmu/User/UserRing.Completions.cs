@@ -206,6 +206,7 @@ internal sealed partial class UserRing : IPolledUnit
                 _region.GiveMemoryBack(KeptBytes);
                 return;
             }
+            if (_budget.IsTight) _region.GiveMemoryBack(KeptBytes);
             long now = Environment.TickCount64;
             List<ushort>? aborted = null;
             for (int id = 1; id < _out.Length; id++)
@@ -225,6 +226,7 @@ internal sealed partial class UserRing : IPolledUnit
                     (aborted ??= []).Add((ushort)id);
                 }
                 if (now < forwarded.Deadline) continue;
+                TimedOutCount++;
                 LogMessages.TimedOut(_log, _name, command.Cdb[0], _options.CommandTimeout.TotalSeconds);
                 // Id and data stay the handler's until it completes the command.
                 Finish(forwarded, CommandResult.CheckCondition(Sense.LogicalUnitCommunicationFailure), keep: true);
@@ -286,7 +288,7 @@ internal sealed partial class UserRing : IPolledUnit
         LogMessages.RingBroken(_log, _name, reason);
         List<Ended>? ended;
         // First: if there is none to be had, the old one stays.
-        var fresh = new RingRegion(this, _name, _options);
+        var fresh = new RingRegion(this, _name, _options, _budget);
         lock (_gate)
         {
             EndAll(CommandResult.Busy, queued: false);
@@ -295,6 +297,7 @@ internal sealed partial class UserRing : IPolledUnit
             ended = TakeEnded();
             _region.Release();
             _region = fresh;
+            BrokenCount++;
         }
         Answer(ended);
         Broken?.Invoke();

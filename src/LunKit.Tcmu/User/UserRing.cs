@@ -19,6 +19,7 @@ internal sealed partial class UserRing : IDisposable
 
     private readonly string _name;
     private readonly UserRingOptions _options;
+    private readonly DataAreaBudget _budget;
     private readonly ILogger _log;
     private readonly EventFd _toHandler = new(), _toTarget = new();
     private readonly Lock _gate = new();
@@ -35,11 +36,11 @@ internal sealed partial class UserRing : IDisposable
     private bool _attached;
     private volatile bool _disposed;
 
-    public UserRing(string name, UserRingOptions options, ILogger log)
+    public UserRing(string name, UserRingOptions options, DataAreaBudget budget, ILogger log)
     {
-        (_name, _options, _log) = (name, options, log);
+        (_name, _options, _budget, _log) = (name, options, budget, log);
         _out = new ForwardedCommand?[options.MaxCommands + 1];
-        _region = new RingRegion(this, name, options);
+        _region = new RingRegion(this, name, options, budget);
         _thread = new Thread(Run, maxStackSize: 256 * 1024) { IsBackground = true, Name = "lunkit-ring" };
         _thread.Start();
     }
@@ -58,6 +59,12 @@ internal sealed partial class UserRing : IDisposable
     {
         get { lock (_gate) return _outCount + _waiting.Count; }
     }
+
+    /// <summary>Commands that were not completed in time, since the start.</summary>
+    public long TimedOutCount { get; private set; }
+
+    /// <summary>Rings that a handler broke, since the start.</summary>
+    public long BrokenCount { get; private set; }
 
     /// <summary>Memory for data that a fabric is about to receive; null when its own will do.</summary>
     public RingMemory? RentDataOut(int length)

@@ -1,3 +1,4 @@
+using LunKit.Backstores;
 using LunKit.Scsi;
 
 namespace LunKit.LogicalUnits;
@@ -8,6 +9,20 @@ internal enum AccessState : byte
     ActiveOptimized = 0, ActiveNonOptimized = 1, Standby = 2, Unavailable = 3, Offline = 0xE, Transitioning = 0xF,
 }
 
+/// <summary>A target port group (SPC-5 6.36).</summary>
+/// <param name="Group">Its number.</param>
+/// <param name="State">Its state.</param>
+/// <param name="Status">Why it is in that state: 0 not said, 1 by SET TARGET PORT GROUPS, 2 implicitly.</param>
+/// <param name="Ports">Relative identifiers of its ports.</param>
+internal sealed record AccessGroup(int Group, AccessState State, byte Status, int[] Ports)
+{
+    /// <summary>States that it may be in, as the bits of REPORT TARGET PORT GROUPS: T, U, S, AN, AO.</summary>
+    public byte Supported { get; init; } = 0x8F;
+
+    /// <summary>Initiators should prefer it.</summary>
+    public bool IsPreferred { get; init; }
+}
+
 /// <summary>
 /// The access states of a unit's target port groups. Immutable but for the states; one object serves all units that share
 /// their ports. Thread safe.
@@ -15,7 +30,9 @@ internal enum AccessState : byte
 internal sealed class Alua
 {
     private readonly Lock _gate = new();
-    private readonly SortedDictionary<int, (AccessState State, int[] Ports, byte Status)> _groups = [];
+    private readonly SortedDictionary<int, AccessGroup> _groups = [];
+    private readonly Func<IReadOnlyList<AccessGroup>>? _keeper;
+    private readonly FileWorkers? _workers;
     private volatile bool _allActive = true;
 
     /// <summary>One group, 0, with port 1, active/optimized: a unit that nobody configured otherwise.</summary>
@@ -26,7 +43,15 @@ internal sealed class Alua
 
     public Alua(IEnumerable<(int Group, int[] Ports)> groups)
     {
-        foreach (var (group, ports) in groups) _groups[group] = (AccessState.ActiveOptimized, ports, 0);
+        foreach (var (group, ports) in groups) _groups[group] = new(group, AccessState.ActiveOptimized, 0, ports);
+    }
+
+    /// <summary>For a unit whose fabric keeps the states, heeds them, and tells them when it is asked: an <see cref="IOException"/> when it cannot.</summary>
+    public Alua(Func<IReadOnlyList<AccessGroup>> keeper)
+    {
+        _keeper = keeper;
+        _workers = new FileWorkers();
+        Replace(keeper());
     }
 
     /// <summary>
@@ -34,15 +59,52 @@ internal sealed class Alua
     /// </summary>
     public int AccessTypes { get; init; } = 3;
 
-    /// <summary>No group is in a state that refuses commands.</summary>
-    public bool IsAllActive => _allActive;
-
-    /// <summary>Groups in order: id, state, status code (0 none, 1 by SET TARGET PORT GROUPS, 2 implicit), relative port ids.</summary>
-    public IReadOnlyList<(int Group, AccessState State, byte Status, int[] Ports)> Groups
+    /// <summary>The only port that there is, where the fabric does not say by which one a command came; else null.</summary>
+    public (int Group, int Port)? OnlyPort
     {
         get
         {
-            lock (_gate) return [.. _groups.Select(g => (g.Key, g.Value.State, g.Value.Status, g.Value.Ports))];
+            lock (_gate)
+            {
+                var ports = _groups.Values.SelectMany(g => g.Ports.Select(p => (g.Group, p))).Take(2).ToList();
+                return ports.Count == 1 ? ports[0] : null;
+            }
+        }
+    }
+
+    /// <summary>No group is in a state that refuses commands.</summary>
+    public bool IsAllActive => _allActive;
+
+    /// <summary>Groups by number.</summary>
+    public IReadOnlyList<AccessGroup> Groups
+    {
+        get
+        {
+            lock (_gate) return [.. _groups.Values];
+        }
+    }
+
+    /// <summary>Asks whoever keeps the states, off the caller's thread; what was known stays when he cannot be asked.</summary>
+    public ValueTask RefreshAsync() => _keeper is null ? ValueTask.CompletedTask : _workers!.RunAsync(static a => a.Refresh(), this);
+
+    private void Refresh()
+    {
+        try
+        {
+            Replace(_keeper!());
+        }
+        catch (IOException)
+        {
+            // It is being removed.
+        }
+    }
+
+    private void Replace(IReadOnlyList<AccessGroup> groups)
+    {
+        lock (_gate)
+        {
+            _groups.Clear();
+            foreach (var group in groups) _groups[group.Group] = group;
         }
     }
 
@@ -57,7 +119,7 @@ internal sealed class Alua
         lock (_gate)
         {
             var old = _groups[group];
-            _groups[group] = (state, old.Ports, (byte)(explicitly ? 1 : 2));
+            _groups[group] = old with { State = state, Status = (byte)(explicitly ? 1 : 2) };
             _allActive = _groups.Values.All(g => g.State is AccessState.ActiveOptimized or AccessState.ActiveNonOptimized);
             return old.State != state;
         }

@@ -12,7 +12,7 @@ public sealed class KernelTests(KernelTests.Lab lab) : IClassFixture<KernelTests
     private static readonly string[] s_cases =
     [
         "FileSystemSurvivesTheRoundTrip", "FioVerifies", "KilledHandlerIsTakenOver", "StoppedHandlerIsTakenOver", "DiskGrowsInUse",
-        "AnotherConfigurationIsRefused", "UnknownSubtypeIsRefused", "MissingFolderIsRefused", "BusyImageIsRefused", "CommandsWork",
+        "AccessStatesAreTheKernels", "AnotherConfigurationIsRefused", "UnknownSubtypeIsRefused", "MissingFolderIsRefused", "BusyImageIsRefused", "CommandsWork",
         "RemovedDuringIo", "EnabledWithNobodyListening", "WriteCacheFollowsTheKernel", "NamesAreTheKernels",
         "AttachMakesADisk", "AttachKeepsAMountedDisk", "DetachAfterACrash", "AttachRefusesClearly", "KernelIscsiTargetExports",
         "UserSpaceTargetServesTheSameHandlers", "SampleHandlersAnswer", "TargetcliWorks",

@@ -79,6 +79,16 @@ grow() {
     [[ $(<"/sys/block/${disk##*/}/size") == 65536 ]] && dd if=/dev/zero of="$disk" bs=1M seek=31 count=1 oflag=direct status=none
 }
 
+AccessStatesAreTheKernels() { with "file//dev/shm/alua.img" 1048576 access_states; }
+access_states() {
+  local group=$target/core/user_0/d/alua/default_tg_pt_gp
+  sg_inq "$disk" >/tmp/out && [[ $(</tmp/out) == *TPGS=1* ]] || { cat /tmp/out; return 1; }
+  sg_vpd -p 0x83 "$disk" >/tmp/out && [[ $(</tmp/out) == *'Relative target port: 0x'* && $(</tmp/out) == *'Target port group: 0x'* ]] || { cat /tmp/out; return 1; }
+  sg_rtpg -d "$disk" >/tmp/out && [[ $(</tmp/out) == *'asymmetric access state : 0x00'* && $(</tmp/out) == *'Relative target port ids:'*0x* ]] || { cat /tmp/out; return 1; }
+  echo 1 >$group/alua_access_state && echo 1 >$group/preferred
+  sg_rtpg -d "$disk" >/tmp/out && [[ $(</tmp/out) == *'Pref=1'* && $(</tmp/out) == *'asymmetric access state : 0x01'* ]] || { cat /tmp/out; return 1; }
+}
+
 AnotherConfigurationIsRefused() { with "file//dev/shm/one.img" 1048576 other_configuration; }
 other_configuration() {
   ! { echo "file//dev/shm/two.img" >$target/core/user_0/d/attrib/dev_config; } 2>/tmp/error && [[ $(</tmp/error) == *'Operation not supported'* ]] && [[ ! -e /dev/shm/two.img ]]

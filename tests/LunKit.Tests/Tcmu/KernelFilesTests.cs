@@ -1,4 +1,5 @@
 using LunKit.Linux;
+using LunKit.LogicalUnits;
 using LunKit.Tcmu.ConfigFs;
 using LunKit.Tcmu.Kernel;
 
@@ -66,6 +67,28 @@ public sealed class KernelFilesTests : IDisposable
         Assert.Throws<FileNotFoundException>(folder.ResetRing);
         Put("core/user_0/disk0/attrib/dev_size", "many\n");
         Assert.Contains("not a number", Assert.Throws<IOException>(folder.ReadSnapshot).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void PortGroupsAreReadWithTheirPorts()
+    {
+        const string Group = "core/user_0/disk0/alua/default_tg_pt_gp/", Other = "core/user_0/disk0/alua/new/";
+        Put(Group + "tg_pt_gp_id", "16\n");
+        Put(Group + "alua_access_state", "2\n");
+        Put(Group + "alua_access_status", "Altered by Implicit ALUA\n");
+        Put(Group + "preferred", "1\n");
+        Put(Group + "alua_support_standby", "1\n");
+        Put(Group + "alua_support_active_optimized", "1\n");
+        Put(Group + "alua_support_offline", "0\n");
+        Put(Group + "members", "iSCSI/iqn.2026-11.x:y/tpgt_1/lun_0\nloopback/naa.5001405000000001/tpgt_1/lun_0\niSCSI/iqn.gone/tpgt_1/lun_0\n");
+        Put("iscsi/iqn.2026-11.x:y/tpgt_1/lun/lun_0/statistics/scsi_port/indx", "7\n");
+        Put("loopback/naa.5001405000000001/tpgt_1/lun/lun_0/statistics/scsi_port/indx", "3\n");
+        Put(Other + "tg_pt_gp_id", "None\n");
+        var folder = UserBackstore.Of(new TcmuDeviceName(0, "disk0", "file", "/x"), _root);
+        var group = Assert.Single(folder.ReadPortGroups());
+        Assert.Equal((16, AccessState.Standby, (byte)2, (byte)0x05, true), (group.Group, group.State, group.Status, group.Supported, group.IsPreferred));
+        Assert.Equal([3, 7], group.Ports);
+        Assert.Empty(UserBackstore.Of(new TcmuDeviceName(0, "none", "file", "/x"), _root).ReadPortGroups());
     }
 
     [Fact]

@@ -9,18 +9,25 @@ internal static class Inquiry
     // SAM-5, SPC-4, SPC-5, SBC-3, SBC-4, iSCSI, without a version claimed.
     private static readonly int[] s_versions = [0x00A0, 0x0460, 0x05C0, 0x04C0, 0x0600, 0x0960];
 
-    public static ValueTask<CommandResult> Execute(LogicalUnit unit, ScsiCommand command)
+    public static async ValueTask<CommandResult> Execute(LogicalUnit unit, ScsiCommand command)
+    {
+        // The ports that identification names may have come after the unit.
+        await unit.Alua.RefreshAsync().ConfigureAwait(false);
+        return ExecuteNow(unit, command);
+    }
+
+    private static CommandResult ExecuteNow(LogicalUnit unit, ScsiCommand command)
     {
         var cdb = command.Cdb;
         bool vital = (cdb[1] & 0x01) != 0;
         byte page = cdb[2];
         int allocation = BinaryPrimitives.ReadUInt16BigEndian(cdb[3..]);
-        if ((cdb[1] & 0x02) != 0) return DataIn.InvalidCdb(1, 1); // CMDDT is obsolete
-        if (!vital && page != 0) return DataIn.InvalidCdb(2);
+        if ((cdb[1] & 0x02) != 0) return CommandResult.InvalidCdbField(1, 1); // CMDDT is obsolete
+        if (!vital && page != 0) return CommandResult.InvalidCdbField(2);
         var w = new ParameterWriter(stackalloc byte[1024]);
         if (!vital) Standard(unit, ref w);
-        else if (!VpdPages.TryWrite(unit, command.Nexus, page, ref w)) return DataIn.InvalidCdb(2);
-        return new(DataIn.Send(command, w.Written, allocation));
+        else if (!VpdPages.TryWrite(unit, command.Nexus, page, ref w)) return CommandResult.InvalidCdbField(2);
+        return DataIn.Send(command, w.Written, allocation);
     }
 
     private static void Standard(LogicalUnit unit, ref ParameterWriter w)

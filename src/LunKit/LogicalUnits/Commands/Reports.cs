@@ -115,10 +115,16 @@ internal static class Reports
         return new(DataIn.Send(command, data, BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[6..])));
     }
 
-    public static ValueTask<CommandResult> TargetPortGroups(LogicalUnit unit, ScsiCommand command)
+    public static async ValueTask<CommandResult> TargetPortGroups(LogicalUnit unit, ScsiCommand command)
+    {
+        await unit.Alua.RefreshAsync().ConfigureAwait(false);
+        return TargetPortGroupsNow(unit, command);
+    }
+
+    private static CommandResult TargetPortGroupsNow(LogicalUnit unit, ScsiCommand command)
     {
         int format = command.Cdb[1] >> 5;
-        if (format > 1) return DataIn.InvalidCdb(1, 7);
+        if (format > 1) return CommandResult.InvalidCdbField(1, 7);
         var groups = unit.Alua.Groups;
         var data = new byte[8 + groups.Sum(g => 8 + 4 * g.Ports.Length)];
         var w = new ParameterWriter(data);
@@ -129,23 +135,23 @@ internal static class Reports
             w.Byte(0); // implicit transition time: not known
             w.UInt16(0);
         }
-        foreach (var (group, state, status, ports) in groups)
+        foreach (var group in groups)
         {
-            w.Byte((byte)state);
-            w.Byte(0x8F); // T_SUP, U_SUP, S_SUP, AN_SUP, AO_SUP
-            w.UInt16(group);
+            w.Byte((group.IsPreferred ? 0x80 : 0) | (int)group.State);
+            w.Byte(group.Supported);
+            w.UInt16(group.Group);
             w.Byte(0);
-            w.Byte(status);
+            w.Byte(group.Status);
             w.Byte(0);
-            w.Byte(ports.Length);
-            foreach (int port in ports)
+            w.Byte(group.Ports.Length);
+            foreach (int port in group.Ports)
             {
                 w.UInt16(0);
                 w.UInt16(port);
             }
         }
         w.PatchLength32(0);
-        return new(DataIn.Send(command, w.Written, BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[6..])));
+        return DataIn.Send(command, w.Written, BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[6..]));
     }
 
     public static ValueTask<CommandResult> SetTargetPortGroups(LogicalUnit unit, ScsiCommand command)

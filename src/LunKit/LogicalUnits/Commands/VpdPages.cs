@@ -7,6 +7,8 @@ namespace LunKit.LogicalUnits.Commands;
 /// <summary>Vital product data pages (SPC-5 7.7, SBC-4 6.6): a table of page code and writer.</summary>
 internal static class VpdPages
 {
+    private const int Iscsi = 5;
+
     private delegate void PageWriter(LogicalUnit unit, Nexus nexus, ref ParameterWriter w);
 
     private static readonly SortedDictionary<byte, PageWriter> s_pages = new()
@@ -56,8 +58,14 @@ internal static class VpdPages
         w.Byte(0);
         w.Bytes(identity.Id.ToByteArray(bigEndian: true));
         ScsiName(ref w, association: 0, $"naa.{Convert.ToHexString(identity.Naa.Span)}");
-        // A fabric that does not tell its ports apart has no names for them.
-        if (nexus.TargetPort.RelativeId == 0) return;
+        // A fabric that does not tell its ports apart has no names for them, and which one it is can be told when there is one.
+        if (nexus.TargetPort.RelativeId == 0)
+        {
+            if (unit.Alua.OnlyPort is not { } only) return;
+            PortDesignator(ref w, type: 4, only.Port, protocol: 0);
+            PortDesignator(ref w, type: 5, only.Group, protocol: 0);
+            return;
+        }
         // Target port: relative identifier, group, SCSI name. Target device: SCSI name.
         PortDesignator(ref w, type: 4, nexus.TargetPort.RelativeId);
         PortDesignator(ref w, type: 5, nexus.TargetPort.GroupId);
@@ -65,18 +73,19 @@ internal static class VpdPages
         ScsiName(ref w, association: 2, nexus.TargetPort.DeviceName);
     }
 
-    private static void Designator(ref ParameterWriter w, int codeSet, int type, int length, int association = 0)
+    private static void Designator(ref ParameterWriter w, int codeSet, int type, int length, int association = 0, int protocol = Iscsi)
     {
-        // Protocol identifier 5 (iSCSI) with PIV where the designator names a port or the target.
-        w.Byte((association == 0 ? 0 : 0x50) | codeSet);
-        w.Byte((association == 0 ? 0 : 0x80) | association << 4 | type);
+        // Protocol identifier with PIV where the designator names a port or the target of a known protocol.
+        bool named = association != 0 && protocol != 0;
+        w.Byte((named ? protocol << 4 : 0) | codeSet);
+        w.Byte((named ? 0x80 : 0) | association << 4 | type);
         w.Byte(0);
         w.Byte(length);
     }
 
-    private static void PortDesignator(ref ParameterWriter w, int type, int value)
+    private static void PortDesignator(ref ParameterWriter w, int type, int value, int protocol = Iscsi)
     {
-        Designator(ref w, codeSet: 1, type, length: 4, association: 1);
+        Designator(ref w, codeSet: 1, type, length: 4, association: 1, protocol);
         w.UInt16(0);
         w.UInt16(value);
     }
