@@ -20,6 +20,10 @@ public enum BackstoreFeatures
     VolatileCache = 32,
     /// <summary><see cref="IBackstore.ResizeAsync"/> works.</summary>
     Resize = 64,
+    /// <summary><see cref="IBackstore.CompareAndWriteAsync"/> is atomic toward everybody who writes the same bytes, in other processes too.</summary>
+    CompareAndWrite = 128,
+    /// <summary><see cref="IBackstore.WriteSameAsync"/> is cheaper than writing the pattern over and over.</summary>
+    WriteSame = 256,
 }
 
 /// <summary>How a write is to be done.</summary>

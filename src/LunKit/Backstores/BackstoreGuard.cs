@@ -1,3 +1,5 @@
+using System.Buffers;
+
 namespace LunKit.Backstores;
 
 /// <summary>
@@ -6,7 +8,7 @@ namespace LunKit.Backstores;
 /// </summary>
 public sealed class BackstoreGuard : IAsyncDisposable
 {
-    private const int ZeroChunkBytes = 1 << 20;
+    private const int ZeroChunkBytes = 1 << 20, RepeatChunkBytes = 1 << 20;
     private static readonly byte[] s_zeroes = GC.AllocateArray<byte>(ZeroChunkBytes, pinned: true);
 
     private readonly IBackstore _backstore;
@@ -31,6 +33,13 @@ public sealed class BackstoreGuard : IAsyncDisposable
 
     /// <summary>The current geometry.</summary>
     public BackstoreGeometry Geometry => _backstore.Geometry;
+
+    /// <summary>Raised when the geometry has become another without being asked to.</summary>
+    public event Action GeometryChanged
+    {
+        add => _backstore.GeometryChanged += value;
+        remove => _backstore.GeometryChanged -= value;
+    }
 
     /// <summary>What the backstore itself declares.</summary>
     public BackstoreFeatures Features => _features;
@@ -152,6 +161,94 @@ public sealed class BackstoreGuard : IAsyncDisposable
         finally
         {
             _turn?.Release();
+        }
+    }
+
+    /// <summary>Writes a pattern, a whole number of times, over and over.</summary>
+    public async ValueTask WriteSameAsync(long offset, long length, DataBuffer pattern, WriteOptions options, CancellationToken cancellationToken)
+    {
+        AssertRange(offset, length);
+        if (length % pattern.Length != 0) throw new InvalidOperationException($"{length} bytes are no multiple of a pattern of {pattern.Length}");
+        if (length == 0) return;
+        if (!Has(BackstoreFeatures.WriteSame))
+        {
+            await RepeatAsync(offset, length, pattern, options, cancellationToken).ConfigureAwait(false);
+            return;
+        }
+        if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            await _backstore.WriteSameAsync(offset, length, pattern, options, cancellationToken).ConfigureAwait(false);
+            if ((options & WriteOptions.ForceUnitAccess) != 0 && !Has(BackstoreFeatures.ForceUnitAccess))
+                await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _turn?.Release();
+        }
+    }
+
+    private async ValueTask RepeatAsync(long offset, long length, DataBuffer pattern, WriteOptions options, CancellationToken cancellationToken)
+    {
+        int chunk = (int)Math.Min(RepeatChunkBytes / pattern.Length * pattern.Length, length);
+        if (chunk == 0) chunk = pattern.Length;
+        var scratch = ArrayPool<byte>.Shared.Rent(chunk);
+        try
+        {
+            for (int at = 0; at < chunk; at += pattern.Length) pattern.CopyTo(scratch.AsSpan(at));
+            for (long done = 0; done < length; done += chunk)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                var data = new DataBuffer(scratch.AsMemory(0, (int)Math.Min(chunk, length - done)));
+                await WriteAsync(offset + done, data, options, cancellationToken).ConfigureAwait(false);
+            }
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(scratch);
+        }
+    }
+
+    /// <summary>
+    /// Writes if the bytes there are the expected ones; -1 when it has, else the index of the first that differs. Where the backstore does not
+    /// do it as one step, the caller keeps others away from the range.
+    /// </summary>
+    public async ValueTask<long> CompareAndWriteAsync(long offset, DataBuffer compare, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
+    {
+        AssertRange(offset, data.Length);
+        if (compare.Length != data.Length) throw new InvalidOperationException($"{compare.Length} bytes cannot be compared for {data.Length}");
+        if (data.IsEmpty) return -1;
+        if (!Has(BackstoreFeatures.CompareAndWrite)) return await ReadCompareWriteAsync(offset, compare, data, options, cancellationToken).ConfigureAwait(false);
+        if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            long at = await _backstore.CompareAndWriteAsync(offset, compare, data, options, cancellationToken).ConfigureAwait(false);
+            if (at < 0 && (options & WriteOptions.ForceUnitAccess) != 0 && !Has(BackstoreFeatures.ForceUnitAccess))
+                await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
+            return at;
+        }
+        finally
+        {
+            _turn?.Release();
+        }
+    }
+
+    private async ValueTask<long> ReadCompareWriteAsync(long offset, DataBuffer compare, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
+    {
+        var scratch = ArrayPool<byte>.Shared.Rent(data.Length);
+        try
+        {
+            var memory = scratch.AsMemory(0, data.Length);
+            await ReadAsync(offset, new DataBuffer(memory), cancellationToken).ConfigureAwait(false);
+            int at = compare.FirstDifference(memory.Span);
+            if (at >= 0) return at;
+            // From here on it is carried out to its end: a cancellation between the two halves would tell nobody which it was.
+            await WriteAsync(offset, data, options, CancellationToken.None).ConfigureAwait(false);
+            return -1;
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(scratch);
         }
     }
 

@@ -91,6 +91,19 @@ public readonly struct DataBuffer
         }
     }
 
+    /// <summary>Index of the first byte that is not as in <paramref name="other"/>, which is as long; -1 when all are.</summary>
+    public int FirstDifference(ReadOnlySpan<byte> other)
+    {
+        int at = 0;
+        foreach (var segment in this)
+        {
+            int same = other.Slice(at, segment.Length).CommonPrefixLength(segment.Span);
+            if (same < segment.Length) return at + same;
+            at += segment.Length;
+        }
+        return -1;
+    }
+
     /// <summary>Sets every byte to zero.</summary>
     public void Clear()
     {

@@ -33,6 +33,17 @@ public interface IBackstore : IAsyncDisposable
     ValueTask WriteZeroesAsync(long offset, long length, WriteOptions options, CancellationToken cancellationToken) =>
         throw new NotSupportedException();
 
+    /// <summary>Writes <paramref name="pattern"/> over and over. Called only if <see cref="BackstoreFeatures.WriteSame"/>.</summary>
+    ValueTask WriteSameAsync(long offset, long length, DataBuffer pattern, WriteOptions options, CancellationToken cancellationToken) =>
+        throw new NotSupportedException();
+
+    /// <summary>
+    /// Writes <paramref name="data"/> if the bytes there are those of <paramref name="compare"/>, as one step. Returns -1 when it has written,
+    /// else the index of the first byte that differs. Called only if <see cref="BackstoreFeatures.CompareAndWrite"/>.
+    /// </summary>
+    ValueTask<long> CompareAndWriteAsync(long offset, DataBuffer compare, DataBuffer data, WriteOptions options, CancellationToken cancellationToken) =>
+        throw new NotSupportedException();
+
     /// <summary>
     /// The allocation state from <paramref name="offset"/> on, a run of at most <paramref name="length"/> bytes.
     /// Called only if <see cref="BackstoreFeatures.Extents"/>.
@@ -45,6 +56,16 @@ public interface IBackstore : IAsyncDisposable
     /// Called only if <see cref="BackstoreFeatures.Resize"/>.
     /// </summary>
     ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken) => throw new NotSupportedException();
+
+    /// <summary>
+    /// Raised after <see cref="Geometry"/> has become another by itself, because somebody else has changed the size of what is behind it.
+    /// Any thread, but none that a call waits for.
+    /// </summary>
+    event Action GeometryChanged
+    {
+        add { }
+        remove { }
+    }
 
     /// <summary>Bytes that can still be allocated, or null when that is not known.</summary>
     long? AvailableBytes => null;

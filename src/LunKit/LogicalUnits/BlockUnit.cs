@@ -33,6 +33,7 @@ public sealed class BlockUnit : LogicalUnit
         Background = new BackgroundOperation(this);
         memory.Update(_ => { });
         Background.ResumeFailed();
+        store.GeometryChanged += TakeCapacity;
     }
 
     /// <summary>The backstore behind its guard.</summary>
@@ -133,7 +134,13 @@ public sealed class BlockUnit : LogicalUnit
         if (lengthBytes < BlockSize) throw new ArgumentOutOfRangeException(nameof(lengthBytes), "less than one block");
         if (!await Store.ResizeAsync(lengthBytes, CancellationToken.None).ConfigureAwait(false))
             throw new BackstoreException(BackstoreError.Internal, $"{Identity.Name} cannot change its size");
-        Volatile.Write(ref _blockCount, Store.Geometry.BlockCount);
+        TakeCapacity();
+    }
+
+    /// <summary>The backstore has another length: initiators are told.</summary>
+    private void TakeCapacity()
+    {
+        if (Interlocked.Exchange(ref _blockCount, Store.Geometry.BlockCount) == Store.Geometry.BlockCount) return;
         LogMessages.CapacityChanged(Log, Identity.Name, Store.Geometry.LengthBytes);
         AttendOthers(null, Sense.CapacityChanged);
     }

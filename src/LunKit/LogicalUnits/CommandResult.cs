@@ -61,7 +61,10 @@ public readonly struct CommandResult
     internal static CommandResult Relayed(ScsiStatus status, int dataInLength, ReadOnlySpan<byte> sense) => status switch
     {
         ScsiStatus.CheckCondition when sense[0] is 0 => CheckCondition(Sense.LogicalUnitCommunicationFailure),
-        ScsiStatus.CheckCondition => new(status, 0, new SenseDetail(SenseData.Parse(sense)) { Raw = sense[..SenseData.LengthOf(sense)].ToArray() }),
+        ScsiStatus.CheckCondition => new(status, 0, new SenseDetail(SenseData.Parse(sense))
+        {
+            Raw = sense[..SenseData.LengthOf(sense)].ToArray(), Information = SenseData.Information(sense) ?? 0, HasInformation = SenseData.Information(sense) is not null,
+        }),
         _ => new(status, dataInLength),
     };
 

@@ -28,6 +28,20 @@ internal static class SenseData
         ? new Sense((SenseKey)(sense[1] & 0x0F), sense[2], sense[3])
         : new Sense((SenseKey)(sense[2] & 0x0F), sense[12], sense[13]);
 
+    /// <summary>The INFORMATION field of sense data of either format; null when it has none.</summary>
+    public static ulong? Information(ReadOnlySpan<byte> sense)
+    {
+        bool isDescriptor = (sense[0] & 0x7F) is 0x72 or 0x73;
+        if (!isDescriptor) return (sense[0] & 0x80) != 0 && sense.Length >= 7 ? BinaryPrimitives.ReadUInt32BigEndian(sense[3..]) : null;
+        var descriptors = sense[8..LengthOf(sense)];
+        while (descriptors.Length >= 12)
+        {
+            if (descriptors[0] == 0) return (descriptors[2] & 0x80) != 0 ? BinaryPrimitives.ReadUInt64BigEndian(descriptors[4..]) : null;
+            descriptors = descriptors[Math.Min(descriptors.Length, 2 + descriptors[1])..];
+        }
+        return null;
+    }
+
     private static int WriteFixed(Span<byte> d, in SenseDetail detail)
     {
         d = d[..18];

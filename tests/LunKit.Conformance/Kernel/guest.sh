@@ -86,6 +86,8 @@ access_states() {
   sg_vpd -p 0x83 "$disk" >/tmp/out && [[ $(</tmp/out) == *'Relative target port: 0x'* && $(</tmp/out) == *'Target port group: 0x'* ]] || { cat /tmp/out; return 1; }
   sg_rtpg -d "$disk" >/tmp/out && [[ $(</tmp/out) == *'asymmetric access state : 0x00'* && $(</tmp/out) == *'Relative target port ids:'*0x* ]] || { cat /tmp/out; return 1; }
   echo 1 >$group/alua_access_state && echo 1 >$group/preferred
+  # The kernel tells the change as a unit attention, once.
+  sg_turs "$disk" >/tmp/out
   sg_rtpg -d "$disk" >/tmp/out && [[ $(</tmp/out) == *'Pref=1'* && $(</tmp/out) == *'asymmetric access state : 0x01'* ]] || { cat /tmp/out; return 1; }
 }
 

@@ -28,6 +28,7 @@ public partial class TidyTests
             ["LunKit"] = ["LunKit.Linux"],
             ["LunKit.Iscsi"] = ["LunKit"],
             ["LunKit.Tcmu"] = ["LunKit"],
+            ["LunKit.Testing"] = ["LunKit"],
             ["LunKit.App"] = ["LunKit.Iscsi", "LunKit.Tcmu"],
         };
         foreach (string project in Directory.EnumerateFiles(Path.Combine(Root, "src"), "*.csproj", SearchOption.AllDirectories))

@@ -29,11 +29,11 @@ public sealed class BlockBackstore : IBackstore
     private readonly FileWorkers _workers = new();
     private readonly string _path;
     private volatile BackstoreGeometry _geometry;
-    private volatile Exception? _flushFailure;
+    private readonly FlushLatch _flushes;
 
     private BlockBackstore(SafeFileHandle device, string path, BackstoreGeometry geometry, int deviceBlock)
     {
-        (_device, _path, _geometry) = (device, path, geometry);
+        (_device, _path, _geometry, _flushes) = (device, path, geometry, new FlushLatch(path));
         _direct = new DirectFile(device, geometry.ReadOnly, deviceBlock);
     }
 
@@ -97,21 +97,7 @@ public sealed class BlockBackstore : IBackstore
     /// <inheritdoc/>
     public ValueTask FlushAsync(CancellationToken cancellationToken) => _workers.RunAsync(static s => s.Flush(), this);
 
-    private void Flush()
-    {
-        // After a failed flush what the device's cache held may be gone: a later success would prove nothing.
-        if (_flushFailure is { } failure)
-            throw new BackstoreException(BackstoreError.MediumWrite, $"{_path}: an earlier flush failed: {failure.Message}", null, failure);
-        try
-        {
-            FileDescriptor.Flush(_device);
-        }
-        catch (LinuxException e)
-        {
-            _flushFailure = e;
-            throw;
-        }
-    }
+    private void Flush() => _flushes.Run(() => FileDescriptor.Flush(_device));
 
     /// <inheritdoc/>
     public ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken) =>

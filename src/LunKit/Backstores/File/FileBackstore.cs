@@ -45,13 +45,14 @@ public sealed class FileBackstore : IBackstore
     private readonly string _path;
     private readonly bool _inMemory;
     private volatile BackstoreGeometry _geometry;
-    private volatile Exception? _flushFailure;
+    private readonly FlushLatch _flushes;
 
     private FileBackstore(SafeFileHandle file, string path, BackstoreGeometry geometry, bool direct)
     {
         _file = file;
         _direct = direct ? new DirectFile(file, geometry.ReadOnly) : null;
         _path = path;
+        _flushes = new FlushLatch(path);
         _geometry = geometry;
         _inMemory = IsMemoryFileSystem(path);
     }
@@ -193,24 +194,11 @@ public sealed class FileBackstore : IBackstore
     /// <inheritdoc/>
     public ValueTask FlushAsync(CancellationToken cancellationToken)
     {
-        // After a failed fdatasync the kernel may have dropped the dirty pages: a later success would prove nothing.
-        if (_flushFailure is { } failure)
-            throw new BackstoreException(BackstoreError.MediumWrite, $"{_path}: an earlier flush failed: {failure.Message}", null, failure);
+        _flushes.Check();
         return _workers.RunAsync(static s => s.Flush(), this);
     }
 
-    private void Flush()
-    {
-        try
-        {
-            FileDescriptor.Flush(_file);
-        }
-        catch (LinuxException e)
-        {
-            _flushFailure = e;
-            throw;
-        }
-    }
+    private void Flush() => _flushes.Run(() => FileDescriptor.Flush(_file));
 
     /// <inheritdoc/>
     public ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken) =>

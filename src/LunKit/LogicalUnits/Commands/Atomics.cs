@@ -15,22 +15,9 @@ internal static class Atomics
         if (count > BlockLimits.MaxCompareBlocks(unit.BlockSize)) return CommandResult.InvalidCdbField(13);
         int half = count * unit.BlockSize;
         if (command.DataOut.Length != 2 * half) return CommandResult.InvalidCdbField(13);
-        var scratch = ArrayPool<byte>.Shared.Rent(half);
-        try
-        {
-            var memory = scratch.AsMemory(0, half);
-            await unit.Store.ReadAsync(offset * unit.BlockSize, new DataBuffer(memory), command.CancellationToken).ConfigureAwait(false);
-            int at = Verification.FirstDifference(memory.Span, command.DataOut.Slice(0, half));
-            if (at >= 0) return CommandResult.CheckCondition(Sense.MiscompareDuringVerify, (ulong)at);
-            // From here on the command is carried out to its end: an abort between the two halves would tell nobody which it was.
-            await unit.Store.WriteAsync(offset * unit.BlockSize, command.DataOut.Slice(half, half), unit.OptionsOf(fua), CancellationToken.None)
-                .ConfigureAwait(false);
-            return CommandResult.Good;
-        }
-        finally
-        {
-            ArrayPool<byte>.Shared.Return(scratch);
-        }
+        long at = await unit.Store.CompareAndWriteAsync(offset * unit.BlockSize, command.DataOut.Slice(0, half), command.DataOut.Slice(half, half),
+            unit.OptionsOf(fua), command.CancellationToken).ConfigureAwait(false);
+        return at < 0 ? CommandResult.Good : CommandResult.CheckCondition(Sense.MiscompareDuringVerify, (ulong)at);
     }
 
     public static async ValueTask<CommandResult> OrWrite(BlockUnit unit, ScsiCommand command)

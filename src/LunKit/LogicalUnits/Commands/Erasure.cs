@@ -132,7 +132,7 @@ internal static class Erasure
             for (int i = 0; i < block.Length; i++) block[i] = (byte)(pattern[i % pattern.Length] ^ mask);
             for (long done = 0; done < length; done += step)
             {
-                await Provisioning.RepeatAsync(unit, new DataBuffer(block), done, Math.Min(step, length - done), WriteOptions.None, stop)
+                await unit.Store.WriteSameAsync(done, Math.Min(step, length - done), new DataBuffer(block), WriteOptions.None, stop)
                     .ConfigureAwait(false);
                 await PaceAsync(unit, step, stop).ConfigureAwait(false);
                 progress.Report((pass + (double)done / length) / passes);

@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Buffers.Binary;
 using LunKit.Backstores;
 using LunKit.Scsi;
@@ -9,7 +8,6 @@ namespace LunKit.LogicalUnits.Commands;
 internal static class Provisioning
 {
     private const int Unmap = 0x08, Anchor = 0x10, NoDataOut = 0x01;
-    private const int RepeatBytes = 1 << 20;
 
     public static ValueTask<CommandResult> WriteSame(BlockUnit unit, ScsiCommand command)
     {
@@ -34,31 +32,9 @@ internal static class Provisioning
         // An unmapped block reads as zeroes (LBPRZ = 1), so a block of anything else must be written (SBC-4 4.7.3.4).
         if (zeroes && unmap) await unit.Store.DiscardAsync(offset, length, command.CancellationToken).ConfigureAwait(false);
         else if (zeroes) await unit.Store.WriteZeroesAsync(offset, length, options, command.CancellationToken).ConfigureAwait(false);
-        else await RepeatAsync(unit, command.DataOut, offset, length, options, command.CancellationToken).ConfigureAwait(false);
+        else await unit.Store.WriteSameAsync(offset, length, command.DataOut, options, command.CancellationToken).ConfigureAwait(false);
         if (options != WriteOptions.None && unmap) await unit.FlushAsync().ConfigureAwait(false);
         return CommandResult.Good;
-    }
-
-    /// <summary>Writes one block over and over.</summary>
-    public static async ValueTask RepeatAsync(
-        BlockUnit unit, DataBuffer block, long offset, long length, WriteOptions options, CancellationToken cancellationToken)
-    {
-        var scratch = ArrayPool<byte>.Shared.Rent((int)Math.Min(RepeatBytes, length));
-        try
-        {
-            int pattern = (int)Math.Min(RepeatBytes, length);
-            for (int at = 0; at < pattern; at += block.Length) block.CopyTo(scratch.AsSpan(at));
-            for (long done = 0; done < length; done += pattern)
-            {
-                cancellationToken.ThrowIfCancellationRequested();
-                var data = new DataBuffer(scratch.AsMemory(0, (int)Math.Min(pattern, length - done)));
-                await unit.Store.WriteAsync(offset + done, data, options, cancellationToken).ConfigureAwait(false);
-            }
-        }
-        finally
-        {
-            ArrayPool<byte>.Shared.Return(scratch);
-        }
     }
 
     public static long WriteSameDataOut(int blockSize, ReadOnlySpan<byte> cdb)

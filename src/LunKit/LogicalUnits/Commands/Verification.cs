@@ -46,7 +46,7 @@ internal static class Verification
                 int chunk = (int)Math.Min(ChunkBytes, length - done);
                 var memory = scratch.AsMemory(0, chunk);
                 await unit.Store.ReadAsync(offset + done, new DataBuffer(memory), command.CancellationToken).ConfigureAwait(false);
-                int at = expected.IsEmpty ? -1 : FirstDifference(memory.Span, expected.Slice((int)done, chunk));
+                int at = expected.IsEmpty ? -1 : expected.Slice((int)done, chunk).FirstDifference(memory.Span);
                 if (at >= 0) return CommandResult.CheckCondition(Sense.MiscompareDuringVerify, (ulong)(done + at));
                 done += chunk;
             }
@@ -71,18 +71,6 @@ internal static class Verification
     }
 
     /// <summary>Index of the first byte in which they differ, or -1.</summary>
-    public static int FirstDifference(ReadOnlySpan<byte> actual, DataBuffer expected)
-    {
-        int at = 0;
-        foreach (var segment in expected)
-        {
-            int same = actual.Slice(at, segment.Length).CommonPrefixLength(segment.Span);
-            if (same < segment.Length) return at + same;
-            at += segment.Length;
-        }
-        return -1;
-    }
-
     /// <summary>PRE-FETCH: whatever is asked fits, for no cache is reserved; CONDITION MET (SBC-4 5.10).</summary>
     public static ValueTask<CommandResult> PreFetch(BlockUnit unit, ScsiCommand command) => new(CommandResult.ConditionMet);
 }

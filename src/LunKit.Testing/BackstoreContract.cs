@@ -1,0 +1,72 @@
+using System.Diagnostics;
+using LunKit.Backstores;
+using LunKit.Testing.Checks;
+
+namespace LunKit.Testing;
+
+/// <summary>
+/// Does to a backstore what a target does, and more, and compares with a model: any mixture of operations, alone and at once, the ends of the
+/// medium, cancellation, resizing, closing and opening again. What it works on is overwritten. Needs no test framework:
+/// <code>
+/// var report = await BackstoreContract.VerifyAsync(() => ValueTask.FromResult&lt;IBackstore&gt;(new MyBackstore(...)));
+/// report.EnsurePassed();
+/// </code>
+/// </summary>
+public static class BackstoreContract
+{
+    // Each opens the backstore anew, as a target does when it starts.
+    private static readonly (string Name, Func<CheckContext, Task> Run)[] s_checks =
+    [
+        ("geometry is possible", GeometryCheck.RunAsync),
+        ("operations one after the other behave like an array", SequentialCheck.RunAsync),
+        ("operations at once behave like an array", ConcurrentCheck.RunAsync),
+        ("first and last blocks, long transfers", BoundaryCheck.RunAsync),
+        ("racing writes leave whole blocks", RaceCheck.WritesAsync),
+        ("racing compare and writes lose none", RaceCheck.CompareAndWritesAsync),
+        ("cancellation leaves memory and medium alone", CancellationCheck.RunAsync),
+        ("what was flushed is there after opening again", DurabilityCheck.RunAsync),
+        ("growth is noticed, and adds zeroes", ResizeCheck.RunAsync),
+        ("a read-only backstore refuses writes", ReadOnlyCheck.RunAsync),
+    ];
+
+    /// <summary>Runs all checks; one that fails does not keep the others from running.</summary>
+    /// <param name="open">Opens the backstore; called for each check, after the one before is disposed.</param>
+    /// <param name="options">How thorough, and what it may do.</param>
+    /// <param name="progress">Told of each check when it has ended.</param>
+    /// <param name="stop">Ends it early.</param>
+    public static async Task<ContractReport> VerifyAsync(
+        Func<ValueTask<IBackstore>> open, ContractOptions? options = null, IProgress<ContractResult>? progress = null, CancellationToken stop = default)
+    {
+        var results = new List<ContractResult>();
+        foreach (var (name, run) in s_checks)
+        {
+            var result = await RunAsync(name, run, new CheckContext(open, options ?? new(), stop)).ConfigureAwait(false);
+            progress?.Report(result);
+            results.Add(result);
+        }
+        return new ContractReport(results);
+    }
+
+    private static async Task<ContractResult> RunAsync(string name, Func<CheckContext, Task> run, CheckContext context)
+    {
+        long started = Stopwatch.GetTimestamp();
+        ContractResult Result(ContractOutcome outcome, string message) => new(name, outcome, message, Stopwatch.GetElapsedTime(started));
+        try
+        {
+            await run(context).ConfigureAwait(false);
+            return Result(ContractOutcome.Passed, "");
+        }
+        catch (NotApplicableException e)
+        {
+            return Result(ContractOutcome.NotApplicable, e.Message);
+        }
+        catch (ContractException e)
+        {
+            return Result(ContractOutcome.Failed, e.Message);
+        }
+        catch (Exception e) when (!context.Stop.IsCancellationRequested)
+        {
+            return Result(ContractOutcome.Failed, $"it threw {e}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+using LunKit.Backstores;
+using LunKit.LogicalUnits;
+using LunKit.Testing;
+using LunKit.Tests.Tcmu.User;
+
+namespace LunKit.Tests.Backstores;
+
+/// <summary>The contract kit on LunKit's own backstores, and on backstores that are wrong, which it finds.</summary>
+public sealed class ContractTests : IDisposable
+{
+    private readonly string _path = Path.Combine(Path.GetTempPath(), $"lunkit-contract-{Guid.NewGuid():N}.img");
+
+    public void Dispose() => File.Delete(_path);
+
+    private static readonly ContractOptions s_options = new() { WorkBytes = 4 << 20, Steps = 300, MayGrow = true };
+
+    private static async Task<ContractReport> VerifyAsync(Func<IBackstore> open, ContractOptions? options = null) =>
+        await BackstoreContract.VerifyAsync(() => ValueTask.FromResult(open()), options ?? s_options, null, TestContext.Current.CancellationToken);
+
+    [Theory]
+    [InlineData(512, false)]
+    [InlineData(4096, false)]
+    [InlineData(512, true)]
+    public async Task FileKeepsIt(int block, bool direct) =>
+        (await VerifyAsync(() => FileBackstore.Open(new() { Path = _path, SizeBytes = File.Exists(_path) ? null : 8 << 20, BlockSize = block, Direct = direct }))).EnsurePassed();
+
+    [Fact]
+    public async Task ReadOnlyFileKeepsIt()
+    {
+        await File.WriteAllBytesAsync(_path, new byte[1 << 20], TestContext.Current.CancellationToken);
+        var report = (await VerifyAsync(() => FileBackstore.Open(new() { Path = _path, ReadOnly = true }))).EnsurePassed();
+        Assert.Equal(2, report.Results.Count(r => r.Outcome == ContractOutcome.Passed));
+    }
+
+    [Theory]
+    [InlineData(512)]
+    [InlineData(4096)]
+    public async Task MemoryKeepsIt(int block)
+    {
+        var report = await VerifyAsync(() => new MemoryBackstore(new BackstoreGeometry(8 << 20) { BlockSize = block }), s_options with { IsPersistent = false });
+        report.EnsurePassed();
+    }
+
+    /// <summary>Through the device server: READ, WRITE, UNMAP, WRITE SAME, COMPARE AND WRITE, SYNCHRONIZE CACHE.</summary>
+    [Fact]
+    public async Task AUnitKeepsIt()
+    {
+        var options = s_options with { IsPersistent = false };
+        (await BackstoreContract.VerifyAsync(async () => await UnitBackstore.OpenAsync(
+            new BlockUnit(new MemoryBackstore(8 << 20), "unit", new VolatileUnitState(UnitIdentity.IdOf("unit")))), options, null, TestContext.Current.CancellationToken)).EnsurePassed();
+    }
+
+    /// <summary>Through a handler process's ring.</summary>
+    [Fact]
+    public async Task AHandlerKeepsIt()
+    {
+        var benches = new List<UserBench>();
+        var handlers = new List<IAsyncDisposable>();
+        try
+        {
+            var report = await BackstoreContract.VerifyAsync(async () =>
+            {
+                var bench = new UserBench(sizeBytes: 8 << 20);
+                benches.Add(bench);
+                handlers.Add(bench.Handle(new MemoryBackstore(8 << 20)));
+                return await UnitBackstore.OpenAsync(bench.Unit);
+            }, s_options with { IsPersistent = false, MaxTransferBytes = 128 * 1024, Steps = 100 }, null, TestContext.Current.CancellationToken);
+            report.EnsurePassed();
+        }
+        finally
+        {
+            foreach (var handler in handlers) await handler.DisposeAsync();
+            foreach (var bench in benches) await bench.DisposeAsync();
+        }
+    }
+
+    public static TheoryData<string, string> Faults => new()
+    {
+        { "forgets writes", "one after the other" },
+        { "drops the last block of long writes", "first and last blocks" },
+        { "holds nothing over a restart", "was flushed" },
+        { "writes memory late", "cancellation" },
+        { "compares without writing as one", "compare and writes" },
+        { "discards without zeroes", "one after the other" },
+        { "grows with rubbish", "growth" },
+        { "takes writes though read-only", "read-only" },
+    };
+
+    [Theory, MemberData(nameof(Faults))]
+    public async Task AFaultIsFound(string fault, string check)
+    {
+        var report = await VerifyAsync(() => new FaultyBackstore(fault));
+        var failed = report.Results.Where(r => r.Outcome == ContractOutcome.Failed).ToList();
+        Assert.True(failed.Any(r => r.Name.Contains(check, StringComparison.Ordinal)), report.ToString());
+        Assert.Throws<ContractException>(() => report.EnsurePassed());
+    }
+}

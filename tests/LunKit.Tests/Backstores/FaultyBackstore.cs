@@ -1,0 +1,75 @@
+using LunKit.Backstores;
+
+namespace LunKit.Tests.Backstores;
+
+/// <summary>An array that has one fault, named by its words.</summary>
+internal sealed class FaultyBackstore(string fault) : IBackstore
+{
+    private static readonly byte[] s_kept = new byte[16 << 20];
+    private readonly Lock _gate = new();
+    private byte[] _bytes = fault == "holds nothing over a restart" ? new byte[8 << 20] : s_kept;
+    private int _writes;
+
+    private bool Is(string what) => fault == what;
+
+    public BackstoreGeometry Geometry { get; private set; } = new(8 << 20) { ReadOnly = fault == "takes writes though read-only" };
+
+    public BackstoreFeatures Features => BackstoreFeatures.Concurrent | BackstoreFeatures.CompareAndWrite | BackstoreFeatures.Discard | BackstoreFeatures.Resize;
+
+    public async ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
+    {
+        lock (_gate) data.CopyFrom(_bytes.AsSpan((int)offset, data.Length));
+        if (!Is("writes memory late") || !cancellationToken.CanBeCanceled || data.Length < 256 * 1024) return;
+        _ = LateAsync(data);
+        await Task.Yield();
+    }
+
+    private static async Task LateAsync(DataBuffer data)
+    {
+        await Task.Delay(1);
+        data.Clear();
+    }
+
+    public ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
+    {
+        if (Is("forgets writes") && ++_writes % 50 == 0) return ValueTask.CompletedTask;
+        int length = Is("drops the last block of long writes") && data.Length >= 4 << 20 ? data.Length - 512 : data.Length;
+        lock (_gate) data.Slice(0, length).CopyTo(_bytes.AsSpan((int)offset));
+        return ValueTask.CompletedTask;
+    }
+
+    public ValueTask FlushAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
+
+    public ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken)
+    {
+        lock (_gate)
+            if (!Is("discards without zeroes")) _bytes.AsSpan((int)offset, (int)length).Clear();
+        return ValueTask.CompletedTask;
+    }
+
+    public async ValueTask<long> CompareAndWriteAsync(long offset, DataBuffer compare, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
+    {
+        int at;
+        lock (_gate)
+        {
+            at = compare.FirstDifference(_bytes.AsSpan((int)offset, compare.Length));
+            if (at < 0 && !Is("compares without writing as one")) data.CopyTo(_bytes.AsSpan((int)offset));
+        }
+        if (!Is("compares without writing as one")) return at;
+        await Task.Yield();
+        lock (_gate)
+            if (at < 0) data.CopyTo(_bytes.AsSpan((int)offset));
+        return at;
+    }
+
+    public ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
+    {
+        lock (_gate)
+        {
+            _bytes = [.. _bytes.AsSpan(0, (int)Geometry.LengthBytes), .. new byte[lengthBytes - Geometry.LengthBytes]];
+            if (Is("grows with rubbish")) _bytes[^1] = 7;
+            Geometry = Geometry with { LengthBytes = lengthBytes };
+        }
+        return ValueTask.CompletedTask;
+    }
+}
