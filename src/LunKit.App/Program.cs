@@ -1,12 +1,14 @@
 using System.CommandLine;
 using LunKit.App.Attach;
+using LunKit.App.Backstores;
 using LunKit.App.Doctor;
 using LunKit.App.Handle;
 using LunKit.App.Serve;
 
 var root = new RootCommand("LunKit: SCSI targets in user space")
 {
-    ServeCommand.Create(), HandleCommand.Create(), AttachCommand.Create(), DetachCommand.Create(), DoctorCommand.Create(),
+    ServeCommand.Create(), HandleCommand.Create(), AttachCommand.Create(), DetachCommand.Create(), BackstoresCommand.Create(), CheckCommand.Create(),
+    DoctorCommand.Create(),
 };
 try
 {

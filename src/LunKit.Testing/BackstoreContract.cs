@@ -37,6 +37,8 @@ public static class BackstoreContract
     public static async Task<ContractReport> VerifyAsync(
         Func<ValueTask<IBackstore>> open, ContractOptions? options = null, IProgress<ContractResult>? progress = null, CancellationToken stop = default)
     {
+        // One that cannot be opened at all is no backstore to check: that exception is the caller's.
+        await (await open().ConfigureAwait(false)).DisposeAsync().ConfigureAwait(false);
         var results = new List<ContractResult>();
         foreach (var (name, run) in s_checks)
         {

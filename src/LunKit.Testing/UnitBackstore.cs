@@ -13,7 +13,7 @@ namespace LunKit.Testing;
 public sealed class UnitBackstore : IBackstore
 {
     private const byte Read16 = 0x88, Write16 = 0x8A, SynchronizeCache16 = 0x91, WriteSame16 = 0x93, CompareAndWriteCode = 0x89, UnmapCode = 0x42;
-    private const int MaxCompareBlocks = 128, ForceUnitAccess = 0x08;
+    private const int ForceUnitAccess = 0x08;
     private const long MaxWriteSameBytes = 16 << 20;
 
     private readonly LogicalUnit _unit;
@@ -33,8 +33,11 @@ public sealed class UnitBackstore : IBackstore
         await RunAsync(nexus, cdb, new DataBuffer(capacity), default, default).ConfigureAwait(false);
         int block = BinaryPrimitives.ReadInt32BigEndian(capacity.AsSpan(8));
         long bytes = checked((BinaryPrimitives.ReadInt64BigEndian(capacity) + 1) * block);
+        var limits = new byte[64];
+        await RunAsync(nexus, [0x12, 0x01, 0xB0, 0, 64, 0], new DataBuffer(limits), default, default).ConfigureAwait(false);
         return new UnitBackstore(unit, nexus, new BackstoreGeometry(bytes)
         {
+            CompareAndWriteBytes = limits[5] * block,
             BlockSize = block, PhysicalBlockSize = Math.Max(block, block << (capacity[13] & 0x0F)), DiscardGranularity = Math.Max(4096, block),
         }, isThin: (capacity[14] & 0xC0) == 0xC0);
     }
@@ -43,8 +46,8 @@ public sealed class UnitBackstore : IBackstore
     public BackstoreGeometry Geometry { get; }
 
     /// <inheritdoc/>
-    public BackstoreFeatures Features => BackstoreFeatures.Concurrent | BackstoreFeatures.ForceUnitAccess | BackstoreFeatures.VolatileCache | BackstoreFeatures.CompareAndWrite |
-        BackstoreFeatures.WriteSame | (_isThin ? BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes : 0);
+    public BackstoreFeatures Features => BackstoreFeatures.Concurrent | BackstoreFeatures.ForceUnitAccess | BackstoreFeatures.VolatileCache | BackstoreFeatures.WriteSame | (Geometry.CompareAndWriteBytes > 0 ? BackstoreFeatures.CompareAndWrite : 0) |
+        (_isThin ? BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes : 0);
 
     /// <inheritdoc/>
     public ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken) =>
@@ -85,7 +88,6 @@ public sealed class UnitBackstore : IBackstore
     public async ValueTask<long> CompareAndWriteAsync(long offset, DataBuffer compare, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
     {
         int blocks = data.Length / Geometry.BlockSize;
-        if (blocks > MaxCompareBlocks) throw new ArgumentException($"{blocks} blocks are more than COMPARE AND WRITE takes", nameof(data));
         byte[] both = [.. compare.ToArray(), .. data.ToArray()];
         var cdb = Cdb(CompareAndWriteCode, offset, 0, Fua(options));
         cdb[13] = (byte)blocks;

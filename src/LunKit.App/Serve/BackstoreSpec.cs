@@ -1,23 +1,19 @@
+using LunKit.App.Backstores;
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
 using Microsoft.Extensions.Logging;
 
 namespace LunKit.App.Serve;
 
-/// <summary>
-/// What an argument of <c>lunkit serve</c> says: <c>memory:SIZE</c>, <c>file:PATH[,size=SIZE]</c>, <c>null:SIZE</c>, or a path, and
-/// options after commas.
-/// </summary>
+/// <summary>What an argument of <c>lunkit serve</c> says: <c>KIND:ARGUMENT[,option[=value]...]</c>, or the path of an image file.</summary>
 internal sealed class BackstoreSpec
 {
-    private static readonly string[] s_kinds = ["memory", "file", "block", "null"];
-    private static readonly string[] s_options = ["size", "block", "physical", "readonly", "removable", "preallocate", "direct", "writecache", "serial", "longcdbs", "eraserate", "state"];
-
     private readonly SpecText _text;
+    private readonly BackstoreKind _kind;
 
-    private BackstoreSpec(SpecText text) => _text = text;
+    private BackstoreSpec(SpecText text, BackstoreKind kind) => (_text, _kind) = (text, kind);
 
-    public string Kind => _text.Kind;
+    public string Kind => _kind.Name;
 
     public string Argument => _text.Argument;
 
@@ -25,15 +21,17 @@ internal sealed class BackstoreSpec
 
     public static BackstoreSpec Parse(string text)
     {
-        string kind = SpecText.KindOf(text);
-        if (!s_kinds.Contains(kind)) throw new UserException($"backstore '{text}': kind '{kind}' is not known; use memory:SIZE, file:PATH, block:/dev/NAME, null:SIZE or user:SUBTYPE/PATH", 2);
-        var spec = new BackstoreSpec(SpecText.Parse(text, kind is "file" or "block" ? "a path" : "a size", s_options));
-        if (kind is "memory" or "null") _ = spec._text.Size(spec.Argument);
+        string name = SpecText.KindOf(text);
+        if (BackstoreKinds.Find(name) is not { } kind)
+        {
+            string known = string.Join(", ", BackstoreKinds.All.Select(k => k.Syntax).Concat(BackstoreKinds.Units.Select(u => u.Syntax)));
+            throw new UserException($"backstore '{text}': kind '{name}' is not known; there are {known} (lunkit backstores tells more)", 2);
+        }
+        var spec = new BackstoreSpec(SpecText.Parse(text, kind.Argument, [.. BackstoreKinds.Common.Concat(kind.Options).Select(o => o.Name)]), kind);
+        kind.Check?.Invoke(spec._text);
         _ = spec._text.Block;
         return spec;
     }
-
-    private int Physical => Math.Max(_text.Block, (int)(_text.SizeOption("physical") ?? 4096));
 
     /// <summary>Opens the backstore as a logical unit.</summary>
     /// <param name="readOnly">Refuse writes, whatever the spec says.</param>
@@ -49,12 +47,12 @@ internal sealed class BackstoreSpec
             Identity = names, ReadOnly = readOnly, WriteCache = _text.Flag("writecache", writeCache), Removable = _text.Flag("removable"),
             LongCdbs = _text.Flag("longcdbs", otherwise: true), EraseBytesPerSecond = _text.SizeOption("eraserate") ?? 0,
         };
-        // A device is the same disk whichever LUN it has.
-        var id = UnitIdentity.IdOf(_text.Option("serial") ?? (Kind == "block" ? Path.GetFullPath(Argument) : identity));
+        // A device, or an image in a cluster, is the same disk whichever LUN it has.
+        var id = UnitIdentity.IdOf(_text.Option("serial") ?? (!_kind.IsPlace ? identity : Kind == "block" ? Path.GetFullPath(Argument) : $"{Kind}:{Argument}"));
         try
         {
-            var store = OpenStore(readOnly);
-            if (store is FileBackstore || _text.Option("state") is not null) return WithState(store, readOnly, options, log);
+            var store = OpenStore(readOnly, log);
+            if (_kind.KeepsState || _text.Option("state") is not null) return WithState(store, readOnly, options, log);
             return new BlockUnit(store, Text, new VolatileUnitState(id), options, log);
         }
         catch (BackstoreException e)
@@ -67,30 +65,8 @@ internal sealed class BackstoreSpec
         }
     }
 
-    /// <summary>The shape of a disk whose size is its argument.</summary>
-    private BackstoreGeometry Geometry => new(_text.Size(Argument)) { BlockSize = _text.Block, PhysicalBlockSize = Physical };
-
     /// <summary>Opens the backstore alone. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
-    public IBackstore OpenStore(bool readOnly)
-    {
-        readOnly |= _text.Flag("readonly");
-        return Kind switch
-        {
-            "memory" => new MemoryBackstore(Geometry),
-            "null" => new NullBackstore(Geometry),
-            "block" => BlockBackstore.Open(new BlockBackstoreOptions { Path = Argument, BlockSize = _text.Option("block") is null ? null : _text.Block, ReadOnly = readOnly }),
-            _ => FileBackstore.Open(new FileBackstoreOptions
-            {
-                Path = Argument,
-                SizeBytes = _text.SizeOption("size"),
-                BlockSize = _text.Block,
-                PhysicalBlockSize = Physical,
-                ReadOnly = readOnly,
-                Preallocate = _text.Flag("preallocate"),
-                Direct = _text.Flag("direct"),
-            }),
-        };
-    }
+    public IBackstore OpenStore(bool readOnly, ILogger log) => _kind.Open(_text, readOnly || _text.Flag("readonly"), log);
 
     private BlockUnit WithState(IBackstore store, bool readOnly, BlockUnitOptions options, ILogger log)
     {

@@ -1,5 +1,4 @@
 using System.Globalization;
-using LunKit.Linux;
 using LunKit.LogicalUnits;
 
 namespace LunKit.App.Serve;
@@ -10,24 +9,11 @@ namespace LunKit.App.Serve;
 /// <param name="Description">What it is, in words.</param>
 internal sealed record ServedUnit(LogicalUnit Unit, long SizeBytes, string Description)
 {
-    /// <summary>Path of the image file or the device behind it, which may grow; null for another backstore.</summary>
-    public string? ImagePath { get; init; }
-
-    /// <summary>The length that what is behind it has now. Throws <see cref="IOException"/> when it cannot be asked.</summary>
-    public long CurrentLength()
-    {
-        if (!BlockDevice.Is(ImagePath!)) return new FileInfo(ImagePath!).Length;
-        using var device = BlockDevice.Open(ImagePath!, readOnly: true);
-        return BlockDevice.TrySize(device, out long bytes) ? bytes : throw new IOException($"{ImagePath} does not say its size");
-    }
-
-    public static ServedUnit Of(BlockUnit unit, BackstoreSpec spec)
+    public static ServedUnit Of(BlockUnit unit)
     {
         long bytes = unit.BlockCount * unit.BlockSize;
-        return new ServedUnit(unit, bytes, Describe(unit, bytes, unit.BlockSize, unit.IsWriteProtected ? ", read-only" : ""))
-        {
-            ImagePath = spec.Kind is "file" or "block" ? Path.GetFullPath(spec.Argument) : null,
-        };
+        string more = (unit.IsWriteProtected ? ", read-only" : "") + (unit.Store.Trouble is { } trouble ? $", {trouble}" : "");
+        return new ServedUnit(unit, bytes, Describe(unit, bytes, unit.BlockSize, more));
     }
 
     public static ServedUnit Of(LogicalUnit unit, UserUnitSpec spec) =>

@@ -50,7 +50,7 @@ internal sealed class Server : IAsyncDisposable
                 if (!UserUnitSpec.Matches(text))
                 {
                     var spec = BackstoreSpec.Parse(text);
-                    units.Add(ServedUnit.Of(spec.Open(options.ReadOnly, options.WriteCache, identity, log), spec));
+                    units.Add(ServedUnit.Of(spec.Open(options.ReadOnly, options.WriteCache, identity, log)));
                     continue;
                 }
                 var user = UserUnitSpec.Parse(text);
@@ -102,15 +102,15 @@ internal sealed class Server : IAsyncDisposable
     {
         foreach (var served in Units)
         {
-            if (served is not { Unit: BlockUnit unit, ImagePath: { } path }) continue;
+            if (served.Unit is not BlockUnit unit) continue;
             try
             {
-                long length = served.CurrentLength();
+                long length = await unit.Store.MeasureAsync();
                 if (length != unit.Store.Geometry.LengthBytes) await unit.ResizeAsync(length);
             }
             catch (Exception e) when (e is IOException or ArgumentException)
             {
-                ServeLog.NotResized(log, path, e.Message);
+                ServeLog.NotResized(log, unit.Identity.Name, e.Message);
             }
         }
     }

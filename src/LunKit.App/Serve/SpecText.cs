@@ -55,6 +55,13 @@ internal sealed class SpecText
 
     public long? SizeOption(string name) => Option(name) is { } size ? Size(size) : null;
 
+    /// <summary>A whole number of seconds.</summary>
+    public TimeSpan Seconds(string name, int otherwise) => Option(name) is not { } text ? TimeSpan.FromSeconds(otherwise)
+        : int.TryParse(text, out int seconds) && seconds is > 0 and <= 3600 ? TimeSpan.FromSeconds(seconds) : throw Wrong($"{name}={text} is not 1 to 3600 seconds");
+
+    /// <summary>The physical block size.</summary>
+    public int Physical => Math.Max(Block, (int)(SizeOption("physical") ?? 4096));
+
     /// <summary>The logical block size.</summary>
     public int Block
     {

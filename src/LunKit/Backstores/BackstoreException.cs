@@ -13,6 +13,8 @@ public enum BackstoreError
     ReadOnly,
     /// <summary>What holds the bytes cannot be reached now; trying again may help.</summary>
     Unreachable,
+    /// <summary>The backstore is connecting to what holds the bytes: it will serve again by itself.</summary>
+    Connecting,
     /// <summary>Another process has it to itself.</summary>
     InUse,
     /// <summary>The bytes are there but something inside failed.</summary>

@@ -19,6 +19,9 @@ public sealed record BackstoreGeometry(long LengthBytes)
     /// <summary>The medium has moving parts (reported as a rotation rate).</summary>
     public bool Rotational { get; init; }
 
+    /// <summary>Longest <see cref="IBackstore.CompareAndWriteAsync"/> in bytes; 0 for no limit of the backstore's own.</summary>
+    public int CompareAndWriteBytes { get; init; }
+
     /// <summary>Number of whole logical blocks.</summary>
     public long BlockCount => LengthBytes / BlockSize;
 }

@@ -44,6 +44,9 @@ public sealed class BackstoreGuard : IAsyncDisposable
     /// <summary>What the backstore itself declares.</summary>
     public BackstoreFeatures Features => _features;
 
+    /// <summary>Why it does not serve now; null when it does.</summary>
+    public string? Trouble => _backstore.Trouble;
+
     /// <summary>Bytes that can still be allocated, or null when not known.</summary>
     public long? AvailableBytes => _backstore.AvailableBytes;
 
@@ -211,14 +214,15 @@ public sealed class BackstoreGuard : IAsyncDisposable
 
     /// <summary>
     /// Writes if the bytes there are the expected ones; -1 when it has, else the index of the first that differs. Where the backstore does not
-    /// do it as one step, the caller keeps others away from the range.
+    /// do it as one step, or not so many bytes, the caller keeps others away from the range.
     /// </summary>
     public async ValueTask<long> CompareAndWriteAsync(long offset, DataBuffer compare, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
     {
         AssertRange(offset, data.Length);
         if (compare.Length != data.Length) throw new InvalidOperationException($"{compare.Length} bytes cannot be compared for {data.Length}");
         if (data.IsEmpty) return -1;
-        if (!Has(BackstoreFeatures.CompareAndWrite)) return await ReadCompareWriteAsync(offset, compare, data, options, cancellationToken).ConfigureAwait(false);
+        bool isTooLong = Geometry.CompareAndWriteBytes is > 0 and var limit && data.Length > limit;
+        if (!Has(BackstoreFeatures.CompareAndWrite) || isTooLong) return await ReadCompareWriteAsync(offset, compare, data, options, cancellationToken).ConfigureAwait(false);
         if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
@@ -269,6 +273,9 @@ public sealed class BackstoreGuard : IAsyncDisposable
             _turn?.Release();
         }
     }
+
+    /// <summary>The length that what is behind the backstore has now.</summary>
+    public ValueTask<long> MeasureAsync() => _backstore.MeasureAsync();
 
     /// <summary>Changes the length; false when the backstore cannot.</summary>
     public async ValueTask<bool> ResizeAsync(long lengthBytes, CancellationToken cancellationToken)

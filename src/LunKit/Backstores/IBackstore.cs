@@ -67,6 +67,12 @@ public interface IBackstore : IAsyncDisposable
         remove { }
     }
 
+    /// <summary>The length that what is behind it has now, in bytes: its owner may have changed it, and the geometry not noticed.</summary>
+    ValueTask<long> MeasureAsync() => ValueTask.FromResult(Geometry.LengthBytes);
+
+    /// <summary>Why it does not serve now but will again by itself, in words ("connecting: ..."); null when it serves.</summary>
+    string? Trouble => null;
+
     /// <summary>Bytes that can still be allocated, or null when that is not known.</summary>
     long? AvailableBytes => null;
 

@@ -77,6 +77,10 @@ public sealed class BlockUnit : LogicalUnit
 
     internal int MaxTransferBlocks => BlockLimits.MaxTransferBytes / BlockSize;
 
+    /// <summary>Blocks of a COMPARE AND WRITE: as many as the backstore does as one step, if it does any.</summary>
+    internal int MaxCompareBlocks => Store.Has(BackstoreFeatures.CompareAndWrite) && Store.Geometry.CompareAndWriteBytes is > 0 and var bytes
+        ? Math.Min(BlockLimits.MaxCompareBlocks(BlockSize), bytes / BlockSize) : BlockLimits.MaxCompareBlocks(BlockSize);
+
     /// <summary>How a write is to be done: through to the medium with FUA, or when the write cache is off.</summary>
     internal WriteOptions OptionsOf(bool forceUnitAccess) =>
         HasVolatileCache && (forceUnitAccess || !IsWriteCacheEnabled) ? WriteOptions.ForceUnitAccess : WriteOptions.None;
@@ -132,6 +136,8 @@ public sealed class BlockUnit : LogicalUnit
     public async ValueTask ResizeAsync(long lengthBytes)
     {
         if (lengthBytes < BlockSize) throw new ArgumentOutOfRangeException(nameof(lengthBytes), "less than one block");
+        // Its owner has done it already.
+        if (lengthBytes == Store.Geometry.LengthBytes && !Store.Has(BackstoreFeatures.Resize)) return;
         if (!await Store.ResizeAsync(lengthBytes, CancellationToken.None).ConfigureAwait(false))
             throw new BackstoreException(BackstoreError.Internal, $"{Identity.Name} cannot change its size");
         TakeCapacity();

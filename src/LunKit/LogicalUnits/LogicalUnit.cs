@@ -258,6 +258,7 @@ public abstract class LogicalUnit : IAsyncDisposable
         BackstoreError.MediumWrite => Sense.WriteError,
         BackstoreError.NoSpace => Sense.SpaceAllocationFailed,
         BackstoreError.ReadOnly => Sense.WriteProtected,
+        BackstoreError.Connecting => Sense.BecomingReady,
         BackstoreError.Unreachable => Sense.LogicalUnitCommunicationFailure,
         _ => write ? Sense.WriteError : Sense.UnrecoveredReadError,
     };

@@ -123,6 +123,9 @@ public sealed class BlockBackstore : IBackstore
     }
 
     /// <inheritdoc/>
+    public ValueTask<long> MeasureAsync() => ValueTask.FromResult(BlockDevice.TrySize(_device, out long bytes) ? bytes : _geometry.LengthBytes);
+
+    /// <inheritdoc/>
     public ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
     {
         if (!BlockDevice.TrySize(_device, out long now) || now != lengthBytes)

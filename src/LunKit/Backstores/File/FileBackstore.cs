@@ -241,6 +241,9 @@ public sealed class FileBackstore : IBackstore
     }
 
     /// <inheritdoc/>
+    public ValueTask<long> MeasureAsync() => ValueTask.FromResult(RandomAccess.GetLength(_file));
+
+    /// <inheritdoc/>
     public ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
     {
         // The file may have been grown by somebody else already.

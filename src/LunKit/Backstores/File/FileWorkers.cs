@@ -26,6 +26,13 @@ internal sealed class FileWorkers
         return new ValueTask(work, work.Version);
     }
 
+    /// <summary>Runs <paramref name="action"/>, which does not throw, on a worker; nobody waits for it.</summary>
+    public void Start<TState>(Action<TState> action, TState state)
+    {
+        _queue.Add(new Work<TState>(action, state));
+        StartIfBehind();
+    }
+
     private void StartIfBehind()
     {
         if (_queue.Count <= Volatile.Read(ref _idle)) return;

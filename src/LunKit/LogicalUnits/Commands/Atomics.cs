@@ -12,7 +12,7 @@ internal static class Atomics
         var (offset, count, fua) = Parse(command);
         if (command.DataOutBufferSize != 2L * count * unit.BlockSize) return CommandResult.InvalidCdbField(13);
         if (count == 0) return CommandResult.Good;
-        if (count > BlockLimits.MaxCompareBlocks(unit.BlockSize)) return CommandResult.InvalidCdbField(13);
+        if (count > unit.MaxCompareBlocks) return CommandResult.InvalidCdbField(13);
         int half = count * unit.BlockSize;
         if (command.DataOut.Length != 2 * half) return CommandResult.InvalidCdbField(13);
         long at = await unit.Store.CompareAndWriteAsync(offset * unit.BlockSize, command.DataOut.Slice(0, half), command.DataOut.Slice(half, half),

@@ -125,7 +125,7 @@ internal static class VpdPages
         bool thin = block.IsThin;
         uint granularity = (uint)Math.Max(1, block.Store.Geometry.DiscardGranularity / size);
         w.Byte(0x01);                                                   // WSNZ
-        w.Byte(BlockLimits.MaxCompareBlocks(size));
+        w.Byte(block.MaxCompareBlocks);
         w.UInt16((int)Math.Max(1, block.Store.Geometry.PhysicalBlockSize / size)); // optimal transfer length granularity
         w.UInt32((uint)block.MaxTransferBlocks);
         w.UInt32((uint)(BlockLimits.OptimalTransferBytes / size));

@@ -1,0 +1,125 @@
+using LunKit.Backstores;
+using LunKit.Ceph.Native;
+
+namespace LunKit.Ceph;
+
+/// <summary>How a cluster is reached: images that agree on it share one connection.</summary>
+internal sealed record RadosConfiguration(string? File, string? Id, string? Keyring, TimeSpan Timeout, bool Cache);
+
+/// <summary>
+/// A connection to a cluster, shared by all images with the same configuration; closed with the last of them. Thread safe.
+/// </summary>
+internal sealed class RadosCluster : IDisposable
+{
+    // Longer than a monitor takes to answer, shorter than an operator's patience.
+    private static readonly TimeSpan s_connectLimit = TimeSpan.FromSeconds(15);
+    private static readonly Lock s_gate = new();
+    private static readonly Dictionary<RadosConfiguration, RadosCluster> s_clusters = [];
+
+    private readonly RadosConfiguration _configuration;
+    private readonly Lock _connecting = new();
+    private nint _handle;
+    private int _users;
+
+    private RadosCluster(RadosConfiguration configuration) => _configuration = configuration;
+
+    /// <summary>Connections of this process.</summary>
+    internal static int Count
+    {
+        get { lock (s_gate) return s_clusters.Count; }
+    }
+
+    /// <summary>A connected cluster; the caller disposes it once. Waits up to some seconds. Throws <see cref="BackstoreException"/>.</summary>
+    public static RadosCluster Rent(RadosConfiguration configuration)
+    {
+        RadosCluster? cluster;
+        lock (s_gate)
+        {
+            if (!s_clusters.TryGetValue(configuration, out cluster)) s_clusters.Add(configuration, cluster = new RadosCluster(configuration));
+            cluster._users++;
+        }
+        try
+        {
+            lock (cluster._connecting)
+                if (cluster._handle == 0) cluster._handle = Connect(configuration);
+            return cluster;
+        }
+        catch
+        {
+            cluster.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The cluster has shut this connection out: who comes next gets another.</summary>
+    public void Abandon()
+    {
+        lock (s_gate)
+            if (s_clusters.GetValueOrDefault(_configuration) == this) s_clusters.Remove(_configuration);
+    }
+
+    /// <summary>An I/O context for a pool and a namespace.</summary>
+    public nint OpenPool(string pool, string name)
+    {
+        int error = Rados.rados_ioctx_create(_handle, pool, out nint context);
+        if (error < 0) throw CephErrors.OfOpening(error, $"pool '{pool}'", error == CephErrors.Enoent ? "; ceph osd pool ls shows the pools that there are" : "");
+        if (name.Length > 0) Rados.rados_ioctx_set_namespace(context, name);
+        return context;
+    }
+
+    private static nint Connect(RadosConfiguration configuration)
+    {
+        nint cluster = 0;
+        try
+        {
+            Check(Rados.rados_create(out cluster, configuration.Id), "librados");
+            int error = Rados.rados_conf_read_file(cluster, configuration.File);
+            // Without any file the environment and defaults may do.
+            if (error < 0 && (configuration.File is not null || error != CephErrors.Enoent))
+                throw CephErrors.OfOpening(error, $"Ceph configuration {configuration.File ?? "(default)"}", "; name it with conf=PATH or CEPH_CONF");
+            foreach (var (option, value) in Settings(configuration)) Check(Rados.rados_conf_set(cluster, option, value), $"Ceph option {option}");
+            error = Rados.rados_connect(cluster);
+            if (error < 0)
+                throw CephErrors.OfOpening(error, $"Ceph cluster as client.{configuration.Id ?? "admin"} ({configuration.File ?? Environment.GetEnvironmentVariable("CEPH_CONF") ?? "/etc/ceph/ceph.conf"})",
+                    error is CephErrors.Enoent or CephErrors.Eacces ? "; is there a keyring for this user? Name it with keyring=PATH, the user with id=NAME" : "");
+            return cluster;
+        }
+        catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException)
+        {
+            throw new BackstoreException(BackstoreError.Internal, "librados and librbd are missing or too old: install librbd1 (Debian, Ubuntu) or librbd (others)", null, e);
+        }
+        catch when (cluster != 0)
+        {
+            Rados.rados_shutdown(cluster);
+            throw;
+        }
+    }
+
+    private static IEnumerable<(string Option, string Value)> Settings(RadosConfiguration configuration)
+    {
+        string seconds = ((int)Math.Ceiling(configuration.Timeout.TotalSeconds)).ToString(System.Globalization.CultureInfo.InvariantCulture);
+        yield return ("client_mount_timeout", ((int)s_connectLimit.TotalSeconds).ToString(System.Globalization.CultureInfo.InvariantCulture));
+        // Without these an operation waits for ever when the cluster is gone.
+        yield return ("rados_osd_op_timeout", seconds);
+        yield return ("rados_mon_op_timeout", seconds);
+        yield return ("rbd_cache", configuration.Cache ? "true" : "false");
+        if (configuration.Keyring is { } keyring) yield return ("keyring", keyring);
+    }
+
+    private static void Check(int error, string what)
+    {
+        if (error < 0) throw CephErrors.OfOpening(error, what, "");
+    }
+
+    /// <summary>One user less.</summary>
+    public void Dispose()
+    {
+        lock (s_gate)
+        {
+            if (--_users > 0) return;
+            if (s_clusters.GetValueOrDefault(_configuration) == this) s_clusters.Remove(_configuration);
+        }
+        if (_handle != 0) Rados.rados_shutdown(_handle);
+        _handle = 0;
+    }
+}

@@ -1,0 +1,98 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using LunKit.Backstores;
+
+namespace LunKit.Ceph;
+
+/// <summary>Connecting, and connecting again when the cluster has shut the client out; and the watch that tells of a new size.</summary>
+public sealed partial class RbdBackstore
+{
+    private readonly Reconnection _reconnection;
+    private GCHandle _self;
+    private volatile RbdImage? _image;
+    private bool _isDirty;
+
+    /// <inheritdoc/>
+    public string? Trouble => _reconnection.Trouble;
+
+    /// <summary>The image, which the caller releases.</summary>
+    private RbdImage Use() => _image is { } image && image.TryUse() ? image : throw new BackstoreException(BackstoreError.Connecting, $"rbd:{_options.Path} is {Trouble ?? "connecting"}");
+
+    private unsafe void Connect(bool isFirst)
+    {
+        var image = RbdImage.Open(_options);
+        try
+        {
+            long bytes = image.ReadSize();
+            if (isFirst && _options.SizeBytes is { } wanted && wanted != bytes)
+                throw new BackstoreException(BackstoreError.Internal, $"rbd:{_options.Path} has {bytes} bytes, not {wanted}; rbd resize changes an image's size");
+            if (_options.Snapshot is null) image.Watch(&Changed, GCHandle.ToIntPtr(_self));
+            _image = image;
+            LogMessages.Connected(_log, _options.Path, bytes, image.ObjectBytes);
+            TakeSize(bytes);
+        }
+        catch
+        {
+            image.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Something of the image has changed; librbd does not say what. Its thread must not be held up.</summary>
+    [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
+    private static unsafe void Changed(void* argument)
+    {
+        if (GCHandle.FromIntPtr((nint)argument).Target is RbdBackstore store) store._workers.Start(static s => s.ReadSize(), store);
+    }
+
+    private void ReadSize()
+    {
+        if (_image is not { } image || !image.TryUse()) return;
+        try
+        {
+            TakeSize(image.ReadSize());
+        }
+        catch (BackstoreException e)
+        {
+            LogMessages.SizeNotRead(_log, _options.Path, e.Message);
+        }
+        finally
+        {
+            image.Release();
+        }
+    }
+
+    private void TakeSize(long bytes)
+    {
+        if (bytes == _geometry.LengthBytes) return;
+        _geometry = GeometryOf(bytes);
+        GeometryChanged?.Invoke();
+    }
+
+    /// <summary>The cluster refuses everything that this connection sends, so nothing of it can arrive late: a new one goes on.</summary>
+    private void Fenced(RbdImage image)
+    {
+        if (_image != image || Interlocked.CompareExchange(ref _image, null, image) != image) return;
+        image.AbandonCluster();
+        if (Volatile.Read(ref _isDirty))
+        {
+            LogMessages.CacheLost(_log, _options.Path);
+            _flushes.Fail(new IOException("the client was shut out with writes in its cache"));
+        }
+        image.Dispose();
+        _reconnection.Begin("the cluster has shut this client out (blocklisted)");
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        // Closing flushes, and may wait for the cluster.
+        await _workers.RunAsync(static s =>
+        {
+            s._reconnection.Dispose();
+            Interlocked.Exchange(ref s._image, null)?.Dispose();
+        }, this).ConfigureAwait(false);
+        _operations.Dispose();
+        _self.Free();
+    }
+}

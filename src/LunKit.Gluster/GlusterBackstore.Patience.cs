@@ -1,0 +1,153 @@
+using LunKit.Backstores;
+
+namespace LunKit.Gluster;
+
+/// <summary>Connecting, waiting for a volume that does not answer, and the size.</summary>
+public sealed partial class GlusterBackstore
+{
+    private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(250);
+
+    private readonly Reconnection _reconnection;
+    private volatile GlusterFile? _file;
+    private bool _wasOpen;
+    private int _waiting;
+    private int _reopening;
+
+    /// <inheritdoc/>
+    public string? Trouble => _reconnection.Trouble;
+
+    private BackstoreException Unavailable() => new(BackstoreError.Connecting, $"gluster:{_options.Name} is {Trouble ?? "connecting"}");
+
+    private void Connect()
+    {
+        // The size is asked for once: afterwards it is the file's.
+        var file = GlusterFile.Open(_wasOpen ? _options with { SizeBytes = null } : _options, out long bytes);
+        _wasOpen = true;
+        Interlocked.Exchange(ref _file, file)?.Dispose();
+        LogMessages.Connected(_log, _options.Name, bytes);
+        if (bytes == _geometry.LengthBytes) return;
+        _geometry = GeometryOf(bytes);
+        GeometryChanged?.Invoke();
+    }
+
+    /// <summary>
+    /// How long one operation waits for a volume that does not answer. Everything that is done here may be done twice: the initiator has no
+    /// answer yet.
+    /// </summary>
+    private sealed class Patience(GlusterBackstore store, CancellationToken cancellationToken)
+    {
+        private readonly long _deadline = Environment.TickCount64 + (long)store._options.Timeout.TotalMilliseconds;
+        private bool _waits;
+
+        /// <summary>Waits a little after a failure; throws when that failure is final, or the time is over.</summary>
+        public async ValueTask WaitAsync(int errno, string what, long offset, bool writes)
+        {
+            if (store._file is null)
+            {
+                End();
+                throw store.Unavailable();
+            }
+            if (!GlusterErrors.IsUnreachable(errno) && !GlusterErrors.NeedsReopening(errno) || Environment.TickCount64 >= _deadline)
+            {
+                End();
+                throw GlusterErrors.OfOperation(errno, what, store._options.Name, offset, writes);
+            }
+            if (!_waits && Interlocked.Increment(ref store._waiting) == 1)
+                LogMessages.Waiting(store._log, store._options.Name, System.Runtime.InteropServices.Marshal.GetPInvokeErrorMessage(errno), store._options.Timeout.TotalSeconds);
+            _waits = true;
+            try
+            {
+                if (GlusterErrors.NeedsReopening(errno)) await store.ReopenAsync().ConfigureAwait(false);
+                await Task.Delay(s_pause, cancellationToken).ConfigureAwait(false);
+            }
+            catch (OperationCanceledException)
+            {
+                End();
+                throw;
+            }
+        }
+
+        /// <summary>The volume has answered.</summary>
+        public bool Relieve()
+        {
+            if (_waits && End()) LogMessages.AnswersAgain(store._log, store._options.Name);
+            return true;
+        }
+
+        private bool End()
+        {
+            if (!_waits) return false;
+            _waits = false;
+            return Interlocked.Decrement(ref store._waiting) == 0;
+        }
+    }
+
+    /// <summary>The servers do not know the open file any more: it is opened again, by the first that notices.</summary>
+    private async ValueTask ReopenAsync()
+    {
+        if (Interlocked.Exchange(ref _reopening, 1) != 0) return;
+        try
+        {
+            await _workers.RunAsync(static s => s.Connect(), this).ConfigureAwait(false);
+        }
+        catch (BackstoreException)
+        {
+            // The next attempt, or the deadline, tells.
+        }
+        finally
+        {
+            Volatile.Write(ref _reopening, 0);
+        }
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<long> MeasureAsync()
+    {
+        long length = 0;
+        if (_file is not { } file || !file.TryUse()) throw Unavailable();
+        try
+        {
+            await _workers.RunAsync(_ =>
+            {
+                lock (_seeking) length = file.ReadLength($"gluster:{_options.Name}");
+            }, 0).ConfigureAwait(false);
+        }
+        finally
+        {
+            file.Release();
+        }
+        return length;
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
+    {
+        if (_file is not { } file || !file.TryUse()) throw Unavailable();
+        try
+        {
+            await _workers.RunAsync(_ =>
+            {
+                string name = $"gluster:{_options.Name}";
+                lock (_seeking)
+                    // The file may have been grown by somebody else already.
+                    if (file.ReadLength(name) != lengthBytes) file.SetLength(lengthBytes, name);
+            }, 0).ConfigureAwait(false);
+        }
+        finally
+        {
+            file.Release();
+        }
+        _geometry = GeometryOf(lengthBytes);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        await _workers.RunAsync(static s =>
+        {
+            s._reconnection.Dispose();
+            Interlocked.Exchange(ref s._file, null)?.Dispose();
+        }, this).ConfigureAwait(false);
+        _operations.Dispose();
+    }
+}

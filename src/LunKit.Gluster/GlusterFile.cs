@@ -1,0 +1,59 @@
+using LunKit.Backstores;
+using LunKit.Gluster.Native;
+using LunKit.Linux;
+
+namespace LunKit.Gluster;
+
+/// <summary>An open file. Thread safe.</summary>
+internal sealed class GlusterFile(GlusterVolume volume, nint handle) : CountedUse
+{
+    public nint Handle => handle;
+
+    /// <summary>Opens the file, creates or grows it as the options say. Waits for the volume. Throws <see cref="BackstoreException"/>.</summary>
+    public static GlusterFile Open(GlusterBackstoreOptions options, out long lengthBytes)
+    {
+        var volume = GlusterVolume.Rent(options);
+        GlusterFile? file = null;
+        try
+        {
+            string name = $"gluster:{options.Name}";
+            nint handle = volume.Open(options.Path, options.ReadOnly ? Gfapi.ReadOnly : Gfapi.ReadWrite | (options.Sync ? Gfapi.DataSync : 0), options.SizeBytes is not null && !options.ReadOnly);
+            if (handle == 0) throw GlusterVolume.Failed(name, options.SizeBytes is null ? "; give a size to create it: size=10G" : "");
+            file = new GlusterFile(volume, handle);
+            lengthBytes = file.ReadLength(name);
+            if (options.SizeBytes is { } wanted && wanted != lengthBytes)
+            {
+                if (lengthBytes > wanted) throw new BackstoreException(BackstoreError.Internal, $"{name} has {lengthBytes} bytes, more than size={wanted}: a file is never shrunk by a size");
+                file.SetLength(lengthBytes = wanted, name);
+            }
+            if (lengthBytes < options.BlockSize) throw new BackstoreException(BackstoreError.Internal, $"{name} has {lengthBytes} bytes, less than one block; give size= to grow it");
+            return file;
+        }
+        catch
+        {
+            if (file is not null) file.Dispose();
+            else volume.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The length of the file now. Throws <see cref="BackstoreException"/>.</summary>
+    public long ReadLength(string name)
+    {
+        long length = Gfapi.glfs_lseek(handle, 0, Gfapi.SeekEnd);
+        return length < 0 ? throw GlusterVolume.Failed(name) : length;
+    }
+
+    /// <summary>Makes the file longer or shorter. Throws <see cref="BackstoreException"/>.</summary>
+    public void SetLength(long length, string name)
+    {
+        if (Gfapi.Truncate(handle, length) != 0) throw GlusterVolume.Failed(name);
+    }
+
+    /// <inheritdoc/>
+    protected override void Close()
+    {
+        _ = Gfapi.glfs_close(handle);
+        volume.Dispose();
+    }
+}

@@ -1,0 +1,99 @@
+using System.Runtime.InteropServices;
+using LunKit.Backstores;
+using LunKit.Gluster.Native;
+
+namespace LunKit.Gluster;
+
+/// <summary>A connection to a volume, shared by all files that are reached the same way; closed, beside, with the last of them. Thread safe.</summary>
+internal sealed class GlusterVolume : IDisposable
+{
+    private const int LogWarnings = 5;
+    private static readonly Lock s_gate = new();
+    private static readonly Dictionary<string, GlusterVolume> s_volumes = [];
+
+    private readonly string _key;
+    private readonly Lock _connecting = new();
+    private nint _handle;
+    private int _users;
+
+    private GlusterVolume(string key) => _key = key;
+
+    /// <summary>Connections of this process.</summary>
+    internal static int Count
+    {
+        get { lock (s_gate) return s_volumes.Count; }
+    }
+
+    /// <summary>A connected volume; the caller disposes it once. Waits for a server. Throws <see cref="BackstoreException"/>.</summary>
+    public static GlusterVolume Rent(GlusterBackstoreOptions options)
+    {
+        string key = $"{options.Transport} {options.Volume} {options.LogFile} {string.Join(' ', options.Servers)}";
+        GlusterVolume? volume;
+        lock (s_gate)
+        {
+            if (!s_volumes.TryGetValue(key, out volume)) s_volumes.Add(key, volume = new GlusterVolume(key));
+            volume._users++;
+        }
+        try
+        {
+            lock (volume._connecting)
+                if (volume._handle == 0) volume._handle = Connect(options);
+            return volume;
+        }
+        catch
+        {
+            volume.Dispose();
+            throw;
+        }
+    }
+
+    private static nint Connect(GlusterBackstoreOptions options)
+    {
+        if (!Gfapi.IsUsable(out string why)) throw new BackstoreException(BackstoreError.Internal, why);
+        nint volume = Gfapi.glfs_new(options.Volume);
+        try
+        {
+            if (volume == 0) throw Failed("libgfapi");
+            foreach (var server in options.Servers)
+                if (Gfapi.glfs_set_volfile_server(volume, options.Transport, server.Host, server.Port) != 0) throw Failed($"server {server.Host}");
+            if (Gfapi.glfs_set_logging(volume, options.LogFile ?? "/dev/null", LogWarnings) != 0) throw Failed($"log {options.LogFile}");
+            // A write is acknowledged by the servers: what waits in this process would be lost with a connection, and a later fsync not know of it.
+            if (Gfapi.glfs_set_xlator_option(volume, "*-write-behind", "pass-through", "true") != 0) throw Failed("libgfapi");
+            if (Gfapi.glfs_init(volume) != 0)
+                throw Failed($"volume {options.Volume} on {string.Join(", ", options.Servers.Select(s => $"{s.Host}:{s.Port}"))}", "; gluster volume info shows the volumes of a server, and whether they are started");
+            return volume;
+        }
+        catch when (volume != 0)
+        {
+            Finish(volume);
+            throw;
+        }
+    }
+
+    /// <summary>Opens a file; it is created where <paramref name="creates"/>. Null, with errno, when that fails.</summary>
+    public nint Open(string path, int mode, bool creates)
+    {
+        nint file = Gfapi.glfs_open(_handle, path, mode);
+        if (file != 0 || !creates || Marshal.GetLastPInvokeError() != GlusterErrors.Enoent) return file;
+        return Gfapi.glfs_creat(_handle, path, mode | Gfapi.Create, 0x180); // rw for the owner
+    }
+
+    /// <summary>What an errno says of an opening.</summary>
+    public static BackstoreException Failed(string what, string hint = "") => GlusterErrors.OfOpening(Marshal.GetLastPInvokeError(), what, hint);
+
+    /// <summary>libgfapi takes seconds to let go of a volume: nobody waits for that.</summary>
+    private static void Finish(nint volume) =>
+        new Thread(() => _ = Gfapi.glfs_fini(volume), maxStackSize: 512 * 1024) { IsBackground = true, Name = "lunkit-gluster-fini" }.Start();
+
+    /// <summary>One user less.</summary>
+    public void Dispose()
+    {
+        lock (s_gate)
+        {
+            if (--_users > 0) return;
+            s_volumes.Remove(_key);
+        }
+        if (_handle != 0) Finish(_handle);
+        _handle = 0;
+    }
+}
