@@ -5,7 +5,7 @@ namespace LunKit.Gluster;
 /// <summary>Connecting, waiting for a volume that does not answer, and the size.</summary>
 public sealed partial class GlusterBackstore
 {
-    private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(250);
+    private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(250), s_secondLook = TimeSpan.FromMilliseconds(20);
 
     private readonly Reconnection _reconnection;
     private volatile GlusterFile? _file;
@@ -38,6 +38,7 @@ public sealed partial class GlusterBackstore
     {
         private readonly long _deadline = Environment.TickCount64 + (long)store._options.Timeout.TotalMilliseconds;
         private bool _waits;
+        private int _errno;
 
         /// <summary>Waits a little after a failure; throws when that failure is final, or the time is over.</summary>
         public async ValueTask WaitAsync(int errno, string what, long offset, bool writes)
@@ -47,7 +48,16 @@ public sealed partial class GlusterBackstore
                 End();
                 throw store.Unavailable();
             }
-            if (!GlusterErrors.IsUnreachable(errno) && !GlusterErrors.NeedsReopening(errno) || Environment.TickCount64 >= _deadline)
+            // The first callback on a thread of the library's may come with another errno than the library's: one that comes twice is believed.
+            bool isFirst = _errno != errno;
+            _errno = errno;
+            bool isFinal = GlusterErrors.IsFinal(errno);
+            if (isFinal && isFirst && Environment.TickCount64 < _deadline)
+            {
+                await Task.Delay(s_secondLook, cancellationToken).ConfigureAwait(false);
+                return;
+            }
+            if (isFinal || Environment.TickCount64 >= _deadline)
             {
                 End();
                 throw GlusterErrors.OfOperation(errno, what, store._options.Name, offset, writes);

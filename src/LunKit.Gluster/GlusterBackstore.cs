@@ -84,7 +84,7 @@ public sealed partial class GlusterBackstore : IBackstore
             patience.Relieve();
             // Past the end of a file that somebody has cut.
             if (result == 0 && !write) rest.Clear();
-            else if (result == 0) throw GlusterErrors.OfOperation(5, "write", _options.Name, offset + done, writes: true);
+            else if (result == 0) throw GlusterErrors.OfOperation(GlusterErrors.Eio, "write", _options.Name, offset + done, writes: true);
             done += result == 0 ? rest.Length : (int)result;
         }
     }

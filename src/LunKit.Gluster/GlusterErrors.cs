@@ -6,8 +6,11 @@ namespace LunKit.Gluster;
 /// <summary>What libgfapi means by its error numbers.</summary>
 internal static class GlusterErrors
 {
-    public const int Enoent = 2, Einval = 22, Enotconn = 107, Ebadfd = 77, Eopnotsupp = 95, Enosys = 38;
-    private const int Enospc = 28, Edquot = 122, Erofs = 30, Eacces = 13, Eperm = 1, Etimedout = 110, Econnrefused = 111, Econnreset = 104, Estale = 116, Ehostunreach = 113;
+    public const int Enoent = 2, Eio = 5, Einval = 22, Enotconn = 107, Ebadfd = 77, Eopnotsupp = 95, Enosys = 38;
+    private const int Enospc = 28, Edquot = 122, Efbig = 27, Erofs = 30, Eacces = 13, Eperm = 1, Etimedout = 110, Econnrefused = 111, Econnreset = 104, Estale = 116, Ehostunreach = 113;
+
+    /// <summary>Whether the servers have said that it fails; all else says that nobody answers, or nothing at all.</summary>
+    public static bool IsFinal(int errno) => errno is Enospc or Edquot or Efbig or Erofs or Eacces or Eperm or Eio or Einval;
 
     /// <summary>Nobody answers, for now.</summary>
     public static bool IsUnreachable(int errno) => errno is Enotconn or Etimedout or Econnrefused or Econnreset or Ehostunreach or Ebadfd;
@@ -19,7 +22,7 @@ internal static class GlusterErrors
     {
         Enospc or Edquot => BackstoreError.NoSpace,
         Erofs or Eacces or Eperm when writes => BackstoreError.ReadOnly,
-        _ when IsUnreachable(errno) => BackstoreError.Unreachable,
+        _ when !IsFinal(errno) => BackstoreError.Unreachable,
         _ => writes ? BackstoreError.MediumWrite : BackstoreError.MediumRead,
     }, $"gluster:{file}: {what} at {offset}: {Text(errno)}", offset, new LinuxException(what, errno));
 

@@ -18,7 +18,13 @@ public sealed class DurabilityTests
     public async Task AcknowledgedWritesSurviveKill(int seed, string writeCache)
     {
         string folder = Directory.CreateTempSubdirectory("lunkit-kill-").FullName;
-        string spec = $"file:{folder}/disk.img,size=4M";
+        await SurvivesKillsAsync($"file:{folder}/disk.img,size=4M", seed, writeCache);
+        Directory.Delete(folder, recursive: true);
+    }
+
+    /// <summary>Serves a zeroed disk of 4 MiB, writes to it, kills the target, serves it again, and so on.</summary>
+    internal static async Task SurvivesKillsAsync(string spec, int seed, string writeCache)
+    {
         var promised = new uint[Blocks];    // the generation that must be there
         var acknowledged = new uint[Blocks];
         var latest = new uint[Blocks];      // the newest that may be there
@@ -61,7 +67,6 @@ public sealed class DurabilityTests
         await using var reader = await ConnectAsync(last.Port);
         await CheckAsync(reader, promised, latest);
         Assert.True(generation > 100);
-        Directory.Delete(folder, recursive: true);
     }
 
     private static async Task KillAsync(LunKitProcess server, int milliseconds, Func<bool> ready)
@@ -71,7 +76,7 @@ public sealed class DurabilityTests
         await server.KillAsync();
     }
 
-    private static async Task<IscsiInitiator> ConnectAsync(int port)
+    internal static async Task<IscsiInitiator> ConnectAsync(int port)
     {
         var initiator = await IscsiInitiator.ConnectAsync(new InitiatorOptions { Portal = new IPEndPoint(IPAddress.Loopback, port), TargetName = LunKitProcess.Iqn });
         await Run(initiator, new byte[6], null, 0);

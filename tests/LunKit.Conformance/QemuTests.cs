@@ -58,7 +58,14 @@ public sealed class QemuTests : IDisposable
         Tool.Require("fio");
         Tool.Require("qemu-nbd");
         await using var server = await LunKitProcess.StartAsync(spec.Replace("{0}", _folder, StringComparison.Ordinal));
-        string socket = At("nbd.sock");
+        await FioVerifiesAsync(server, At("nbd.sock"), headerDigest);
+    }
+
+    /// <summary>fio over another initiator: verified random writes by three jobs to the first 192 MiB of LUN 0.</summary>
+    internal static async Task FioVerifiesAsync(LunKitProcess server, string socket, bool headerDigest = false, int megabytes = 64)
+    {
+        Tool.Require("fio");
+        Tool.Require("qemu-nbd");
         // Debian's fio has no iSCSI engine: qemu-nbd is the bridge, and another initiator that has to be right.
         using var bridge = System.Diagnostics.Process.Start("qemu-nbd",
             ["-k", socket, "-e", "8", "-t", "--discard=unmap", .. Image(server, headerDigest)]);
@@ -67,8 +74,8 @@ public sealed class QemuTests : IDisposable
         {
             await Tool.MustRunAsync("fio",
             [
-                "--name=v", "--ioengine=nbd", $"--uri=nbd+unix:///?socket={socket}", "--rw=randwrite", "--bsrange=4k-64k", "--size=64M",
-                "--iodepth=16", "--numjobs=3", "--offset_increment=64M", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1",
+                "--name=v", "--ioengine=nbd", $"--uri=nbd+unix:///?socket={socket}", "--rw=randwrite", "--bsrange=4k-64k", $"--size={megabytes}M",
+                "--iodepth=16", "--numjobs=3", $"--offset_increment={megabytes}M", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1",
                 "--randrepeat=0", "--group_reporting",
             ], limitSeconds: 180);
         }

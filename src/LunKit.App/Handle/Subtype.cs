@@ -9,6 +9,9 @@ namespace LunKit.App.Handle;
 /// <summary>A subtype of <c>lunkit handle</c>: its name, what it opens, and what its configuration is, in words.</summary>
 internal sealed record Subtype(string Name, string Template, string Description)
 {
+    /// <summary>Turns tcmu-runner's way to write a configuration into what {path} is to be; null where they are the same.</summary>
+    public Func<string, string>? Translate { get; init; }
+
     // Stands for the device's size and blocks where only the words are checked.
     private const long AnySize = 1 << 20;
     private const int AnyBlock = 512;
@@ -17,6 +20,8 @@ internal sealed record Subtype(string Name, string Template, string Description)
     [
         new("file", "file:{path},size={size},block={block}", "Path of the image file, e.g. /srv/disk.img; it is created if it does not exist"),
         new("block", "block:{path},block={block}", "Path of the block device, e.g. /dev/sdb; nobody else may use it meanwhile"),
+        new("rbd", "rbd:{path},size={size},block={block}", "POOL[/NAMESPACE]/IMAGE[;osd_op_timeout=SECONDS][;conf=PATH][;id=USER][;keyring=PATH], e.g. rbd/disk1;id=lunkit") { Translate = TcmuRunnerConfig.OfRbd },
+        new("glfs", "gluster:{path},size={size},block={block}", "VOLUME@HOST[:PORT]/PATH, e.g. gv0@storage1/disk.img; the file is created if it does not exist") { Translate = TcmuRunnerConfig.OfGlfs },
         new("memory", "memory:{size},block={block}", "Any name; the disk is in memory and thin"),
         new("null", "null:{size},block={block}", "Any name; takes writes, reads zeroes"),
     ];
@@ -62,7 +67,7 @@ internal sealed record Subtype(string Name, string Template, string Description)
     }
 
     private BackstoreSpec Expand(string path, long sizeBytes, int blockSize) => BackstoreSpec.Parse(Template
-        .Replace("{path}", path, StringComparison.Ordinal)
+        .Replace("{path}", Translate?.Invoke(path) ?? path, StringComparison.Ordinal)
         .Replace("{size}", sizeBytes.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal)
         .Replace("{block}", blockSize.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal));
 }

@@ -61,8 +61,9 @@ internal static unsafe partial class Gfapi
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
     private static void Completed(nint file, nint result, void* before, void* after, nint argument)
     {
-        // Before anything else of the runtime's can change it.
+        // Before anything else of the runtime's can change it. A read that fails sets none, and where this thread was unknown to the runtime
+        // until now it is another: GlusterErrors knows which are believed.
         int errno = Marshal.GetLastSystemError();
-        NativeOperation.Of(argument).Complete(result < 0 ? -Math.Max(1, errno) : result);
+        NativeOperation.Of(argument).Complete(result < 0 ? (errno == 0 ? -GlusterErrors.Enotconn : -errno) : result);
     }
 }

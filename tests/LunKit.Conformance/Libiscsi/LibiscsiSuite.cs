@@ -23,6 +23,7 @@ public abstract class LibiscsiSuite(LibiscsiSuite.Server server)
     protected async Task Run(string test)
     {
         Tool.Require("iscsi-test-cu");
+        Assert.SkipWhen(server.Missing is not null, server.Missing ?? "");
         if (s_impossible.TryGetValue(test, out var reason))
         {
             Scoreboard.Count(server.Name, skipped: 1);
@@ -65,12 +66,17 @@ public abstract class LibiscsiSuite(LibiscsiSuite.Server server)
 
         internal LunKitProcess Process { get; private set; } = null!;
 
+        /// <summary>What is missing to run it; null when nothing is.</summary>
+        public string? Missing { get; private set; }
+
         public string Name { get; } = name;
 
         public async ValueTask InitializeAsync()
         {
+            Missing = kind switch { "rbd" => CephCluster.Missing, "gluster" => GlusterCluster.Missing, _ => null };
+            if (Missing is not null) return;
             string common = $",block={block},physical={physical}";
-            string[] units =
+            string[] units = await Task.WhenAll(
             [
                 Unit(0, 256, common),
                 Unit(1, 64, $",block={block},physical={block}"),
@@ -79,13 +85,15 @@ public abstract class LibiscsiSuite(LibiscsiSuite.Server server)
                 Unit(4, 64, common + ",readonly"),
                 Unit(5, 64, common),
                 Unit(6, 200, common + ",eraserate=20M"),
-            ];
+            ]);
             Process = await LunKitProcess.StartAsync(["--handlers", _handlers, .. units]);
             if (_subtypes.Count > 0) _handler = HandlerRun.Start(_handlers, [.. _subtypes.SelectMany(s => new[] { "--subtype", s })]);
         }
 
-        private string Unit(int lun, int megabytes, string options)
+        private async Task<string> Unit(int lun, int megabytes, string options)
         {
+            if (kind == "rbd") return await (await CephCluster.SharedAsync()).CreateAsync($"iscsi{block}-{lun}", megabytes) + options;
+            if (kind == "gluster") return $"{(await GlusterCluster.SharedAsync()).Spec($"iscsi{block}-{lun}.img")},size={megabytes}M{options}";
             if (kind == "memory") return $"memory:{megabytes}M{options}";
             if (kind == "user")
             {
@@ -100,7 +108,7 @@ public abstract class LibiscsiSuite(LibiscsiSuite.Server server)
 
         public async ValueTask DisposeAsync()
         {
-            await Process.DisposeAsync();
+            if (Process is not null) await Process.DisposeAsync();
             if (_handler is not null) await _handler.DisposeAsync();
             Directory.Delete(_folder, recursive: true);
             GC.SuppressFinalize(this);
@@ -135,6 +143,24 @@ public sealed class File512(File512.Unit unit) : LibiscsiSuite(unit), IClassFixt
 public sealed class File4096(File4096.Unit unit) : LibiscsiSuite(unit), IClassFixture<File4096.Unit>
 {
     public sealed class Unit() : Server("file 4Kn", "file", 4096, 16384);
+
+    [Theory, MemberData(nameof(Tests), MemberType = typeof(LibiscsiSuite))]
+    public Task Passes(string test) => Run(test);
+}
+
+/// <summary>On images of a Ceph cluster.</summary>
+public sealed class Rbd512(Rbd512.Unit unit) : LibiscsiSuite(unit), IClassFixture<Rbd512.Unit>
+{
+    public sealed class Unit() : Server("rbd 512e", "rbd", 512, 4096);
+
+    [Theory, MemberData(nameof(Tests), MemberType = typeof(LibiscsiSuite))]
+    public Task Passes(string test) => Run(test);
+}
+
+/// <summary>On files of a Gluster volume.</summary>
+public sealed class Gluster512(Gluster512.Unit unit) : LibiscsiSuite(unit), IClassFixture<Gluster512.Unit>
+{
+    public sealed class Unit() : Server("gluster 512e", "gluster", 512, 4096);
 
     [Theory, MemberData(nameof(Tests), MemberType = typeof(LibiscsiSuite))]
     public Task Passes(string test) => Run(test);
