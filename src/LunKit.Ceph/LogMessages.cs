@@ -14,6 +14,9 @@ internal static partial class LogMessages
     [LoggerMessage(2103, LogLevel.Error, "rbd:{Image}: this client was shut out with writes in its cache that were not flushed: they may be lost, and flushes fail from now on")]
     public static partial void CacheLost(ILogger log, string image);
 
+    [LoggerMessage(2105, LogLevel.Information, "rbd:{Image}: took the exclusive lock of an earlier process of this machine, which has ended")]
+    public static partial void LockTaken(ILogger log, string image);
+
     [LoggerMessage(2104, LogLevel.Warning, "rbd:{Image}: its new size cannot be read: {Reason}")]
     public static partial void SizeNotRead(ILogger log, string image, string reason);
 }

@@ -58,6 +58,9 @@ internal sealed class RadosCluster : IDisposable
             if (s_clusters.GetValueOrDefault(_configuration) == this) s_clusters.Remove(_configuration);
     }
 
+    /// <summary>The address of this client in the cluster; null when it cannot be told.</summary>
+    public string? Address => Rados.AddressOf(_handle);
+
     /// <summary>An I/O context for a pool and a namespace.</summary>
     public nint OpenPool(string pool, string name)
     {
@@ -98,7 +101,7 @@ internal sealed class RadosCluster : IDisposable
     private static IEnumerable<(string Option, string Value)> Settings(RadosConfiguration configuration)
     {
         string seconds = ((int)Math.Ceiling(configuration.Timeout.TotalSeconds)).ToString(System.Globalization.CultureInfo.InvariantCulture);
-        yield return ("client_mount_timeout", ((int)s_connectLimit.TotalSeconds).ToString(System.Globalization.CultureInfo.InvariantCulture));
+        yield return ("client_mount_timeout", ((int)Math.Min(s_connectLimit.TotalSeconds, Math.Max(3, configuration.Timeout.TotalSeconds))).ToString(System.Globalization.CultureInfo.InvariantCulture));
         // Without these an operation waits for ever when the cluster is gone.
         yield return ("rados_osd_op_timeout", seconds);
         yield return ("rados_mon_op_timeout", seconds);

@@ -26,6 +26,7 @@ public sealed partial class RbdBackstore
             long bytes = image.ReadSize();
             if (isFirst && _options.SizeBytes is { } wanted && wanted != bytes)
                 throw new BackstoreException(BackstoreError.Internal, $"rbd:{_options.Path} has {bytes} bytes, not {wanted}; rbd resize changes an image's size");
+            if (!_geometry.ReadOnly && image.Succeed()) LogMessages.LockTaken(_log, _options.Path);
             if (_options.Snapshot is null) image.Watch(&Changed, GCHandle.ToIntPtr(_self));
             _image = image;
             LogMessages.Connected(_log, _options.Path, bytes, image.ObjectBytes);

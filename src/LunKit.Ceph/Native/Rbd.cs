@@ -32,6 +32,12 @@ internal static unsafe partial class Rbd
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int rbd_diff_iterate2(nint image, string? from, ulong offset, ulong length, byte includeParent, byte wholeObject, delegate* unmanaged[Cdecl]<ulong, nuint, int, void*, int> callback, void* argument);
 
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] private static partial int rbd_metadata_get(nint image, string key, byte* value, nuint* length);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] public static partial int rbd_metadata_set(nint image, string key, string value);
+    [LibraryImport(Library)] private static partial int rbd_lock_get_owners(nint image, out int mode, nint* owners, nuint* count);
+    [LibraryImport(Library)] private static partial void rbd_lock_get_owners_cleanup(nint* owners, nuint count);
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)] private static partial int rbd_lock_break(nint image, int mode, string owner);
+
     [LibraryImport(Library)] private static partial int rbd_aio_create_completion(nint argument, delegate* unmanaged[Cdecl]<nint, nint, void> callback, out nint completion);
     [LibraryImport(Library)] private static partial nint rbd_aio_get_return_value(nint completion);
     [LibraryImport(Library)] public static partial void rbd_aio_release(nint completion);
@@ -41,6 +47,27 @@ internal static unsafe partial class Rbd
     [LibraryImport(Library)] public static partial int rbd_aio_writesame(nint image, ulong offset, nuint length, nint data, nuint dataLength, nint completion, int flags);
     [LibraryImport(Library)] public static partial nint rbd_aio_compare_and_write(nint image, ulong offset, nuint length, nint compare, nint data, nint completion, nint mismatch, int flags);
     [LibraryImport(Library)] public static partial int rbd_aio_flush(nint image, nint completion);
+
+    /// <summary>A value of the image's metadata; null when there is none.</summary>
+    public static string? MetadataOf(nint image, string key)
+    {
+        const int most = 1024;
+        byte* value = stackalloc byte[most];
+        nuint length = most;
+        return rbd_metadata_get(image, key, value, &length) < 0 ? null : Marshal.PtrToStringUTF8((nint)value);
+    }
+
+    /// <summary>Breaks the exclusive lock if that address has it; the cluster shuts the address out first. 0, or a negative errno.</summary>
+    public static int BreakLockOf(nint image, string address)
+    {
+        nint owner = 0;
+        nuint count = 1;
+        int error = rbd_lock_get_owners(image, out int mode, &owner, &count);
+        if (error < 0) return error;
+        bool isOwner = count == 1 && Marshal.PtrToStringUTF8(owner) == address;
+        if (count > 0) rbd_lock_get_owners_cleanup(&owner, count);
+        return isOwner ? rbd_lock_break(image, mode, address) : CephErrors.Enoent;
+    }
 
     /// <summary>A completion that completes an operation; the library's when the operation is submitted, else to be released.</summary>
     public static nint CreateCompletion(Linux.NativeOperation operation)
