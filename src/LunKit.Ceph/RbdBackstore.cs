@@ -38,7 +38,7 @@ public sealed partial class RbdBackstore : IBackstore
 
     private BackstoreGeometry GeometryOf(long bytes) => new(bytes)
     {
-        BlockSize = _options.BlockSize, PhysicalBlockSize = Math.Max(4096, _options.BlockSize), DiscardGranularity = Math.Max(4096, _options.BlockSize),
+        BlockSize = _options.BlockSize, PhysicalBlockSize = Math.Max(_options.PhysicalBlockSize, _options.BlockSize), DiscardGranularity = Math.Max(4096, _options.BlockSize),
         ReadOnly = _options.ReadOnly || _options.Snapshot is not null, CompareAndWriteBytes = CompareBytes,
     };
 

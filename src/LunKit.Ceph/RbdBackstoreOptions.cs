@@ -36,6 +36,9 @@ public sealed record RbdBackstoreOptions
     /// <summary>Logical block size in bytes.</summary>
     public int BlockSize { get; init; } = 512;
 
+    /// <summary>Physical block size in bytes that initiators are told of.</summary>
+    public int PhysicalBlockSize { get; init; } = 4096;
+
     /// <summary>
     /// The size that the image has. With it the backstore opens also while the cluster cannot be reached, and connects when it can be; an image
     /// of another size is refused.

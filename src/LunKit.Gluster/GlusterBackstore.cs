@@ -35,7 +35,7 @@ public sealed partial class GlusterBackstore : IBackstore
 
     private BackstoreGeometry GeometryOf(long bytes) => new(bytes)
     {
-        BlockSize = _options.BlockSize, PhysicalBlockSize = Math.Max(4096, _options.BlockSize), DiscardGranularity = Math.Max(4096, _options.BlockSize), ReadOnly = _options.ReadOnly,
+        BlockSize = _options.BlockSize, PhysicalBlockSize = Math.Max(_options.PhysicalBlockSize, _options.BlockSize), DiscardGranularity = Math.Max(4096, _options.BlockSize), ReadOnly = _options.ReadOnly,
     };
 
     /// <summary>Opens the file. Waits for a server. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>

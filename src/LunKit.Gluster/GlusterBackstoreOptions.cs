@@ -33,6 +33,9 @@ public sealed record GlusterBackstoreOptions
     /// <summary>Logical block size in bytes.</summary>
     public int BlockSize { get; init; } = 512;
 
+    /// <summary>Physical block size in bytes that initiators are told of.</summary>
+    public int PhysicalBlockSize { get; init; } = 4096;
+
     /// <summary>Create the file, or grow it to this size; with it the backstore opens also while the volume cannot be reached. Null: the file as it is.</summary>
     public long? SizeBytes { get; init; }
 

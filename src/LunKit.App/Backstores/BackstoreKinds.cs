@@ -85,7 +85,7 @@ internal static class BackstoreKinds
         {
             Pool = parts[0], Namespace = parts.Length == 3 ? parts[1] : "", Image = parts[^1], Snapshot = at < 0 ? null : spec.Argument[(at + 1)..],
             ConfigurationFile = spec.Option("conf"), Id = spec.Option("id"), KeyringFile = spec.Option("keyring"), Timeout = spec.Seconds("timeout", 25),
-            Cache = spec.Flag("cache"), ReadOnly = readOnly, BlockSize = spec.Block, SizeBytes = spec.SizeOption("size"),
+            Cache = spec.Flag("cache"), ReadOnly = readOnly, BlockSize = spec.Block, PhysicalBlockSize = spec.Physical, SizeBytes = spec.SizeOption("size"),
         };
     }
 
@@ -101,7 +101,7 @@ internal static class BackstoreKinds
         return new GlusterBackstoreOptions
         {
             Servers = [.. servers.Select(s => Server(spec, s, transport))], Transport = transport, Volume = parts[1], Path = parts[2], Timeout = spec.Seconds("timeout", 25),
-            ReadOnly = readOnly, BlockSize = spec.Block, SizeBytes = spec.SizeOption("size"), LogFile = spec.Option("logfile"), Sync = spec.Flag("sync"),
+            ReadOnly = readOnly, BlockSize = spec.Block, PhysicalBlockSize = spec.Physical, SizeBytes = spec.SizeOption("size"), LogFile = spec.Option("logfile"), Sync = spec.Flag("sync"),
         };
     }
 

@@ -30,6 +30,14 @@ internal sealed class GlusterCluster : Lab
         return cluster;
     }
 
+    /// <summary>Makes a file, and says how it is served.</summary>
+    public async Task<string> CreateAsync(string file, int megabytes)
+    {
+        var options = new LunKit.Gluster.GlusterBackstoreOptions { Servers = [new(Host, _port)], Volume = "gv0", Path = file, SizeBytes = (long)megabytes << 20 };
+        await LunKit.Gluster.GlusterBackstore.Open(options).DisposeAsync();
+        return Spec(file);
+    }
+
     /// <summary>How a file of the volume is served.</summary>
     public string Spec(string file) => $"gluster:{Host}:{_port}/gv0/{file}";
 }

@@ -24,7 +24,7 @@ public abstract class LibiscsiSuite(LibiscsiSuite.Server server)
     {
         Tool.Require("iscsi-test-cu");
         Assert.SkipWhen(server.Missing is not null, server.Missing ?? "");
-        if (s_impossible.TryGetValue(test, out var reason))
+        if (s_impossible.TryGetValue(test, out var reason) || s_impossible.TryGetValue($"{server.Kind} {test}", out reason))
         {
             Scoreboard.Count(server.Name, skipped: 1);
             Assert.Skip(reason);
@@ -71,6 +71,8 @@ public abstract class LibiscsiSuite(LibiscsiSuite.Server server)
 
         public string Name { get; } = name;
 
+        public string Kind => kind;
+
         public async ValueTask InitializeAsync()
         {
             Missing = kind switch { "rbd" => CephCluster.Missing, "gluster" => GlusterCluster.Missing, _ => null };
@@ -93,7 +95,7 @@ public abstract class LibiscsiSuite(LibiscsiSuite.Server server)
         private async Task<string> Unit(int lun, int megabytes, string options)
         {
             if (kind == "rbd") return await (await CephCluster.SharedAsync()).CreateAsync($"iscsi{block}-{lun}", megabytes) + options;
-            if (kind == "gluster") return $"{(await GlusterCluster.SharedAsync()).Spec($"iscsi{block}-{lun}.img")},size={megabytes}M{options}";
+            if (kind == "gluster") return await (await GlusterCluster.SharedAsync()).CreateAsync($"iscsi{block}-{lun}.img", megabytes) + options;
             if (kind == "memory") return $"memory:{megabytes}M{options}";
             if (kind == "user")
             {
