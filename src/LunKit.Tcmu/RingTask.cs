@@ -84,13 +84,15 @@ internal sealed class RingTask : ScsiCommand
     /// </summary>
     public int FinishData(CommandResult result, bool canTellLength)
     {
-        int produced = result.Status == ScsiStatus.Good ? Math.Min(result.DataInLength, _dataIn.Length) : 0;
+        int produced = result.Status is ScsiStatus.Good or ScsiStatus.CheckCondition ? Math.Min(result.DataInLength, _dataIn.Length) : 0;
         if (_scratch is not null)
         {
             if (produced > 0) _dataIn.CopyFrom(_scratch.AsSpan(0, produced));
             ArrayPool<byte>.Shared.Return(_scratch);
             _scratch = null;
         }
+        // With its length told, data is handed on beside sense (a tape's short block).
+        if (result.Status == ScsiStatus.CheckCondition && canTellLength && produced > 0) return produced;
         bool handedOn = !_takesData && result.Status != ScsiStatus.CheckCondition && produced < _dataIn.Length;
         if (!handedOn) return 0;
         if (canTellLength && produced > 0) return produced;

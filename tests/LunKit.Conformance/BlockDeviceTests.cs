@@ -110,7 +110,7 @@ public sealed class BlockDeviceTests
     [Theory]
     [InlineData("block:/dev/null", "is not a block device")]
     [InlineData("block:/dev/there-is-none", "cannot be opened")]
-    [InlineData("block:", "a path is missing")]
+    [InlineData("block:", "/dev/NAME is missing")]
     public async Task MistakesAreOneClearLine(string spec, string message)
     {
         var (status, output) = await Tool.RunAsync(Path.Combine(Repository.Root, "lunkit"), ["serve", spec, "--portal", "127.0.0.1:0"]);

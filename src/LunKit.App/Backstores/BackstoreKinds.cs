@@ -58,9 +58,10 @@ internal static class BackstoreKinds
     ];
 
     /// <summary>Kinds that are units of their own, not of bytes.</summary>
-    public static IReadOnlyList<(string Syntax, string Summary, string Example)> Units { get; } =
+    public static IReadOnlyList<(string Syntax, string Summary, string Example, IReadOnlyList<BackstoreOption> Options)> Units { get; } =
     [
-        ("user:SUBTYPE/PATH,size=SIZE", "answered by a handler process over the TCMU ring (docs/handlers.md)", "user:file//srv/d.img,size=10G,handler=auto"),
+        ("pscsi:/dev/sgN", "a real SCSI device of any type: commands, sense and residuals pass unchanged", "pscsi:/dev/sg3", PassThroughSpec.Options),
+        ("user:SUBTYPE/PATH,size=SIZE", "answered by a handler process over the TCMU ring (docs/handlers.md)", "user:file//srv/d.img,size=10G,handler=auto", UserUnitSpec.Options),
     ];
 
     public static BackstoreKind? Find(string name) => All.FirstOrDefault(k => k.Name == name);

@@ -23,28 +23,24 @@ internal static class BackstoresCommand
 
     public static int Run(TextWriter output, string? only)
     {
-        var kinds = only is null ? BackstoreKinds.All : BackstoreKinds.Find(only) is { } found ? [found]
-            : throw new Serve.UserException($"there is no kind '{only}'; there are {string.Join(", ", BackstoreKinds.All.Select(k => k.Name))}", 2);
-        foreach (var kind in kinds)
+        bool Asked(string syntax) => only is null || syntax.Split(':')[0] == only;
+        var bytes = BackstoreKinds.All.Where(k => Asked(k.Syntax)).Select(k => (k.Syntax, k.Summary, k.Example, k.Options)).ToList();
+        var units = BackstoreKinds.Units.Where(u => Asked(u.Syntax)).ToList();
+        if (bytes.Count + units.Count == 0)
+            throw new Serve.UserException($"there is no kind '{only}'; there are {string.Join(", ", BackstoreKinds.All.Select(k => k.Name).Concat(BackstoreKinds.Units.Select(u => u.Syntax.Split(':')[0])))}", 2);
+        foreach (var (syntax, summary, example, options) in bytes.Concat(units))
         {
-            output.WriteLine($"{kind.Syntax}[,option...]");
-            output.WriteLine($"  {kind.Summary}");
-            WriteOptions(output, kind.Options);
-            output.WriteLine($"  Example: lunkit serve {kind.Example}");
+            output.WriteLine($"{syntax}[,option...]");
+            output.WriteLine($"  {summary}");
+            WriteOptions(output, options);
+            output.WriteLine($"  Example: lunkit serve {example}");
             output.WriteLine();
         }
-        if (only is null)
+        if (bytes.Count > 0)
         {
-            foreach (var (syntax, summary, example) in BackstoreKinds.Units)
-            {
-                output.WriteLine(syntax);
-                output.WriteLine($"  {summary}");
-                output.WriteLine($"  Example: lunkit serve {example}");
-                output.WriteLine();
-            }
+            output.WriteLine($"Options of {string.Join(", ", bytes.Select(k => k.Syntax.Split(':')[0]))}:");
+            WriteOptions(output, BackstoreKinds.Common);
         }
-        output.WriteLine("Options of every kind of bytes:");
-        WriteOptions(output, BackstoreKinds.Common);
         output.WriteLine();
         output.WriteLine("SIZE: 512M, 10G, 1T (powers of 1024).");
         return 0;

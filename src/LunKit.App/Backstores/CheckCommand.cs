@@ -18,6 +18,7 @@ internal static class CheckCommand
           lunkit check memory:64M --overwrite
           lunkit check block:/dev/loop0 --overwrite --size 16M --steps 5000
           lunkit check rbd:rbd/scratch --overwrite
+          lunkit check pscsi:/dev/sg3 --overwrite
         """;
 
     public static Command Create()
@@ -34,15 +35,17 @@ internal static class CheckCommand
 
     private static async Task<int> RunAsync(string text, bool overwrite, string size, int steps, int seed, CancellationToken stop)
     {
-        var spec = BackstoreSpec.Parse(text);
+        var device = PassThroughSpec.Matches(text) ? PassThroughSpec.Parse(text) : null;
+        var spec = device is null ? BackstoreSpec.Parse(text) : null;
         if (!overwrite) throw new UserException($"the check overwrites {text}: say --overwrite if it may", 2);
         if (!ByteSize.TryParse(size, out long bytes) || bytes is < 64 * 1024 or > 1 << 30) throw new UserException($"--size '{size}' is not between 64K and 1G", 2);
         if (steps < 1) throw new UserException("--steps is less than 1", 2);
         var log = new ConsoleLogger(LogLevel.Warning);
-        var options = new ContractOptions { WorkBytes = (int)bytes, Steps = steps, Seed = seed, IsPersistent = spec.Kind is not ("memory" or "null") };
+        var options = new ContractOptions { WorkBytes = (int)bytes, Steps = steps, Seed = seed, IsPersistent = spec?.Kind is not ("memory" or "null") };
+        async ValueTask<IBackstore> OpenAsync() => device is null ? spec!.OpenStore(readOnly: false, log) : await UnitBackstore.OpenAsync(device.Open(readOnly: false, log));
         try
         {
-            var report = await BackstoreContract.VerifyAsync(() => ValueTask.FromResult(spec.OpenStore(readOnly: false, log)), options, new Lines(), stop);
+            var report = await BackstoreContract.VerifyAsync(OpenAsync, options, new Lines(), stop);
             return report.IsPassed ? 0 : 1;
         }
         catch (BackstoreException e)

@@ -22,6 +22,7 @@ internal sealed record Subtype(string Name, string Template, string Description)
         new("block", "block:{path},block={block}", "Path of the block device, e.g. /dev/sdb; nobody else may use it meanwhile"),
         new("rbd", "rbd:{path},size={size},block={block}", "POOL[/NAMESPACE]/IMAGE[;osd_op_timeout=SECONDS][;conf=PATH][;id=USER][;keyring=PATH], e.g. rbd/disk1;id=lunkit") { Translate = TcmuRunnerConfig.OfRbd },
         new("glfs", "gluster:{path},size={size},block={block}", "VOLUME@HOST[:PORT]/PATH, e.g. gv0@storage1/disk.img; the file is created if it does not exist") { Translate = TcmuRunnerConfig.OfGlfs },
+        new("pscsi", "pscsi:{path}", "Node of the SCSI device, e.g. /dev/sg3; commands pass to it unchanged"),
         new("memory", "memory:{size},block={block}", "Any name; the disk is in memory and thin"),
         new("null", "null:{size},block={block}", "Any name; takes writes, reads zeroes"),
     ];
@@ -33,7 +34,7 @@ internal sealed record Subtype(string Name, string Template, string Description)
         if (equals < 1) throw new UserException($"--subtype '{text}': write NAME=BACKSTORE, e.g. images=file:/srv/{{path}},size={{size}}", 2);
         string template = text[(equals + 1)..];
         var subtype = new Subtype(text[..equals], template, $"What {{path}} stands for in {template}");
-        _ = subtype.Expand("x", AnySize, AnyBlock);
+        _ = Check(subtype.Expand("x", AnySize, AnyBlock));
         return subtype;
     }
 
@@ -41,7 +42,9 @@ internal sealed record Subtype(string Name, string Template, string Description)
     {
         try
         {
-            return ValueTask.FromResult<LogicalUnit>(Expand(config.Path, config.SizeBytes, config.BlockSize).Open(readOnly: false, writeCache: true, config.DeviceName, log, config.Identity));
+            string text = Expand(config.Path, config.SizeBytes, config.BlockSize);
+            return ValueTask.FromResult<LogicalUnit>(PassThroughSpec.Matches(text) ? PassThroughSpec.Parse(text).Open(readOnly: false, log)
+                : BackstoreSpec.Parse(text).Open(readOnly: false, writeCache: true, config.DeviceName, log, config.Identity));
         }
         catch (UserException e)
         {
@@ -54,8 +57,8 @@ internal sealed record Subtype(string Name, string Template, string Description)
     {
         try
         {
-            var spec = Expand(path, AnySize, AnyBlock);
-            if (spec.Kind != "file") return null;
+            var spec = Check(Expand(path, AnySize, AnyBlock));
+            if (spec?.Kind != "file") return null;
             if (Directory.Exists(spec.Argument)) return $"{spec.Argument} is a folder";
             string folder = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(spec.Argument)) ?? "/";
             return Directory.Exists(folder) ? null : $"the folder {folder} does not exist";
@@ -66,8 +69,16 @@ internal sealed record Subtype(string Name, string Template, string Description)
         }
     }
 
-    private BackstoreSpec Expand(string path, long sizeBytes, int blockSize) => BackstoreSpec.Parse(Template
+    /// <summary>Whether a text says something that can be opened; null for a device that is passed through.</summary>
+    private static BackstoreSpec? Check(string text)
+    {
+        if (!PassThroughSpec.Matches(text)) return BackstoreSpec.Parse(text);
+        _ = PassThroughSpec.Parse(text);
+        return null;
+    }
+
+    private string Expand(string path, long sizeBytes, int blockSize) => Template
         .Replace("{path}", Translate?.Invoke(path) ?? path, StringComparison.Ordinal)
         .Replace("{size}", sizeBytes.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal)
-        .Replace("{block}", blockSize.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal));
+        .Replace("{block}", blockSize.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal);
 }

@@ -19,6 +19,8 @@ internal sealed record ServedUnit(LogicalUnit Unit, long SizeBytes, string Descr
     public static ServedUnit Of(LogicalUnit unit, UserUnitSpec spec) =>
         new(unit, spec.SizeBytes, Describe(unit, spec.SizeBytes, spec.BlockSize, $", answered by a handler of '{spec.Config.Split('/')[0]}'"));
 
+    public static ServedUnit Of(PassThroughUnit unit) => new(unit, 0, $"{unit.Identity.Name}, passed through");
+
     private static string Describe(LogicalUnit unit, long bytes, int blockSize, string more) =>
         string.Create(CultureInfo.InvariantCulture, $"{unit.Identity.Name}, {ByteSize.Format(bytes)} in blocks of {blockSize}{more}, serial {unit.Identity.Serial}");
 }

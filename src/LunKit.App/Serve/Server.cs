@@ -47,6 +47,11 @@ internal sealed class Server : IAsyncDisposable
             for (int lun = 0; lun < options.Backstores.Count; lun++)
             {
                 string text = options.Backstores[lun], identity = $"{options.Iqn} lun {lun}";
+                if (PassThroughSpec.Matches(text))
+                {
+                    units.Add(ServedUnit.Of(PassThroughSpec.Parse(text).Open(options.ReadOnly, log)));
+                    continue;
+                }
                 if (!UserUnitSpec.Matches(text))
                 {
                     var spec = BackstoreSpec.Parse(text);

@@ -1,3 +1,4 @@
+using LunKit.App.Backstores;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu.User;
 
@@ -8,7 +9,17 @@ namespace LunKit.App.Serve;
 /// </summary>
 internal sealed class UserUnitSpec
 {
-    private static readonly string[] s_options = ["size", "block", "handler", "state", "serial", "timeout", "memory"];
+    /// <summary>Its options.</summary>
+    public static IReadOnlyList<BackstoreOption> Options { get; } =
+    [
+        new("size", "SIZE", "size of the disk, which the target must know"),
+        new("block", "512|4096", "logical block size (512)"),
+        new("handler", "auto|COMMAND", "the handler process, started with the target and again when it ends; auto: LunKit's own (somebody else starts it)"),
+        new("timeout", "SECONDS", "how long a command may take, 0 for ever (30)"),
+        new("memory", "SIZE", "shared memory for the data of commands (64M)"),
+        new("serial", "TEXT", "where the identity of the unit comes from (target and LUN)"),
+        new("state", "FILE", "keeps identity and reservations over restarts (in memory)"),
+    ];
 
     private readonly SpecText _text;
 
@@ -29,7 +40,7 @@ internal sealed class UserUnitSpec
 
     public static UserUnitSpec Parse(string text)
     {
-        var spec = new UserUnitSpec(SpecText.Parse(text, "SUBTYPE/PATH", s_options));
+        var spec = new UserUnitSpec(SpecText.Parse(text, "SUBTYPE/PATH", [.. Options.Select(o => o.Name)]));
         int slash = spec.Config.IndexOf('/', StringComparison.Ordinal);
         if (slash < 1 || slash == spec.Config.Length - 1) throw spec._text.Wrong($"'{spec.Config}' is not SUBTYPE/PATH, e.g. user:file//srv/disk.img,size=10G");
         if (spec._text.SizeOption("size") is not > 0) throw spec._text.Wrong("size= is missing: the target must know how large the disk is");

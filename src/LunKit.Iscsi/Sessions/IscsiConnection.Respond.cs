@@ -29,6 +29,11 @@ internal sealed partial class IscsiConnection
 
     private void Answer(IscsiTask task, CommandResult result)
     {
+        if (result.Status == ScsiStatus.CheckCondition && result.DataInLength > 0 && task is { Reads: true, DataInChunk: not null, HasLentDataIn: false })
+        {
+            AnswerWithBoth(task, result);
+            return;
+        }
         bool hasData = result.Status == ScsiStatus.Good && result.DataInLength > 0 && task.Reads && task.ExpectedLength > 0;
         var (flags, residual) = Residual(task, result);
         if (!hasData)
@@ -55,6 +60,16 @@ internal sealed partial class IscsiConnection
         if (!task.IsDataInInline || task.IsDataInDetached)
             Output.Append(task.DataInChunk, task.DataInStart, task.DataInEnd);
         task.DataInChunk = null;
+    }
+
+    /// <summary>Data, and then a status of its own, whose sense says what is with the data.</summary>
+    private void AnswerWithBoth(IscsiTask task, CommandResult result)
+    {
+        var (flags, residual) = Residual(task, result);
+        uint count = WriteDataIn(task.DataInLayout, task.InitiatorTaskTag, task.DataInChunk!.Array, task.DataInStart, task.DataInLength, flags, residual, withStatus: false);
+        if (!task.IsDataInInline || task.IsDataInDetached) Output.Append(task.DataInChunk, task.DataInStart, task.DataInEnd);
+        task.DataInChunk = null;
+        SendResponse(task, result, flags, residual, count);
     }
 
     /// <summary>Sends data that lies elsewhere: copies it between its headers.</summary>
@@ -98,11 +113,13 @@ internal sealed partial class IscsiConnection
         return wanted > expected ? (ScsiResponsePdu.Overflow, (uint)(wanted - expected)) : (ScsiResponsePdu.Underflow, (uint)(expected - wanted));
     }
 
-    /// <summary>Writes the headers between the data, and the status into the last one (phase collapse, RFC 7143 11.7.3).</summary>
-    private void WriteDataIn(DataInLayout layout, uint tag, byte[] array, int start, int length, byte residualFlags, uint residual)
+    /// <summary>
+    /// Writes the headers between the data, and the status into the last one (phase collapse, RFC 7143 11.7.3). Returns the number of PDUs.
+    /// </summary>
+    private uint WriteDataIn(DataInLayout layout, uint tag, byte[] array, int start, int length, byte residualFlags, uint residual, bool withStatus = true)
     {
-        // What error recovery may ask for again is kept as one run.
-        var kept = _sent?.Add(new SentResponse
+        // What error recovery may ask for again is kept as one run; what has a status of its own is not.
+        var kept = !withStatus ? null : _sent?.Add(new SentResponse
         {
             StatSn = _statSn, Tag = tag, Data = new byte[length], Layout = layout, ResidualFlags = residualFlags, Residual = residual,
         });
@@ -111,13 +128,14 @@ internal sealed partial class IscsiConnection
         {
             int segment = layout.SegmentLength(offset, length), end = offset + segment, total = layout.PduLength(segment);
             if (kept is not null) array.AsSpan(start + layout.HeaderLength, segment).CopyTo(kept.Data.AsSpan(offset));
-            bool last = end == length;
+            bool last = end == length && withStatus;
             byte flags = (byte)((layout.EndsSequence(end, length) ? DataInPdu.Final : 0) | (last ? DataInPdu.HasStatus | residualFlags : 0));
             SealDataIn(array.AsSpan(start, total), layout, tag, segment, dataSn++, offset, flags, last ? _statSn : 0, last ? residual : 0);
             start += total;
             offset = end;
         }
-        _statSn++;
+        if (withStatus) _statSn++;
+        return dataSn;
     }
 
     /// <summary>Writes header, padding and digests around a segment that is in its place already.</summary>
@@ -142,7 +160,7 @@ internal sealed partial class IscsiConnection
         if (HasHeaderDigest) Crc32C.Write(header, pdu[Bhs.Length..]);
     }
 
-    private void SendResponse(IscsiTask task, CommandResult result, byte flags, uint residual)
+    private void SendResponse(IscsiTask task, CommandResult result, byte flags, uint residual, uint dataPdus = 0)
     {
         int senseLength = 0;
         Span<byte> sense = stackalloc byte[SenseData.MaxLength];
@@ -152,7 +170,7 @@ internal sealed partial class IscsiConnection
             senseLength = SenseData.Write(sense, result.Detail, descriptor);
         }
         int data = senseLength == 0 ? 0 : 2 + senseLength;
-        ScsiResponsePdu.Write(NextHeader(data), task.InitiatorTaskTag, (byte)result.Status, flags, residual, task.R2tSn);
+        ScsiResponsePdu.Write(NextHeader(data), task.InitiatorTaskTag, (byte)result.Status, flags, residual, dataPdus > 0 ? dataPdus : task.R2tSn);
         var payload = FinishHeader(advanceStatSn: true, data);
         if (data == 0) return;
         payload[0] = 0;

@@ -156,6 +156,12 @@ public sealed class HandlerListener : IDisposable
         lock (_gate) return _devices.TryGetValue(number, out var device) && device.Holder == connection ? device : null;
     }
 
+    /// <summary>A handler that refuses a device and leaves at once may be gone before its reply is read: why it did is to be seen all the same.</summary>
+    private UserDevice? JustLeft(HandlerConnection connection, uint number, int status)
+    {
+        lock (_gate) return status < 0 && _devices.TryGetValue(number, out var device) && device is { Holder: null } && device.LastHolder == connection ? device : null;
+    }
+
     private void HandleOpen(HandlerConnection connection, uint number)
     {
         lock (_gate)
@@ -165,7 +171,7 @@ public sealed class HandlerListener : IDisposable
                 connection.Send(UserMessages.Refuse(number, device is null ? -19 : -16));
                 return;
             }
-            (device.Holder, device.IsServed, device.IsOffered) = (connection, false, false);
+            (device.Holder, device.LastHolder, device.IsServed, device.IsOffered) = (connection, connection, false, false);
             var grant = device.Ring.Attach();
             connection.Send(UserMessages.Grant(number, device.Name, device.Ring.RegionBytes, device.Snapshot), grant.Memory, grant.ToHandler, grant.ToTarget, grant.Lease);
             grant.Lease.Dispose();
@@ -174,7 +180,7 @@ public sealed class HandlerListener : IDisposable
 
     private void HandleReply(HandlerConnection connection, TcmuEventKind kind, uint number, int status)
     {
-        if (Of(connection, number) is not { } device) return;
+        if ((Of(connection, number) ?? JustLeft(connection, number, status)) is not { } device) return;
         TaskCompletionSource<int>? reply = null;
         lock (_gate)
         {

@@ -54,6 +54,9 @@ internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRin
 
     /// <summary>Who has it, from the grant until the lease is over; the connection may have ended before.</summary>
     public HandlerConnection? Holder { get; set; }
+
+    /// <summary>Who had it last.</summary>
+    public HandlerConnection? LastHolder { get; set; }
     public bool IsServed { get; set; }
     public int LastError { get; set; }
 

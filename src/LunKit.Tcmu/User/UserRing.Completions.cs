@@ -136,6 +136,12 @@ internal sealed partial class UserRing : IPolledUnit
     {
         var status = (ScsiStatus)completion.Status;
         if (completion.IsUnknown || !Enum.IsDefined(status)) return CommandResult.CheckCondition(Sense.LogicalUnitCommunicationFailure);
+        if (status == ScsiStatus.CheckCondition && completion.ReadLength > 0 && forwarded.DataIn is { } beside)
+        {
+            int bytes = Math.Min(completion.ReadLength, beside.Length);
+            beside.View(bytes).CopyTo(command.RentDataIn(bytes));
+            return CommandResult.Relayed(status, bytes, _sense);
+        }
         if (status != ScsiStatus.Good || forwarded.DataIn is not { } taken) return CommandResult.Relayed(status, 0, _sense);
         int length = completion.ReadLength < 0 ? forwarded.DataInLength : Math.Min(completion.ReadLength, taken.Length);
         if (length == 0) return CommandResult.Good;

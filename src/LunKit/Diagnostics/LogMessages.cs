@@ -22,4 +22,7 @@ internal static partial class LogMessages
 
     [LoggerMessage(1005, LogLevel.Information, "{Unit}: capacity is now {Bytes} bytes")]
     public static partial void CapacityChanged(ILogger log, string unit, long bytes);
+
+    [LoggerMessage(1006, LogLevel.Warning, "{Unit}: command {Opcode:X2}h is not passed to the device; allow={Opcode:X2} or policy=all lets it through")]
+    public static partial void NotPassed(ILogger log, string unit, byte opcode);
 }

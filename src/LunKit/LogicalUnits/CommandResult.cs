@@ -61,7 +61,7 @@ public readonly struct CommandResult
     internal static CommandResult Relayed(ScsiStatus status, int dataInLength, ReadOnlySpan<byte> sense) => status switch
     {
         ScsiStatus.CheckCondition when sense[0] is 0 => CheckCondition(Sense.LogicalUnitCommunicationFailure),
-        ScsiStatus.CheckCondition => new(status, 0, new SenseDetail(SenseData.Parse(sense))
+        ScsiStatus.CheckCondition => new(status, dataInLength, new SenseDetail(SenseData.Parse(sense))
         {
             Raw = sense[..SenseData.LengthOf(sense)].ToArray(), Information = SenseData.Information(sense) ?? 0, HasInformation = SenseData.Information(sense) is not null,
         }),
@@ -73,7 +73,7 @@ public readonly struct CommandResult
     /// <summary>SAM-6 5.3.1.</summary>
     public ScsiStatus Status { get; }
 
-    /// <summary>Bytes for the initiator, already cut to the allocation length.</summary>
+    /// <summary>Bytes for the initiator, already cut to the allocation length; a relayed CHECK CONDITION may have some, as a short block of a tape.</summary>
     public int DataInLength { get; }
 
     /// <summary>The sense of a CHECK CONDITION.</summary>

@@ -111,7 +111,7 @@ public sealed class RbdTests
     {
         var cluster = await CephCluster.SharedAsync();
         string spec = await cluster.CreateAsync(NewName(), 4);
-        await DurabilityTests.SurvivesKillsAsync(spec + option, seed, option.Length > 0 ? "on" : "off");
+        await DurabilityTests.SurvivesKillsAsync(spec + option, seed, option.Length > 0 ? "on" : "off", cacheDies: option.Length > 0);
     }
 
     /// <summary>A device that was made for tcmu-runner is served by a handler process.</summary>

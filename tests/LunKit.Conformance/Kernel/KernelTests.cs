@@ -15,6 +15,7 @@ public sealed class KernelTests(KernelTests.Lab lab) : IClassFixture<KernelTests
         "AccessStatesAreTheKernels", "AnotherConfigurationIsRefused", "UnknownSubtypeIsRefused", "MissingFolderIsRefused", "BusyImageIsRefused", "CommandsWork",
         "RemovedDuringIo", "EnabledWithNobodyListening", "WriteCacheFollowsTheKernel", "NamesAreTheKernels",
         "AttachMakesADisk", "AttachKeepsAMountedDisk", "DetachAfterACrash", "AttachRefusesClearly", "KernelIscsiTargetExports",
+        "BlockDeviceKeepsTheContract", "PassThroughDiskKeepsTheContract", "PassThroughDiskAnswers", "PassThroughTapeAnswers",
         "UserSpaceTargetServesTheSameHandlers", "SampleHandlersAnswer", "TargetcliWorks",
     ];
 
@@ -43,7 +44,7 @@ public sealed class KernelTests(KernelTests.Lab lab) : IClassFixture<KernelTests
             if (Missing is not null) return;
             string lunkit = await NativeAot.PublishAsync();
             (_, Output) = await Tool.RunAsync(Path.Combine(Repository.Root, "eng/vm"),
-                ["--seconds", "900", "--modules", "target_core_user tcm_loop sd_mod sg ext4 iscsi_target_mod iscsi_tcp crc32c_generic",
+                ["--seconds", "900", "--modules", "target_core_user tcm_loop sd_mod sg ext4 iscsi_target_mod iscsi_tcp crc32c_generic loop st",
                     "bash", Path.Combine(Repository.Root, "tests/LunKit.Conformance/Kernel/guest.sh"), Repository.Root, lunkit, .. s_cases], limitSeconds: 930);
         }
 

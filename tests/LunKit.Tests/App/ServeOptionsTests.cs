@@ -30,7 +30,7 @@ public class ServeOptionsTests
 
     [Theory]
     [InlineData("floppy:1M", "kind 'floppy' is not known")]
-    [InlineData("memory:", "a size is missing")]
+    [InlineData("memory:", "SIZE is missing")]
     [InlineData("memory:lots", "'lots' is not a size")]
     [InlineData("memory:1G,colour=red", "option 'colour' is not known")]
     [InlineData("memory:1G,block=513", "block=513")]

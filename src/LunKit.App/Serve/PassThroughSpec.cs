@@ -1,0 +1,69 @@
+using System.Globalization;
+using LunKit.App.Backstores;
+using LunKit.Backstores;
+using LunKit.LogicalUnits;
+using Microsoft.Extensions.Logging;
+
+namespace LunKit.App.Serve;
+
+/// <summary>What <c>pscsi:/dev/sgN[,option...]</c> says: a unit that is a real SCSI device.</summary>
+internal sealed class PassThroughSpec
+{
+    public const string Kind = "pscsi";
+
+    private readonly SpecText _text;
+
+    private PassThroughSpec(SpecText text) => _text = text;
+
+    /// <summary>Its options.</summary>
+    public static IReadOnlyList<BackstoreOption> Options { get; } =
+    [
+        new("policy", "safe|all", "safe: no firmware, formatting, sanitizing, security, ATA tunnels, copies between devices and vendor's commands (safe)"),
+        new("allow", "OPCODE+...", "commands, in hexadecimal, that policy=safe lets through all the same"),
+        new("readonly", "", "refuse what writes (disks)"),
+        new("timeout", "SECONDS", "how long a command may take (60 for disks, 14400 for others)"),
+        new("serial", "TEXT", "where the identity of reservations comes from (the path)"),
+        new("state", "FILE", "keeps reservations over restarts (in memory)"),
+    ];
+
+    public static bool Matches(string text) => SpecText.KindOf(text) == Kind;
+
+    public string Argument => _text.Argument;
+
+    public static PassThroughSpec Parse(string text)
+    {
+        var spec = new PassThroughSpec(SpecText.Parse(text, "/dev/sgN", [.. Options.Select(o => o.Name)]));
+        _ = spec.Build(false);
+        return spec;
+    }
+
+    private PassThroughOptions Build(bool readOnly) => new()
+    {
+        Path = _text.Argument, ReadOnly = readOnly || _text.Flag("readonly"), Policy = Policy.Allow(Allowed),
+        Timeout = _text.Option("timeout") is null ? null : TimeSpan.FromSeconds(_text.SizeOption("timeout") is { } seconds and <= 86400 ? seconds : throw _text.Wrong("timeout= is more than a day")),
+    };
+
+    private PassThroughPolicy Policy => _text.Option("policy") switch
+    {
+        null or "safe" => PassThroughPolicy.Safe,
+        "all" => PassThroughPolicy.All,
+        var other => throw _text.Wrong($"policy={other} is not safe or all"),
+    };
+
+    private IEnumerable<byte> Allowed => (_text.Option("allow") ?? "").Split('+', StringSplitOptions.RemoveEmptyEntries)
+        .Select(code => byte.TryParse(code, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out byte opcode) ? opcode : throw _text.Wrong($"allow: '{code}' is no operation code such as 3B"));
+
+    /// <summary>Opens the device.</summary>
+    public PassThroughUnit Open(bool readOnly, ILogger log)
+    {
+        IUnitStateStore state = _text.Option("state") is { } path ? new FileUnitState(Path.GetFullPath(path)) : new VolatileUnitState(UnitIdentity.IdOf(_text.Option("serial") ?? _text.Argument));
+        try
+        {
+            return PassThroughUnit.Open(Build(readOnly), state, log);
+        }
+        catch (BackstoreException e)
+        {
+            throw new UserException(e.Message, inner: e);
+        }
+    }
+}
