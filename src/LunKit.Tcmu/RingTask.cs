@@ -52,6 +52,7 @@ internal sealed class RingTask : ScsiCommand
         long wanted = nexus.Unit.DataOutLength(Cdb, Entry.Data.Length);
         _takesData = wanted > 0;
         _dataIn = _takesData ? Entry.BidirectionalData : Entry.Data;
+        DataInBufferSize = _dataIn.Length;
         DataOutBufferSize = Entry.Origin.Initiator != 0 ? Entry.Origin.DataOutBufferSize : _takesData ? Entry.Data.Length : 0;
         DataOut = _takesData ? Entry.Data.Slice(0, (int)Math.Min(wanted, Entry.Data.Length)) : default;
     }

@@ -20,7 +20,10 @@ public sealed class UnitBackstore : IBackstore
     private readonly Nexus _nexus;
     private readonly bool _isThin;
 
-    private UnitBackstore(LogicalUnit unit, Nexus nexus, BackstoreGeometry geometry, bool isThin) => (_unit, _nexus, Geometry, _isThin) = (unit, nexus, geometry, isThin);
+    private readonly int _transferBytes;
+
+    private UnitBackstore(LogicalUnit unit, Nexus nexus, BackstoreGeometry geometry, bool isThin, int transferBytes) =>
+        (_unit, _nexus, Geometry, _isThin, _transferBytes) = (unit, nexus, geometry, isThin, transferBytes);
 
     /// <summary>Asks the unit for its capacity. Throws <see cref="BackstoreException"/> when it has none.</summary>
     public static async Task<UnitBackstore> OpenAsync(LogicalUnit unit)
@@ -39,7 +42,14 @@ public sealed class UnitBackstore : IBackstore
         {
             CompareAndWriteBytes = limits[5] * block,
             BlockSize = block, PhysicalBlockSize = Math.Max(block, block << (capacity[13] & 0x0F)), DiscardGranularity = Math.Max(4096, block),
-        }, isThin: (capacity[14] & 0xC0) == 0xC0);
+        }, isThin: (capacity[14] & 0xC0) == 0xC0, transferBytes: TransferBytes(limits, block));
+    }
+
+    /// <summary>The longest transfer that the block limits page allows.</summary>
+    private static int TransferBytes(byte[] limits, int block)
+    {
+        uint blocks = BinaryPrimitives.ReadUInt32BigEndian(limits.AsSpan(8));
+        return blocks == 0 || blocks > MaxWriteSameBytes / block ? (int)MaxWriteSameBytes : (int)blocks * block;
     }
 
     /// <inheritdoc/>
@@ -50,12 +60,23 @@ public sealed class UnitBackstore : IBackstore
         (_isThin ? BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes : 0);
 
     /// <inheritdoc/>
-    public ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken) =>
-        RunAsync(_nexus, Cdb(Read16, offset, data.Length), data, default, cancellationToken);
+    public async ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
+    {
+        foreach (var (at, part) in Parts(data))
+            await RunAsync(_nexus, Cdb(Read16, offset + at, part.Length), part, default, cancellationToken).ConfigureAwait(false);
+    }
 
     /// <inheritdoc/>
-    public ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken) =>
-        RunAsync(_nexus, Cdb(Write16, offset, data.Length, Fua(options)), default, data, cancellationToken);
+    public async ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
+    {
+        foreach (var (at, part) in Parts(data))
+            await RunAsync(_nexus, Cdb(Write16, offset + at, part.Length, Fua(options)), default, part, cancellationToken).ConfigureAwait(false);
+    }
+
+    private IEnumerable<(int At, DataBuffer Part)> Parts(DataBuffer data)
+    {
+        for (int at = 0; at < data.Length; at += _transferBytes) yield return (at, data.Slice(at, Math.Min(_transferBytes, data.Length - at)));
+    }
 
     /// <inheritdoc/>
     public ValueTask FlushAsync(CancellationToken cancellationToken) => RunAsync(_nexus, Cdb(SynchronizeCache16, 0, 0), default, default, cancellationToken);

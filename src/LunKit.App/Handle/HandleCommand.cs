@@ -16,6 +16,9 @@ internal static class HandleCommand
         A backstore is created in configfs (or with targetcli), or named on lunkit serve's command line, with the configuration SUBTYPE/PATH; LunKit serves those whose subtype it knows:
           file/PATH        an image file, created with the size of the backstore if it does not exist
           block/PATH       a block device
+          rbd/POOL/IMAGE[;conf=PATH][;id=USER][;osd_op_timeout=SECONDS]   a Ceph RBD image, as tcmu-runner names it
+          glfs/VOLUME@HOST/PATH                                           a file on a Gluster volume, likewise
+          pscsi/PATH       a real SCSI device, e.g. /dev/sg3
           memory/ANYTHING  a disk in memory, thin
           null/ANYTHING    takes writes, reads zeroes
         More by --subtype NAME=BACKSTORE, where BACKSTORE is as for lunkit serve and {path}, {size} and {block} stand for the device's.

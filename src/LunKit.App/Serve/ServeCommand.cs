@@ -17,6 +17,9 @@ internal static class ServeCommand
           memory:SIZE                      a disk in memory, thin
           file:PATH[,size=SIZE]            an image file; created if it does not exist and a size is given
           block:/dev/NAME                  a block device, past the page cache; nobody else may use it meanwhile
+          rbd:POOL/IMAGE[@SNAPSHOT]        a Ceph RBD image
+          gluster:HOST/VOLUME/PATH         a file on a Gluster volume
+          pscsi:/dev/sgN                   a real SCSI device of any type, passed through
           null:SIZE                        takes writes, reads zeroes
           PATH                             the same as file:PATH
           user:SUBTYPE/PATH,size=SIZE      answered by a handler process (lunkit handle --target, or one of your own), which may crash or
@@ -25,7 +28,7 @@ internal static class ServeCommand
         Options after commas: block=512|4096, physical=SIZE, readonly, removable, writecache=on|off, preallocate (file), serial=TEXT,
         longcdbs=on|off (32-byte CDBs), eraserate=SIZE (bytes per second that FORMAT UNIT and SANITIZE may take).
         direct goes past the host's page cache (file, O_DIRECT). state=FILE keeps identity and reservations of what is no file.
-        SIZE: 512M, 10G, 1T (powers of 1024). An image or device that was grown while it is served: SIGHUP makes LunKit tell its new size.
+        lunkit backstores shows the options of each kind. SIZE: 512M, 10G, 1T (powers of 1024). An image or device that was grown while it is served: SIGHUP makes LunKit tell its new size.
 
         Examples:
           lunkit serve                                            a thin 10 GiB lunkit.img in this folder

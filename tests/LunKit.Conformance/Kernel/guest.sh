@@ -293,14 +293,14 @@ PassThroughDiskKeepsTheContract() {
   local status=0
   debug dev_size_mb=8 lbpu=1 lbpws=1 || return 1
   "$lunkit" check "pscsi:$generic" --overwrite --size 2M --steps 100 || status=1
-  modprobe -r scsi_debug
+  await 20 modprobe -r scsi_debug || status=1
   return $status
 }
 PassThroughDiskAnswers() {
   local status=0
   debug dev_size_mb=16 lbpu=1 lbpws=1 || return 1
   with "pscsi/$generic" 16777216 passed_disk || status=1
-  modprobe -r scsi_debug || status=1
+  await 20 modprobe -r scsi_debug || status=1
   return $status
 }
 passed_disk() {
@@ -338,7 +338,7 @@ PassThroughTapeAnswers() {
   debug ptype=1 dev_size_mb=8 || return 1
   create d "pscsi/$generic" 1048576 && plug_tape && passed_tape || status=1
   unplug && destroy d || status=1
-  modprobe -r scsi_debug || status=1
+  await 20 modprobe -r scsi_debug || status=1
   return $status
 }
 plug_tape() {
@@ -348,7 +348,7 @@ plug_tape() {
 find_tape() { local t; for t in /sys/bus/scsi/devices/*:0:1:0/scsi_tape/nst?; do [[ -e $t ]] && tape=/dev/${t##*/} && return; done; return 1; }
 passed_tape() {
   sg_inq "$tape" >/tmp/out && [[ $(</tmp/out) == *'device_type=1'* || $(</tmp/out) == *tape* ]] || { cat /tmp/out; return 1; }
-  mt -f "$tape" status >/tmp/out 2>&1 && mt -f "$tape" rewind && sg_turs "$tape" || { cat /tmp/out; return 1; }
+  mt -f "$tape" status >/tmp/out 2>&1 && [[ $(</tmp/out) == *"tape drive"*ONLINE* ]] && mt -f "$tape" rewind || { cat /tmp/out; return 1; }
 }
 
 SampleHandlersAnswer() {

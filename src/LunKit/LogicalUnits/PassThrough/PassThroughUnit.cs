@@ -89,7 +89,12 @@ public sealed class PassThroughUnit : CustomUnit
     private protected override CommandDescriptor? PolicyOf(ReadOnlySpan<byte> cdb) => (_isDisk ? BlockCommands.Table : PrimaryCommands.Table).Find(cdb);
 
     /// <summary>The device knows what a command takes; the initiator says how much that is.</summary>
-    public override long DataOutLength(ReadOnlySpan<byte> cdb, long offered) => StaysHere(cdb) ? base.DataOutLength(cdb, offered) : Math.Min(offered, _hostTransferBytes);
+    public override long DataOutLength(ReadOnlySpan<byte> cdb, long offered)
+    {
+        if (StaysHere(cdb)) return base.DataOutLength(cdb, offered);
+        bool takes = _isDisk && PolicyOf(cdb) is { } row ? row.DataOut is not null : DataDirection.IsOut(cdb);
+        return takes ? Math.Min(offered, _hostTransferBytes) : 0;
+    }
 
     private static bool StaysHere(ReadOnlySpan<byte> cdb) => (Opcode)cdb[0] switch
     {
