@@ -22,7 +22,7 @@ public sealed partial class RbdBackstore : IBackstore
     private const long MaxClearBytes = 64 << 20, MaxMapBytes = 1L << 30;
 
     private readonly RbdBackstoreOptions _options;
-    private readonly NativeOperations _operations = new();
+    private readonly NativeOperations _operations = new("lunkit-rbd");
     private readonly FileWorkers _workers = new();
     private readonly FlushLatch _flushes;
     private readonly ILogger _log;

@@ -18,7 +18,7 @@ public sealed partial class GlusterBackstore : IBackstore
     private const long MaxClearBytes = 64 << 20;
 
     private readonly GlusterBackstoreOptions _options;
-    private readonly NativeOperations _operations = new();
+    private readonly NativeOperations _operations = new("lunkit-gluster");
     private readonly FileWorkers _workers = new();
     private readonly FlushLatch _flushes;
     private readonly ILogger _log;
@@ -216,10 +216,10 @@ public sealed partial class GlusterBackstore : IBackstore
         lock (_seeking)
         {
             int block = _options.BlockSize;
-            long data = Gfapi.glfs_lseek(file.Handle, offset, Gfapi.SeekData);
+            long data = file.Seek(offset, Gfapi.SeekData);
             if (data < 0) return Marshal.GetLastPInvokeError() == 6 ? new(length, false) : new(length, true); // ENXIO: a hole to the end
             if (data - offset >= block) return new(Math.Min(length, (data - offset) / block * block), false);
-            long hole = Gfapi.glfs_lseek(file.Handle, data, Gfapi.SeekHole);
+            long hole = file.Seek(data, Gfapi.SeekHole);
             return new(hole <= offset ? length : Math.Min(length, (hole - offset + block - 1) / block * block), true);
         }
     }

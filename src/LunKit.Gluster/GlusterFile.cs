@@ -5,7 +5,7 @@ using LunKit.Linux;
 namespace LunKit.Gluster;
 
 /// <summary>An open file. Thread safe.</summary>
-internal sealed class GlusterFile(GlusterVolume volume, nint handle) : CountedUse
+internal sealed class GlusterFile(GlusterVolume volume, nint handle, nint seeker) : CountedUse
 {
     public nint Handle => handle;
 
@@ -19,7 +19,13 @@ internal sealed class GlusterFile(GlusterVolume volume, nint handle) : CountedUs
             string name = $"gluster:{options.Name}";
             nint handle = volume.Open(options.Path, options.ReadOnly ? Gfapi.ReadOnly : Gfapi.ReadWrite | (options.Sync ? Gfapi.DataSync : 0), options.SizeBytes is not null && !options.ReadOnly);
             if (handle == 0) throw GlusterVolume.Failed(name, options.SizeBytes is null ? "; give a size to create it: size=10G" : "");
-            file = new GlusterFile(volume, handle);
+            nint seeker = volume.Open(options.Path, Gfapi.ReadOnly, creates: false);
+            if (seeker == 0)
+            {
+                _ = Gfapi.glfs_close(handle);
+                throw GlusterVolume.Failed(name);
+            }
+            file = new GlusterFile(volume, handle, seeker);
             lengthBytes = file.ReadLength(name);
             if (options.SizeBytes is { } wanted && wanted != lengthBytes)
             {
@@ -37,10 +43,16 @@ internal sealed class GlusterFile(GlusterVolume volume, nint handle) : CountedUs
         }
     }
 
+    /// <summary>
+    /// Where data, a hole or the end is; -1 with errno. Transfers move the position of their open file, and a seek returns that: it has one of its
+    /// own. One at a time.
+    /// </summary>
+    public long Seek(long offset, int whence) => Gfapi.glfs_lseek(seeker, offset, whence);
+
     /// <summary>The length of the file now. Throws <see cref="BackstoreException"/>.</summary>
     public long ReadLength(string name)
     {
-        long length = Gfapi.glfs_lseek(handle, 0, Gfapi.SeekEnd);
+        long length = Seek(0, Gfapi.SeekEnd);
         return length < 0 ? throw GlusterVolume.Failed(name) : length;
     }
 
@@ -53,6 +65,7 @@ internal sealed class GlusterFile(GlusterVolume volume, nint handle) : CountedUs
     /// <inheritdoc/>
     protected override void Close()
     {
+        _ = Gfapi.glfs_close(seeker);
         _ = Gfapi.glfs_close(handle);
         volume.Dispose();
     }
