@@ -10,6 +10,8 @@ public sealed partial class RbdBackstore
     private readonly Reconnection _reconnection;
     private GCHandle _self;
     private volatile RbdImage? _image;
+
+    /// <summary>There were writes since the last flush; what that means is up to whether there is a cache.</summary>
     private bool _isDirty;
 
     /// <inheritdoc/>
@@ -75,7 +77,7 @@ public sealed partial class RbdBackstore
     {
         if (_image != image || Interlocked.CompareExchange(ref _image, null, image) != image) return;
         image.AbandonCluster();
-        if (Volatile.Read(ref _isDirty))
+        if (_options.Cache && Volatile.Read(ref _isDirty))
         {
             LogMessages.CacheLost(_log, _options.Path);
             _flushes.Fail(new IOException("the client was shut out with writes in its cache"));
@@ -93,6 +95,12 @@ public sealed partial class RbdBackstore
             s._reconnection.Dispose();
             Interlocked.Exchange(ref s._image, null)?.Dispose();
         }, this).ConfigureAwait(false);
+        Release();
+    }
+
+    /// <summary>Gives back what is there before the image is open.</summary>
+    private void Release()
+    {
         _operations.Dispose();
         _self.Free();
     }

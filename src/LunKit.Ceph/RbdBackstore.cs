@@ -54,6 +54,11 @@ public sealed partial class RbdBackstore : IBackstore
         {
             store._reconnection.Begin(e.Message);
         }
+        catch
+        {
+            store.Release();
+            throw;
+        }
         return store;
     }
 
@@ -74,7 +79,7 @@ public sealed partial class RbdBackstore : IBackstore
     /// <inheritdoc/>
     public ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
     {
-        if (_options.Cache) Volatile.Write(ref _isDirty, true);
+        Volatile.Write(ref _isDirty, true);
         return TransferAsync(offset, data, write: true);
     }
 
@@ -175,6 +180,7 @@ public sealed partial class RbdBackstore : IBackstore
     /// <summary>librbd's discard leaves alone what is smaller than its granularity; its write-zeroes does not, and frees what it can.</summary>
     private async ValueTask ClearAsync(long offset, long length, int flags, string what, CancellationToken cancellationToken)
     {
+        Volatile.Write(ref _isDirty, true);
         for (long done = 0; done < length; done += MaxClearBytes)
         {
             cancellationToken.ThrowIfCancellationRequested();
@@ -184,13 +190,12 @@ public sealed partial class RbdBackstore : IBackstore
             int error = Rbd.rbd_aio_write_zeroes(image.Handle, (ulong)(offset + done), (nuint)Math.Min(MaxClearBytes, length - done), completion, flags, 0);
             await FinishAsync(image, operation, completion, error, what, offset + done, writes: true).ConfigureAwait(false);
         }
-        if (_options.Cache) Volatile.Write(ref _isDirty, true);
     }
 
     /// <inheritdoc/>
     public async ValueTask WriteSameAsync(long offset, long length, DataBuffer pattern, WriteOptions options, CancellationToken cancellationToken)
     {
-        if (_options.Cache) Volatile.Write(ref _isDirty, true);
+        Volatile.Write(ref _isDirty, true);
         var image = Use();
         var operation = _operations.Rent();
         operation.Vector.Add(pattern.ToArray());
@@ -202,7 +207,7 @@ public sealed partial class RbdBackstore : IBackstore
     /// <inheritdoc/>
     public async ValueTask<long> CompareAndWriteAsync(long offset, DataBuffer compare, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
     {
-        if (_options.Cache) Volatile.Write(ref _isDirty, true);
+        Volatile.Write(ref _isDirty, true);
         var image = Use();
         var operation = _operations.Rent();
         var mismatch = new byte[sizeof(ulong)];

@@ -34,9 +34,9 @@ public sealed partial class GlusterBackstore
     /// How long one operation waits for a volume that does not answer. Everything that is done here may be done twice: the initiator has no
     /// answer yet.
     /// </summary>
-    private sealed class Patience(GlusterBackstore store, CancellationToken cancellationToken)
+    private sealed class Patience(GlusterBackstore store, long started, CancellationToken cancellationToken)
     {
-        private readonly long _deadline = Environment.TickCount64 + (long)store._options.Timeout.TotalMilliseconds;
+        private readonly long _deadline = started + (long)store._options.Timeout.TotalMilliseconds;
         private bool _waits;
         private int _errno;
 
@@ -52,23 +52,17 @@ public sealed partial class GlusterBackstore
             bool isFirst = _errno != errno;
             _errno = errno;
             bool isFinal = GlusterErrors.IsFinal(errno);
-            if (isFinal && isFirst && Environment.TickCount64 < _deadline)
-            {
-                await Task.Delay(s_secondLook, cancellationToken).ConfigureAwait(false);
-                return;
-            }
-            if (isFinal || Environment.TickCount64 >= _deadline)
+            bool looksAgain = isFinal && isFirst;
+            if (isFinal && !looksAgain || Environment.TickCount64 >= _deadline)
             {
                 End();
                 throw GlusterErrors.OfOperation(errno, what, store._options.Name, offset, writes);
             }
-            if (!_waits && Interlocked.Increment(ref store._waiting) == 1)
-                LogMessages.Waiting(store._log, store._options.Name, System.Runtime.InteropServices.Marshal.GetPInvokeErrorMessage(errno), store._options.Timeout.TotalSeconds);
-            _waits = true;
+            if (!looksAgain) Begin(errno);
             try
             {
                 if (GlusterErrors.NeedsReopening(errno)) await store.ReopenAsync().ConfigureAwait(false);
-                await Task.Delay(s_pause, cancellationToken).ConfigureAwait(false);
+                await Task.Delay(looksAgain ? s_secondLook : s_pause, cancellationToken).ConfigureAwait(false);
             }
             catch (OperationCanceledException)
             {
@@ -77,11 +71,18 @@ public sealed partial class GlusterBackstore
             }
         }
 
-        /// <summary>The volume has answered.</summary>
-        public bool Relieve()
+        /// <summary>The first of all operations that wait says so.</summary>
+        private void Begin(int errno)
         {
-            if (_waits && End()) LogMessages.AnswersAgain(store._log, store._options.Name);
-            return true;
+            if (!_waits && Interlocked.Increment(ref store._waiting) == 1)
+                LogMessages.Waiting(store._log, store._options.Name, System.Runtime.InteropServices.Marshal.GetPInvokeErrorMessage(errno), store._options.Timeout.TotalSeconds);
+            _waits = true;
+        }
+
+        /// <summary>The volume has answered.</summary>
+        public void Relieve()
+        {
+            if (End()) LogMessages.AnswersAgain(store._log, store._options.Name);
         }
 
         private bool End()
@@ -110,43 +111,40 @@ public sealed partial class GlusterBackstore
         }
     }
 
-    /// <inheritdoc/>
-    public async ValueTask<long> MeasureAsync()
+    /// <summary>Asks something of the open file that waits, on a worker, one after the other.</summary>
+    private async ValueTask SeekingAsync(Action<GlusterFile> ask)
     {
-        long length = 0;
         if (_file is not { } file || !file.TryUse()) throw Unavailable();
         try
         {
-            await _workers.RunAsync(_ =>
+            await _workers.RunAsync(static s =>
             {
-                lock (_seeking) length = file.ReadLength($"gluster:{_options.Name}");
-            }, 0).ConfigureAwait(false);
+                lock (s.Gate) s.Ask(s.File);
+            }, (Gate: _seeking, Ask: ask, File: file)).ConfigureAwait(false);
         }
         finally
         {
             file.Release();
         }
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<long> MeasureAsync()
+    {
+        long length = 0;
+        await SeekingAsync(file => length = file.ReadLength($"gluster:{_options.Name}")).ConfigureAwait(false);
         return length;
     }
 
     /// <inheritdoc/>
     public async ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
     {
-        if (_file is not { } file || !file.TryUse()) throw Unavailable();
-        try
+        await SeekingAsync(file =>
         {
-            await _workers.RunAsync(_ =>
-            {
-                string name = $"gluster:{_options.Name}";
-                lock (_seeking)
-                    // The file may have been grown by somebody else already.
-                    if (file.ReadLength(name) != lengthBytes) file.SetLength(lengthBytes, name);
-            }, 0).ConfigureAwait(false);
-        }
-        finally
-        {
-            file.Release();
-        }
+            string name = $"gluster:{_options.Name}";
+            // The file may have been grown by somebody else already.
+            if (file.ReadLength(name) != lengthBytes) file.SetLength(lengthBytes, name);
+        }).ConfigureAwait(false);
         _geometry = GeometryOf(lengthBytes);
     }
 

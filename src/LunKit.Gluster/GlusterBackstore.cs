@@ -50,6 +50,11 @@ public sealed partial class GlusterBackstore : IBackstore
         {
             store._reconnection.Begin(e.Message);
         }
+        catch
+        {
+            store._operations.Dispose();
+            throw;
+        }
         return store;
     }
 
@@ -71,17 +76,19 @@ public sealed partial class GlusterBackstore : IBackstore
 
     private async ValueTask TransferAsync(long offset, DataBuffer data, bool write, CancellationToken cancellationToken)
     {
-        var patience = new Patience(this, cancellationToken);
+        long started = Environment.TickCount64;
+        Patience? patience = null;
         for (int done = 0; done < data.Length;)
         {
             var rest = data.Slice(done, Math.Min(MaxTransferBytes, data.Length - done));
             long result = await TransferOnceAsync(offset + done, rest, write).ConfigureAwait(false);
             if (result < 0)
             {
+                patience ??= new Patience(this, started, cancellationToken);
                 await patience.WaitAsync((int)-result, write ? "write" : "read", offset + done, write).ConfigureAwait(false);
                 continue;
             }
-            patience.Relieve();
+            patience?.Relieve();
             // Past the end of a file that somebody has cut.
             if (result == 0 && !write) rest.Clear();
             else if (result == 0) throw GlusterErrors.OfOperation(GlusterErrors.Eio, "write", _options.Name, offset + done, writes: true);
@@ -165,7 +172,8 @@ public sealed partial class GlusterBackstore : IBackstore
     /// <summary>Runs an operation until the volume has answered it; false when the volume does not have it.</summary>
     private async ValueTask<bool> RunAsync(Submission submit, long offset, long length, string what, CancellationToken cancellationToken)
     {
-        var patience = new Patience(this, cancellationToken);
+        long started = Environment.TickCount64;
+        Patience? patience = null;
         while (true)
         {
             long result = -GlusterErrors.Enotconn;
@@ -181,8 +189,12 @@ public sealed partial class GlusterBackstore : IBackstore
                     file.Release();
                 }
             }
-            if (result >= 0) return patience.Relieve();
-            if (result is -GlusterErrors.Eopnotsupp or -GlusterErrors.Enosys) return false;
+            if (result >= 0 || result is -GlusterErrors.Eopnotsupp or -GlusterErrors.Enosys)
+            {
+                patience?.Relieve();
+                return result >= 0;
+            }
+            patience ??= new Patience(this, started, cancellationToken);
             await patience.WaitAsync((int)-result, what, offset, writes: true).ConfigureAwait(false);
         }
     }
@@ -192,35 +204,19 @@ public sealed partial class GlusterBackstore : IBackstore
     {
         // What waits in the client is no data for the servers yet.
         await FlushAsync(cancellationToken).ConfigureAwait(false);
-        if (_file is not { } file || !file.TryUse()) throw Unavailable();
-        var result = new Found();
-        try
-        {
-            await _workers.RunAsync(static s => s.Result.Extent = s.Store.Seek(s.File, s.Offset, s.Length), (Store: this, File: file, Offset: offset, Length: length, Result: result)).ConfigureAwait(false);
-        }
-        finally
-        {
-            file.Release();
-        }
-        return result.Extent;
-    }
-
-    private sealed class Found
-    {
-        public BackstoreExtent Extent { get; set; }
+        BackstoreExtent extent = default;
+        await SeekingAsync(file => extent = Seek(file, offset, length)).ConfigureAwait(false);
+        return extent;
     }
 
     /// <summary>Servers map in their own block size: a block that is partly data is allocated.</summary>
     private BackstoreExtent Seek(GlusterFile file, long offset, long length)
     {
-        lock (_seeking)
-        {
-            int block = _options.BlockSize;
-            long data = file.Seek(offset, Gfapi.SeekData);
-            if (data < 0) return Marshal.GetLastPInvokeError() == 6 ? new(length, false) : new(length, true); // ENXIO: a hole to the end
-            if (data - offset >= block) return new(Math.Min(length, (data - offset) / block * block), false);
-            long hole = file.Seek(data, Gfapi.SeekHole);
-            return new(hole <= offset ? length : Math.Min(length, (hole - offset + block - 1) / block * block), true);
-        }
+        int block = _options.BlockSize;
+        long data = file.Seek(offset, Gfapi.SeekData);
+        if (data < 0) return new(length, Marshal.GetLastPInvokeError() != GlusterErrors.Enxio); // a hole to the end
+        if (data - offset >= block) return new(Math.Min(length, (data - offset) / block * block), false);
+        long hole = file.Seek(data, Gfapi.SeekHole);
+        return new(hole <= offset ? length : Math.Min(length, (hole - offset + block - 1) / block * block), true);
     }
 }

@@ -6,7 +6,7 @@ namespace LunKit.Gluster;
 /// <summary>What libgfapi means by its error numbers.</summary>
 internal static class GlusterErrors
 {
-    public const int Enoent = 2, Eio = 5, Einval = 22, Enotconn = 107, Ebadfd = 77, Eopnotsupp = 95, Enosys = 38;
+    public const int Enoent = 2, Eio = 5, Enxio = 6, Einval = 22, Enotconn = 107, Ebadfd = 77, Eopnotsupp = 95, Enosys = 38;
     private const int Enospc = 28, Edquot = 122, Efbig = 27, Erofs = 30, Eacces = 13, Eperm = 1, Etimedout = 110, Econnrefused = 111, Econnreset = 104, Estale = 116, Ehostunreach = 113;
 
     /// <summary>Whether the servers have said that it fails; all else says that nobody answers, or nothing at all.</summary>

@@ -33,5 +33,6 @@ public class MetricsTests
         Assert.Equal(4096, seen["lunkit.command.io.write"]);
         Assert.Equal(8192, seen["lunkit.command.io.read"]);
         Assert.Equal(0, seen["lunkit.command.active"]);
+        Assert.Equal(1, seen["lunkit.backstore.ready"]);
     }
 }
