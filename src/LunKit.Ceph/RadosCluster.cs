@@ -1,5 +1,6 @@
 using LunKit.Backstores;
 using LunKit.Ceph.Native;
+using LunKit.Linux;
 
 namespace LunKit.Ceph;
 
@@ -13,58 +14,28 @@ internal sealed class RadosCluster : IDisposable
 {
     // Longer than a monitor takes to answer, shorter than an operator's patience.
     private static readonly TimeSpan s_connectLimit = TimeSpan.FromSeconds(15);
-    private static readonly Lock s_gate = new();
-    private static readonly Dictionary<RadosConfiguration, RadosCluster> s_clusters = [];
+    private static readonly SharedConnections<RadosConfiguration> s_connections = new(Rados.rados_shutdown);
 
-    private readonly RadosConfiguration _configuration;
-    private readonly Lock _connecting = new();
-    private nint _handle;
-    private int _users;
+    private readonly SharedConnection _connection;
 
-    private RadosCluster(RadosConfiguration configuration) => _configuration = configuration;
+    private RadosCluster(SharedConnection connection) => _connection = connection;
 
     /// <summary>Connections of this process.</summary>
-    internal static int Count
-    {
-        get { lock (s_gate) return s_clusters.Count; }
-    }
+    internal static int Count => s_connections.Count;
 
     /// <summary>A connected cluster; the caller disposes it once. Waits up to some seconds. Throws <see cref="BackstoreException"/>.</summary>
-    public static RadosCluster Rent(RadosConfiguration configuration)
-    {
-        RadosCluster? cluster;
-        lock (s_gate)
-        {
-            if (!s_clusters.TryGetValue(configuration, out cluster)) s_clusters.Add(configuration, cluster = new RadosCluster(configuration));
-            cluster._users++;
-        }
-        try
-        {
-            lock (cluster._connecting)
-                if (cluster._handle == 0) cluster._handle = Connect(configuration);
-            return cluster;
-        }
-        catch
-        {
-            cluster.Dispose();
-            throw;
-        }
-    }
+    public static RadosCluster Rent(RadosConfiguration configuration) => new(s_connections.Rent(configuration, () => Connect(configuration)));
 
     /// <summary>The cluster has shut this connection out: who comes next gets another.</summary>
-    public void Abandon()
-    {
-        lock (s_gate)
-            if (s_clusters.GetValueOrDefault(_configuration) == this) s_clusters.Remove(_configuration);
-    }
+    public void Abandon() => _connection.Abandon();
 
     /// <summary>The address of this client in the cluster; null when it cannot be told.</summary>
-    public string? Address => Rados.AddressOf(_handle);
+    public string? Address => Rados.AddressOf(_connection.Handle);
 
     /// <summary>An I/O context for a pool and a namespace.</summary>
     public nint OpenPool(string pool, string name)
     {
-        int error = Rados.rados_ioctx_create(_handle, pool, out nint context);
+        int error = Rados.rados_ioctx_create(_connection.Handle, pool, out nint context);
         if (error < 0) throw CephErrors.OfOpening(error, $"pool '{pool}'", error == CephErrors.Enoent ? "; ceph osd pool ls shows the pools that there are" : "");
         if (name.Length > 0) Rados.rados_ioctx_set_namespace(context, name);
         return context;
@@ -115,14 +86,5 @@ internal sealed class RadosCluster : IDisposable
     }
 
     /// <summary>One user less.</summary>
-    public void Dispose()
-    {
-        lock (s_gate)
-        {
-            if (--_users > 0) return;
-            if (s_clusters.GetValueOrDefault(_configuration) == this) s_clusters.Remove(_configuration);
-        }
-        if (_handle != 0) Rados.rados_shutdown(_handle);
-        _handle = 0;
-    }
+    public void Dispose() => _connection.Dispose();
 }

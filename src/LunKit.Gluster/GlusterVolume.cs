@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using LunKit.Backstores;
 using LunKit.Gluster.Native;
+using LunKit.Linux;
 
 namespace LunKit.Gluster;
 
@@ -8,44 +9,18 @@ namespace LunKit.Gluster;
 internal sealed class GlusterVolume : IDisposable
 {
     private const int LogWarnings = 5;
-    private static readonly Lock s_gate = new();
-    private static readonly Dictionary<string, GlusterVolume> s_volumes = [];
+    private static readonly SharedConnections<string> s_connections = new(Finish);
 
-    private readonly string _key;
-    private readonly Lock _connecting = new();
-    private nint _handle;
-    private int _users;
+    private readonly SharedConnection _connection;
 
-    private GlusterVolume(string key) => _key = key;
+    private GlusterVolume(SharedConnection connection) => _connection = connection;
 
     /// <summary>Connections of this process.</summary>
-    internal static int Count
-    {
-        get { lock (s_gate) return s_volumes.Count; }
-    }
+    internal static int Count => s_connections.Count;
 
     /// <summary>A connected volume; the caller disposes it once. Waits for a server. Throws <see cref="BackstoreException"/>.</summary>
-    public static GlusterVolume Rent(GlusterBackstoreOptions options)
-    {
-        string key = $"{options.Transport} {options.Volume} {options.LogFile} {string.Join(' ', options.Servers)}";
-        GlusterVolume? volume;
-        lock (s_gate)
-        {
-            if (!s_volumes.TryGetValue(key, out volume)) s_volumes.Add(key, volume = new GlusterVolume(key));
-            volume._users++;
-        }
-        try
-        {
-            lock (volume._connecting)
-                if (volume._handle == 0) volume._handle = Connect(options);
-            return volume;
-        }
-        catch
-        {
-            volume.Dispose();
-            throw;
-        }
-    }
+    public static GlusterVolume Rent(GlusterBackstoreOptions options) =>
+        new(s_connections.Rent($"{options.Transport} {options.Volume} {options.LogFile} {string.Join(' ', options.Servers)}", () => Connect(options)));
 
     private static nint Connect(GlusterBackstoreOptions options)
     {
@@ -73,9 +48,9 @@ internal sealed class GlusterVolume : IDisposable
     /// <summary>Opens a file; it is created where <paramref name="creates"/>. Null, with errno, when that fails.</summary>
     public nint Open(string path, int mode, bool creates)
     {
-        nint file = Gfapi.glfs_open(_handle, path, mode);
+        nint file = Gfapi.glfs_open(_connection.Handle, path, mode);
         if (file != 0 || !creates || Marshal.GetLastPInvokeError() != GlusterErrors.Enoent) return file;
-        return Gfapi.glfs_creat(_handle, path, mode | Gfapi.Create, 0x180); // rw for the owner
+        return Gfapi.glfs_creat(_connection.Handle, path, mode | Gfapi.Create, 0x180); // rw for the owner
     }
 
     /// <summary>What an errno says of an opening.</summary>
@@ -86,14 +61,5 @@ internal sealed class GlusterVolume : IDisposable
         new Thread(() => _ = Gfapi.glfs_fini(volume), maxStackSize: 512 * 1024) { IsBackground = true, Name = "lunkit-gluster-fini" }.Start();
 
     /// <summary>One user less.</summary>
-    public void Dispose()
-    {
-        lock (s_gate)
-        {
-            if (--_users > 0) return;
-            s_volumes.Remove(_key);
-        }
-        if (_handle != 0) Finish(_handle);
-        _handle = 0;
-    }
+    public void Dispose() => _connection.Dispose();
 }
