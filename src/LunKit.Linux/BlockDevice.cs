@@ -30,9 +30,10 @@ public static unsafe class BlockDevice
     /// <summary>Its size in bytes now; false when it is no block device.</summary>
     public static bool TrySize(SafeFileHandle device, out long bytes)
     {
+        using var fd = new OpenDescriptor(device);
         long size = 0;
         // SAFETY: the request writes eight bytes, into a local of eight.
-        bool known = LibC.ioctl(Number(device), BlkGetSize64, (int*)&size) == 0;
+        bool known = LibC.ioctl(fd.Number, BlkGetSize64, (int*)&size) == 0;
         bytes = size;
         return known;
     }
@@ -64,10 +65,9 @@ public static unsafe class BlockDevice
 
     private static int Ask(SafeFileHandle device, nuint request, int otherwise)
     {
+        using var fd = new OpenDescriptor(device);
         int value = 0;
         // SAFETY: the requests write one int.
-        return LibC.ioctl(Number(device), request, &value) == 0 && value > 0 ? value : otherwise;
+        return LibC.ioctl(fd.Number, request, &value) == 0 && value > 0 ? value : otherwise;
     }
-
-    private static int Number(SafeFileHandle device) => (int)device.DangerousGetHandle();
 }

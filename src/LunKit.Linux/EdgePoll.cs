@@ -16,22 +16,23 @@ internal sealed unsafe class EdgePoll : IDisposable
 
     private readonly SafeFileHandle _epoll;
 
-    public EdgePoll(int descriptor, EventFd wake)
+    public EdgePoll(SafeFileHandle descriptor, EventFd wake)
     {
         int fd = LibC.epoll_create1(LibC.O_CLOEXEC);
         if (fd < 0) throw new LinuxException("epoll_create1", LibC.Errno);
         _epoll = new SafeFileHandle(fd, ownsHandle: true);
         Add(descriptor, 0);
-        Add(wake.Descriptor, 1);
+        Add(wake.Handle, 1);
     }
 
-    private void Add(int descriptor, ulong data)
+    private void Add(SafeFileHandle descriptor, ulong data)
     {
+        using OpenDescriptor poll = new(_epoll), watched = new(descriptor);
         var change = stackalloc byte[16];
         *(uint*)change = LibC.EPOLLIN | LibC.EPOLLET;
         *(ulong*)(change + s_size - 8) = data;
         // SAFETY: a whole epoll_event on the stack, of either layout.
-        if (LibC.epoll_ctl((int)_epoll.DangerousGetHandle(), LibC.EPOLL_CTL_ADD, descriptor, change) == 0) return;
+        if (LibC.epoll_ctl(poll.Number, LibC.EPOLL_CTL_ADD, watched.Number, change) == 0) return;
         int errno = LibC.Errno;
         _epoll.Dispose();
         throw new LinuxException("epoll_ctl", errno);
@@ -40,9 +41,10 @@ internal sealed unsafe class EdgePoll : IDisposable
     /// <summary>Waits until one of them has an event, or the time is over.</summary>
     public PollResult Wait(int timeoutMilliseconds)
     {
+        using var poll = new OpenDescriptor(_epoll);
         var events = stackalloc byte[32];
         // SAFETY: room for two events on the stack, count two.
-        int count = LibC.epoll_wait((int)_epoll.DangerousGetHandle(), events, 2, timeoutMilliseconds);
+        int count = LibC.epoll_wait(poll.Number, events, 2, timeoutMilliseconds);
         var result = PollResult.Nothing;
         for (int i = 0; i < count; i++)
         {

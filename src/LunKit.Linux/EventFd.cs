@@ -9,37 +9,40 @@ namespace LunKit.Linux;
 [SupportedOSPlatform("linux")]
 public sealed unsafe class EventFd : IDisposable
 {
-    private readonly Lock _gate = new();
-    private int _fd;
+    private readonly SafeFileHandle _handle;
 
     /// <summary>Creates a non-blocking eventfd; throws <see cref="LinuxException"/> when the process has no descriptor left.</summary>
     public EventFd()
     {
-        _fd = LibC.eventfd(0, LibC.EFD_CLOEXEC | LibC.EFD_NONBLOCK);
-        if (_fd < 0) throw new LinuxException("eventfd", LibC.Errno);
+        int fd = LibC.eventfd(0, LibC.EFD_CLOEXEC | LibC.EFD_NONBLOCK);
+        if (fd < 0) throw new LinuxException("eventfd", LibC.Errno);
+        _handle = new SafeFileHandle(fd, ownsHandle: true);
     }
 
     /// <summary>An eventfd that another process has made and handed over; this one takes it out of <paramref name="handle"/>.</summary>
     public EventFd(SafeFileHandle handle)
     {
-        _fd = (int)handle.DangerousGetHandle();
+        _handle = new SafeFileHandle(handle.DangerousGetHandle(), ownsHandle: true);
         handle.SetHandleAsInvalid();
     }
 
-    /// <summary>Its descriptor, to be handed over; closed with this object, not with the handle.</summary>
-    public SafeFileHandle Handle => new(_fd, ownsHandle: false);
-
-    internal int Descriptor => _fd;
+    /// <summary>Its descriptor, to be handed over or waited for; still this object's.</summary>
+    public SafeFileHandle Handle => _handle;
 
     /// <summary>Wakes the waiter, now or at its next wait. Safe from any thread, also after disposal.</summary>
     public void Signal()
     {
-        lock (_gate)
+        if (_handle.IsClosed) return;
+        try
         {
-            if (_fd < 0) return;
+            using var fd = new OpenDescriptor(_handle);
             ulong one = 1;
-            // SAFETY: eight bytes of a local are written to a descriptor that the gate keeps open.
-            LibC.write(_fd, (byte*)&one, 8);
+            // SAFETY: eight bytes of a local are written.
+            LibC.write(fd.Number, (byte*)&one, 8);
+        }
+        catch (ObjectDisposedException)
+        {
+            // The waiter has gone in this moment.
         }
     }
 
@@ -49,18 +52,12 @@ public sealed unsafe class EventFd : IDisposable
     /// <summary>Takes back all signals so far. Called by the waiter only.</summary>
     public void Drain()
     {
+        using var fd = new OpenDescriptor(_handle);
         ulong value;
         // SAFETY: eight bytes are read into a local; a non-blocking descriptor never waits.
-        LibC.read(_fd, (byte*)&value, 8);
+        LibC.read(fd.Number, (byte*)&value, 8);
     }
 
     /// <inheritdoc/>
-    public void Dispose()
-    {
-        lock (_gate)
-        {
-            if (_fd >= 0) LibC.close(_fd);
-            _fd = -1;
-        }
-    }
+    public void Dispose() => _handle.Dispose();
 }

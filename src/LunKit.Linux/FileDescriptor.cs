@@ -49,14 +49,14 @@ public static unsafe class FileDescriptor
     /// </summary>
     public static bool Read(SafeFileHandle file, long offset, Span<byte> data, bool onlyCached)
     {
-        int fd = Number(file);
+        using var fd = new OpenDescriptor(file);
         // SAFETY: the span is pinned for the loop; each call writes at most what is left of it.
         fixed (byte* start = data)
         {
             for (int done = 0; done < data.Length;)
             {
                 var vector = new LibC.iovec { iov_base = start + done, iov_len = (nuint)(data.Length - done) };
-                nint n = onlyCached ? LibC.preadv2(fd, &vector, 1, offset + done, LibC.RWF_NOWAIT) : LibC.pread(fd, start + done, vector.iov_len, offset + done);
+                nint n = onlyCached ? LibC.preadv2(fd.Number, &vector, 1, offset + done, LibC.RWF_NOWAIT) : LibC.pread(fd.Number, start + done, vector.iov_len, offset + done);
                 if (n > 0)
                 {
                     done += (int)n;
@@ -76,13 +76,13 @@ public static unsafe class FileDescriptor
     /// <summary>Writes one piece of memory to the page cache, all of it.</summary>
     public static void Write(SafeFileHandle file, long offset, ReadOnlySpan<byte> data)
     {
-        int fd = Number(file);
+        using var fd = new OpenDescriptor(file);
         // SAFETY: the span is pinned for the loop; each call reads at most what is left of it.
         fixed (byte* start = data)
         {
             for (int done = 0; done < data.Length;)
             {
-                nint n = LibC.pwrite(fd, start + done, (nuint)(data.Length - done), offset + done);
+                nint n = LibC.pwrite(fd.Number, start + done, (nuint)(data.Length - done), offset + done);
                 int errno = n < 0 ? LibC.Errno : n == 0 ? LibC.EIO : 0;
                 if (errno is not (0 or LibC.EINTR)) throw new LinuxException("pwrite", errno);
                 if (n > 0) done += (int)n;
@@ -116,7 +116,8 @@ public static unsafe class FileDescriptor
     /// <summary>Makes the data (and the size) durable: fdatasync.</summary>
     public static void Flush(SafeFileHandle file)
     {
-        while (LibC.fdatasync(Number(file)) != 0)
+        using var fd = new OpenDescriptor(file);
+        while (LibC.fdatasync(fd.Number) != 0)
         {
             int errno = LibC.Errno;
             if (errno != LibC.EINTR) throw new LinuxException("fdatasync", errno);
@@ -141,11 +142,11 @@ public static unsafe class FileDescriptor
     /// </summary>
     public static (bool IsData, long End) Extent(SafeFileHandle file, long offset, long limit)
     {
-        int fd = Number(file);
-        long data = LibC.lseek(fd, offset, LibC.SEEK_DATA);
+        using var fd = new OpenDescriptor(file);
+        long data = LibC.lseek(fd.Number, offset, LibC.SEEK_DATA);
         if (data < 0) return LibC.Errno == LibC.ENXIO ? (false, limit) : (true, limit);
         if (data > offset) return (false, Math.Min(data, limit));
-        long hole = LibC.lseek(fd, offset, LibC.SEEK_HOLE);
+        long hole = LibC.lseek(fd.Number, offset, LibC.SEEK_HOLE);
         return (true, hole <= offset ? limit : Math.Min(hole, limit));
     }
 
@@ -155,13 +156,17 @@ public static unsafe class FileDescriptor
     /// </summary>
     public static SafeFileHandle ReopenDirect(SafeFileHandle file, bool readOnly)
     {
-        int fd = LibC.open($"/proc/self/fd/{Number(file)}", LibC.O_DIRECT | LibC.O_CLOEXEC | (readOnly ? 0 : LibC.O_RDWR), 0);
+        using var behind = new OpenDescriptor(file);
+        int fd = LibC.open($"/proc/self/fd/{behind.Number}", LibC.O_DIRECT | LibC.O_CLOEXEC | (readOnly ? 0 : LibC.O_RDWR), 0);
         return fd < 0 ? throw new LinuxException("open", LibC.Errno) : new SafeFileHandle(fd, ownsHandle: true);
     }
 
     /// <summary>Takes the advisory lock (flock) of the file; false when another process or handle has it.</summary>
-    public static bool TryLock(SafeFileHandle file, bool shared) =>
-        LibC.flock(Number(file), (shared ? LibC.LOCK_SH : LibC.LOCK_EX) | LibC.LOCK_NB) == 0;
+    public static bool TryLock(SafeFileHandle file, bool shared)
+    {
+        using var fd = new OpenDescriptor(file);
+        return LibC.flock(fd.Number, (shared ? LibC.LOCK_SH : LibC.LOCK_EX) | LibC.LOCK_NB) == 0;
+    }
 
     /// <summary>Makes a rename or creation in a directory durable: fsync of the directory.</summary>
     public static void FlushDirectory(string path)
@@ -175,7 +180,8 @@ public static unsafe class FileDescriptor
 
     private static bool Allocate(SafeFileHandle file, int mode, long offset, long length)
     {
-        while (LibC.fallocate(Number(file), mode, offset, length) != 0)
+        using var fd = new OpenDescriptor(file);
+        while (LibC.fallocate(fd.Number, mode, offset, length) != 0)
         {
             int errno = LibC.Errno;
             if (errno == LibC.EOPNOTSUPP) return false;
@@ -198,14 +204,14 @@ public static unsafe class FileDescriptor
                 pins[i] = memory.Pin();
                 vectors[i] = new LibC.iovec { iov_base = pins[i].Pointer, iov_len = (nuint)memory.Length };
             }
-            int fd = Number(file);
+            using var fd = new OpenDescriptor(file);
             // SAFETY: every vector points into memory pinned until the finally block, with its own length.
             return direction switch
             {
-                Direction.Read => LibC.preadv(fd, vectors, segments.Length, offset),
-                Direction.ReadCached => LibC.preadv2(fd, vectors, segments.Length, offset, LibC.RWF_NOWAIT),
-                Direction.WriteDurable => LibC.pwritev2(fd, vectors, segments.Length, offset, LibC.RWF_DSYNC),
-                _ => LibC.pwritev(fd, vectors, segments.Length, offset),
+                Direction.Read => LibC.preadv(fd.Number, vectors, segments.Length, offset),
+                Direction.ReadCached => LibC.preadv2(fd.Number, vectors, segments.Length, offset, LibC.RWF_NOWAIT),
+                Direction.WriteDurable => LibC.pwritev2(fd.Number, vectors, segments.Length, offset, LibC.RWF_DSYNC),
+                _ => LibC.pwritev(fd.Number, vectors, segments.Length, offset),
             };
         }
         finally
@@ -231,11 +237,5 @@ public static unsafe class FileDescriptor
             skip = 0;
             segments = segments[1..];
         }
-    }
-
-    private static int Number(SafeFileHandle file)
-    {
-        ObjectDisposedException.ThrowIf(file.IsClosed, file);
-        return (int)file.DangerousGetHandle();
     }
 }

@@ -28,7 +28,7 @@ public sealed unsafe class Lease : IDisposable
     /// <summary>
     /// Waits for the end of the lease, a signal of the eventfd (which it takes back), or the end of the time. True when the lease is over.
     /// </summary>
-    public bool Wait(EventFd wake, int timeoutMilliseconds) => Poll.Wait((int)_watched.DangerousGetHandle(), wake, timeoutMilliseconds) != PollResult.Nothing;
+    public bool Wait(EventFd wake, int timeoutMilliseconds) => Poll.Wait(_watched, wake, timeoutMilliseconds) != PollResult.Nothing;
 
     /// <inheritdoc/>
     public void Dispose()

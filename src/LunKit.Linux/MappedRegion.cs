@@ -17,20 +17,12 @@ public sealed unsafe class MappedRegion : MemoryManager<byte>
     /// <summary>Maps the first <paramref name="length"/> bytes for reading and writing. Throws <see cref="LinuxException"/>.</summary>
     public MappedRegion(SafeHandle file, int length)
     {
-        bool held = false;
-        try
-        {
-            file.DangerousAddRef(ref held);
-            // SAFETY: a new mapping that the kernel places; the descriptor is held open for the call.
-            void* start = LibC.mmap(null, (nuint)length, LibC.PROT_READ | LibC.PROT_WRITE, LibC.MAP_SHARED, (int)file.DangerousGetHandle(), 0);
-            if ((nint)start == -1) throw new LinuxException("mmap", LibC.Errno);
-            _start = start;
-            _length = length;
-        }
-        finally
-        {
-            if (held) file.DangerousRelease();
-        }
+        using var fd = new OpenDescriptor(file);
+        // SAFETY: a new mapping that the kernel places.
+        void* start = LibC.mmap(null, (nuint)length, LibC.PROT_READ | LibC.PROT_WRITE, LibC.MAP_SHARED, fd.Number, 0);
+        if ((nint)start == -1) throw new LinuxException("mmap", LibC.Errno);
+        _start = start;
+        _length = length;
     }
 
     /// <inheritdoc/>

@@ -35,23 +35,23 @@ public sealed unsafe class NetlinkSocket : IDisposable
             LibC.setsockopt(fd, LibC.SOL_SOCKET, LibC.SO_RCVBUF, &bytes, 4);
     }
 
-    private int Descriptor => (int)_socket.DangerousGetHandle();
-
     /// <summary>Joins a multicast group.</summary>
     public void Join(uint group)
     {
+        using var fd = new OpenDescriptor(_socket);
         // SAFETY: four bytes of a local are read.
-        if (LibC.setsockopt(Descriptor, LibC.SOL_NETLINK, LibC.NETLINK_ADD_MEMBERSHIP, &group, 4) != 0) throw new LinuxException("setsockopt", LibC.Errno);
+        if (LibC.setsockopt(fd.Number, LibC.SOL_NETLINK, LibC.NETLINK_ADD_MEMBERSHIP, &group, 4) != 0) throw new LinuxException("setsockopt", LibC.Errno);
     }
 
     /// <summary>Sends one message to the kernel.</summary>
     public void Send(ReadOnlySpan<byte> message)
     {
+        using var fd = new OpenDescriptor(_socket);
         var kernel = new LibC.sockaddr_nl { nl_family = LibC.AF_NETLINK };
         // SAFETY: the span is pinned for the call, which reads its length; the address is a local.
         fixed (byte* p = message)
         {
-            while (LibC.sendto(Descriptor, p, (nuint)message.Length, 0, &kernel, sizeof(LibC.sockaddr_nl)) < 0)
+            while (LibC.sendto(fd.Number, p, (nuint)message.Length, 0, &kernel, sizeof(LibC.sockaddr_nl)) < 0)
             {
                 int errno = LibC.Errno;
                 if (errno != LibC.EINTR) throw new LinuxException("sendto", errno);
@@ -66,6 +66,7 @@ public sealed unsafe class NetlinkSocket : IDisposable
     public int Receive(Span<byte> buffer, out bool lost)
     {
         lost = false;
+        using var fd = new OpenDescriptor(_socket);
         fixed (byte* p = buffer)
         {
             while (true)
@@ -73,7 +74,7 @@ public sealed unsafe class NetlinkSocket : IDisposable
                 LibC.sockaddr_nl from = default;
                 uint length = (uint)sizeof(LibC.sockaddr_nl);
                 // SAFETY: the span is pinned and the call writes at most its length; the address and its length are locals.
-                nint n = LibC.recvfrom(Descriptor, p, (nuint)buffer.Length, LibC.MSG_DONTWAIT, &from, &length);
+                nint n = LibC.recvfrom(fd.Number, p, (nuint)buffer.Length, LibC.MSG_DONTWAIT, &from, &length);
                 // Only the kernel has port 0; what another process sends is none of it.
                 if (n >= 0 && from.nl_pid != 0) continue;
                 if (n >= 0) return (int)n;
@@ -87,7 +88,7 @@ public sealed unsafe class NetlinkSocket : IDisposable
     }
 
     /// <summary>Waits until something can be received (true), or the eventfd is signalled or the time is over (false).</summary>
-    public bool Wait(EventFd wake, int timeoutMilliseconds) => Poll.Wait(Descriptor, wake, timeoutMilliseconds) != PollResult.Nothing;
+    public bool Wait(EventFd wake, int timeoutMilliseconds) => Poll.Wait(_socket, wake, timeoutMilliseconds) != PollResult.Nothing;
 
     /// <inheritdoc/>
     public void Dispose() => _socket.Dispose();

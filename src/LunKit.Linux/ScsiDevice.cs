@@ -81,9 +81,10 @@ public sealed unsafe class ScsiDevice : IDisposable
     {
         get
         {
+            using var fd = new OpenDescriptor(_node);
             int bytes = 0;
             // SAFETY: a generic node writes an int. A block device writes a short of sectors, which is not asked for here.
-            return LibC.ioctl((int)_node.DangerousGetHandle(), BlkSectorGet, &bytes) == 0 && bytes >= 65536 ? bytes : null;
+            return LibC.ioctl(fd.Number, BlkSectorGet, &bytes) == 0 && bytes >= 65536 ? bytes : null;
         }
     }
 
@@ -95,27 +96,19 @@ public sealed unsafe class ScsiDevice : IDisposable
     /// <param name="timeout">After this the kernel aborts the command.</param>
     public ScsiDeviceResult Execute(ReadOnlySpan<byte> cdb, Span<byte> data, bool toDevice, Span<byte> sense, TimeSpan timeout)
     {
-        bool taken = false;
-        try
+        using var fd = new OpenDescriptor(_node);
+        // SAFETY: everything that the header points to is pinned for the call, which returns when the command has ended.
+        fixed (byte* c = cdb, d = data, s = sense)
         {
-            _node.DangerousAddRef(ref taken);
-            // SAFETY: everything that the header points to is pinned for the call, which returns when the command has ended.
-            fixed (byte* c = cdb, d = data, s = sense)
+            var header = new SgIoHeader
             {
-                var header = new SgIoHeader
-                {
-                    InterfaceId = 'S', Direction = data.IsEmpty ? None : toDevice ? ToDevice : FromDevice, CdbLength = (byte)cdb.Length, SenseRoom = (byte)Math.Min(sense.Length, 252),
-                    TransferLength = (uint)data.Length, Data = d, Cdb = c, Sense = s, TimeoutMilliseconds = (uint)Math.Min(timeout.TotalMilliseconds, int.MaxValue),
-                };
-                while (LibC.ioctl((int)_node.DangerousGetHandle(), SgIo, (int*)&header) < 0)
-                    if (LibC.Errno != LibC.EINTR) throw new LinuxException("SG_IO", LibC.Errno);
-                int written = (header.DriverStatus & DriverSense) != 0 || header.Status == 2 ? header.SenseWritten : 0;
-                return new(header.Status, header.HostStatus, data.Length - Math.Clamp(header.Residual, 0, data.Length), written);
-            }
-        }
-        finally
-        {
-            if (taken) _node.DangerousRelease();
+                InterfaceId = 'S', Direction = data.IsEmpty ? None : toDevice ? ToDevice : FromDevice, CdbLength = (byte)cdb.Length, SenseRoom = (byte)Math.Min(sense.Length, 252),
+                TransferLength = (uint)data.Length, Data = d, Cdb = c, Sense = s, TimeoutMilliseconds = (uint)Math.Min(timeout.TotalMilliseconds, int.MaxValue),
+            };
+            while (LibC.ioctl(fd.Number, SgIo, (int*)&header) < 0)
+                if (LibC.Errno != LibC.EINTR) throw new LinuxException("SG_IO", LibC.Errno);
+            int written = (header.DriverStatus & DriverSense) != 0 || header.Status == 2 ? header.SenseWritten : 0;
+            return new(header.Status, header.HostStatus, data.Length - Math.Clamp(header.Residual, 0, data.Length), written);
         }
     }
 

@@ -20,11 +20,12 @@ public enum SocketReadiness
 /// <summary>
 /// The three calls that a connection's thread makes on a connected stream socket, without the cost of <c>Socket</c>'s general
 /// case. Borrows the descriptor: the owner keeps the handle open for as long as this is used, and closes it.
-/// One thread calls it.
+/// One thread calls it, and closes the descriptor; others ask <see cref="PeerHasClosed"/> only.
 /// </summary>
 [SupportedOSPlatform("linux")]
 public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
 {
+    // Its one thread is who closes it, so the number is its own in every call of that thread.
     private readonly int _fd = (int)handle.DangerousGetHandle();
 
     /// <summary>
@@ -70,14 +71,22 @@ public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
         }
     }
 
-    /// <summary>Whether the peer has closed its end (or the connection failed), though bytes from before may still be here.</summary>
+    /// <summary>Whether the peer has closed its end (or this end is closed, or the connection failed), though bytes from before may still be here. Any thread.</summary>
     public bool PeerHasClosed
     {
         get
         {
-            var fd = new LibC.pollfd { fd = _fd, events = LibC.POLLRDHUP };
-            // SAFETY: one entry, a local.
-            return LibC.poll(&fd, 1, 0) > 0;
+            try
+            {
+                using var open = new OpenDescriptor(handle);
+                var fd = new LibC.pollfd { fd = open.Number, events = LibC.POLLRDHUP };
+                // SAFETY: one entry, a local.
+                return LibC.poll(&fd, 1, 0) > 0;
+            }
+            catch (ObjectDisposedException)
+            {
+                return true;
+            }
         }
     }
 
@@ -118,6 +127,7 @@ public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
     /// </summary>
     public SocketReadiness Wait(bool read, bool write, int timeoutMilliseconds)
     {
+        using var signals = new OpenDescriptor(wake.Handle);
         var fds = stackalloc LibC.pollfd[2];
         // A poll entry with a negative descriptor is ignored, which keeps a hung-up socket from spinning a waiter that wants neither.
         fds[0] = new LibC.pollfd
@@ -125,7 +135,7 @@ public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
             fd = read || write ? _fd : -1,
             events = (short)((read ? LibC.POLLIN : 0) | (write ? LibC.POLLOUT : 0)),
         };
-        fds[1] = new LibC.pollfd { fd = wake.Descriptor, events = LibC.POLLIN };
+        fds[1] = new LibC.pollfd { fd = signals.Number, events = LibC.POLLIN };
         // SAFETY: two entries on the stack, count two.
         int n = LibC.poll(fds, 2, timeoutMilliseconds);
         if (n <= 0) return SocketReadiness.None;

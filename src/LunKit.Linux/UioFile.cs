@@ -21,7 +21,7 @@ public sealed unsafe class UioFile : IDisposable
         _file = new SafeFileHandle(fd, ownsHandle: true);
         try
         {
-            _poll = new EdgePoll(fd, wake);
+            _poll = new EdgePoll(_file, wake);
         }
         catch
         {
@@ -30,17 +30,16 @@ public sealed unsafe class UioFile : IDisposable
         }
     }
 
-    private int Descriptor => (int)_file.DangerousGetHandle();
-
     /// <summary>Maps the region, whose size is the device's, to the byte.</summary>
     public MappedRegion Map(int length) => new(_file, length);
 
     /// <summary>Tells the kernel that there is something for it.</summary>
     public void Notify()
     {
+        using var fd = new OpenDescriptor(_file);
         int value = 0;
         // SAFETY: four bytes of a local are read; UIO takes exactly four.
-        while (LibC.write(Descriptor, (byte*)&value, 4) < 0)
+        while (LibC.write(fd.Number, (byte*)&value, 4) < 0)
         {
             int errno = LibC.Errno;
             if (errno != LibC.EINTR) throw new LinuxException("write", errno);
@@ -55,9 +54,10 @@ public sealed unsafe class UioFile : IDisposable
     {
         // The device's end is an error here; a wait that ended without an event makes sure that it is not missed.
         if (_poll.Wait(timeoutMilliseconds) == PollResult.Readable) return true;
+        using var fd = new OpenDescriptor(_file);
         int count;
         // SAFETY: four bytes are read into a local; UIO gives exactly four, or EAGAIN when there was no event.
-        return LibC.read(Descriptor, (byte*)&count, 4) == 4 || LibC.Errno is LibC.EAGAIN or LibC.EINTR;
+        return LibC.read(fd.Number, (byte*)&count, 4) == 4 || LibC.Errno is LibC.EAGAIN or LibC.EINTR;
     }
 
     /// <inheritdoc/>

@@ -25,8 +25,6 @@ public sealed unsafe class UnixChannel : IDisposable
 
     private UnixChannel(Socket socket) => _socket = socket;
 
-    private int Descriptor => (int)_socket.SafeHandle.DangerousGetHandle();
-
     /// <summary>
     /// Listens at a path, or with '@' before it in the abstract namespace. A path that a dead process left is taken over. Throws
     /// <see cref="SocketException"/> when it is in use or not allowed.
@@ -104,18 +102,20 @@ public sealed unsafe class UnixChannel : IDisposable
     {
         get
         {
+            using var fd = new OpenDescriptor(_socket.SafeHandle);
             LibC.ucred peer;
             uint length = (uint)sizeof(LibC.ucred);
             // SAFETY: the structure is a local of the length that is passed.
-            if (LibC.getsockopt(Descriptor, LibC.SOL_SOCKET, LibC.SO_PEERCRED, &peer, &length) != 0) throw new LinuxException("getsockopt", LibC.Errno);
+            if (LibC.getsockopt(fd.Number, LibC.SOL_SOCKET, LibC.SO_PEERCRED, &peer, &length) != 0) throw new LinuxException("getsockopt", LibC.Errno);
             return new PeerCredentials(peer.pid, peer.uid);
         }
     }
 
     /// <summary>Waits for a message (or for someone to accept), a signal of the eventfd, or the end of the time; false for the last two.</summary>
-    public bool Wait(EventFd wake, int timeoutMilliseconds) => Poll.Wait(Descriptor, wake, timeoutMilliseconds) != PollResult.Nothing;
+    public bool Wait(EventFd wake, int timeoutMilliseconds) => Poll.Wait(_socket.SafeHandle, wake, timeoutMilliseconds) != PollResult.Nothing;
 
-    /// <summary>Sends a message with copies of descriptors. Throws <see cref="LinuxException"/> when the peer is gone, or does not read.</summary>
+    /// <summary>Sends a message with copies of descriptors. Throws <see cref="LinuxException"/> when the peer is gone, or does not read,
+    /// <see cref="ObjectDisposedException"/> when this end, or a descriptor, is closed.</summary>
     public void Send(ReadOnlySpan<byte> message, params ReadOnlySpan<SafeHandle> descriptors)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(descriptors.Length, MaxDescriptors);
@@ -124,21 +124,34 @@ public sealed unsafe class UnixChannel : IDisposable
         header->cmsg_len = (nuint)(sizeof(LibC.cmsghdr) + 4 * descriptors.Length);
         header->cmsg_level = LibC.SOL_SOCKET;
         header->cmsg_type = LibC.SCM_RIGHTS;
-        for (int i = 0; i < descriptors.Length; i++) ((int*)(control + sizeof(LibC.cmsghdr)))[i] = (int)descriptors[i].DangerousGetHandle();
-        // SAFETY: the message is pinned for the call; the control data is on the stack and as long as its header says; the caller keeps the descriptors open.
-        fixed (byte* bytes = message)
+        int held = 0;
+        try
         {
-            var vector = new LibC.iovec { iov_base = bytes, iov_len = (nuint)message.Length };
-            var packet = new LibC.msghdr { msg_iov = &vector, msg_iovlen = 1 };
-            if (descriptors.Length > 0)
+            using var fd = new OpenDescriptor(_socket.SafeHandle);
+            for (bool taken = false; held < descriptors.Length; held++, taken = false)
             {
-                packet.msg_control = control;
-                packet.msg_controllen = (nuint)(sizeof(LibC.cmsghdr) + (4 * descriptors.Length + 7 & ~7));
+                descriptors[held].DangerousAddRef(ref taken);
+                ((int*)(control + sizeof(LibC.cmsghdr)))[held] = (int)descriptors[held].DangerousGetHandle();
             }
-            lock (_sending)
+            // SAFETY: the message is pinned for the call; the control data is on the stack and as long as its header says.
+            fixed (byte* bytes = message)
             {
-                if (LibC.sendmsg(Descriptor, &packet, LibC.MSG_NOSIGNAL | LibC.MSG_DONTWAIT) < 0) throw new LinuxException("sendmsg", LibC.Errno);
+                var vector = new LibC.iovec { iov_base = bytes, iov_len = (nuint)message.Length };
+                var packet = new LibC.msghdr { msg_iov = &vector, msg_iovlen = 1 };
+                if (held > 0)
+                {
+                    packet.msg_control = control;
+                    packet.msg_controllen = (nuint)(sizeof(LibC.cmsghdr) + (4 * held + 7 & ~7));
+                }
+                lock (_sending)
+                {
+                    if (LibC.sendmsg(fd.Number, &packet, LibC.MSG_NOSIGNAL | LibC.MSG_DONTWAIT) < 0) throw new LinuxException("sendmsg", LibC.Errno);
+                }
             }
+        }
+        finally
+        {
+            foreach (var descriptor in descriptors[..held]) descriptor.DangerousRelease();
         }
     }
 
@@ -156,7 +169,8 @@ public sealed unsafe class UnixChannel : IDisposable
         {
             var vector = new LibC.iovec { iov_base = bytes, iov_len = (nuint)buffer.Length };
             var packet = new LibC.msghdr { msg_iov = &vector, msg_iovlen = 1, msg_control = control, msg_controllen = (nuint)ControlBytes };
-            nint length = LibC.recvmsg(Descriptor, &packet, LibC.MSG_CMSG_CLOEXEC | LibC.MSG_DONTWAIT);
+            using var fd = new OpenDescriptor(_socket.SafeHandle);
+            nint length = LibC.recvmsg(fd.Number, &packet, LibC.MSG_CMSG_CLOEXEC | LibC.MSG_DONTWAIT);
             if (length < 0)
             {
                 int errno = LibC.Errno;

@@ -12,6 +12,9 @@ namespace LunKit.Conformance;
 /// </summary>
 internal sealed class VerifiedLoad : IAsyncDisposable
 {
+    /// <summary>Longer than any pause that a test asks for, on a machine that does much else; a command that is lost is noticed all the same.</summary>
+    private const int LimitSeconds = 60;
+
     private const int Blocks = 4096, Depth = 8;
 
     private readonly List<IscsiInitiator> _initiators = [];
@@ -22,12 +25,13 @@ internal sealed class VerifiedLoad : IAsyncDisposable
 
     public int Commands => Volatile.Read(ref _commands);
 
-    public bool HasFailed => _workers.Any(w => w.IsFaulted);
+    /// <summary>What the first worker that failed says, or null.</summary>
+    public string? Failure => _workers.FirstOrDefault(w => w.IsFaulted)?.Exception!.InnerException!.Message;
 
     public static async Task<VerifiedLoad> StartAsync(int port)
     {
         var load = new VerifiedLoad();
-        var initiator = await IscsiInitiator.ConnectAsync(new InitiatorOptions { Portal = new IPEndPoint(IPAddress.Loopback, port), TargetName = LunKitProcess.Iqn });
+        var initiator = await IscsiInitiator.ConnectAsync(new InitiatorOptions { Portal = new IPEndPoint(IPAddress.Loopback, port), TargetName = LunKitProcess.Iqn, TimeoutSeconds = LimitSeconds });
         load._initiators.Add(initiator);
         await initiator.ExecuteAsync(0, new byte[6], null, 0);
         load._workers = [.. Enumerable.Range(0, Depth).Select(i => load.WorkAsync(initiator, i))];
@@ -82,10 +86,10 @@ internal sealed class VerifiedLoad : IAsyncDisposable
     }
 
     /// <summary>Waits until so many commands more were answered.</summary>
-    public async Task ProgressAsync(int commands, int limitSeconds = 60)
+    public async Task ProgressAsync(int commands, int limitSeconds = LimitSeconds)
     {
         int goal = Commands + commands;
-        for (long end = Environment.TickCount64 + limitSeconds * 1000; Commands < goal && !HasFailed;)
+        for (long end = Environment.TickCount64 + limitSeconds * 1000; Commands < goal && Failure is null;)
         {
             Assert.True(Environment.TickCount64 < end, $"only {Commands} of {goal} commands are answered");
             await Task.Delay(2);
@@ -96,7 +100,7 @@ internal sealed class VerifiedLoad : IAsyncDisposable
     public async Task FinishAsync()
     {
         await _stop.CancelAsync();
-        await Task.WhenAll(_workers).WaitAsync(TimeSpan.FromSeconds(60));
+        await Task.WhenAll(_workers).WaitAsync(TimeSpan.FromSeconds(LimitSeconds));
         for (int lba = 0; lba < Blocks; lba += 128)
         {
             var data = await RunAsync(_initiators[0], 0x28, lba, 128, null, 128 * 512);

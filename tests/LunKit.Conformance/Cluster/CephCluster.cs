@@ -8,9 +8,12 @@ internal sealed class CephCluster : Lab
 {
     private static readonly Lazy<Task<CephCluster>> s_shared = new(NewAsync);
 
-    private CephCluster() : base("ceph")
+    private CephCluster() : base("ceph", $"LUNKIT_CEPH_HOST={Host}")
     {
     }
+
+    /// <summary>The address that it listens at; not 127.0.0.1, which is another machine in a virtual machine.</summary>
+    public static string Host => "127.0.6.1";
 
     public static string? Missing { get; } = MissingOf("ceph-mon", "ceph-osd", "ceph", "rbd");
 

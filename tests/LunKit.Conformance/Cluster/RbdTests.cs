@@ -164,7 +164,7 @@ public sealed class RbdTests
     public async Task AnOsdThatIsGoneIsAPause()
     {
         await using var cluster = await CephCluster.NewAsync();
-        await using var server = await LunKitProcess.StartAsync(await cluster.CreateAsync("image", 2));
+        await using var server = await LunKitProcess.StartAsync(await cluster.CreateAsync("image", 2) + ",timeout=50");
         await using var load = await VerifiedLoad.StartAsync(server.Port);
         for (int round = 0; round < 3; round++)
         {
@@ -174,6 +174,7 @@ public sealed class RbdTests
             await cluster.RunAsync("osd-start");
         }
         await load.ProgressAsync(100);
+        Assert.True(load.Failure is null, $"{load.Failure}\n{server.Output}");
         await load.FinishAsync();
         Assert.Equal(0, await server.StopAsync());
     }

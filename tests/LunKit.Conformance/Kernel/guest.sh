@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs in the virtual machine of eng/vm: the cases of KernelTests against the real kernel's TCMU, one after the other.
 #   guest.sh ROOT LUNKIT CASE...  prints "PASS CASE" or "FAIL CASE: why"
+# In the environment: RBD and GLFS, configurations of an image and a file of 32 MiB that the cases may overwrite.
 # Processes are dear under emulation: shell builtins where they do.
 target=/sys/kernel/config/target root=$1 lunkit=$2
 shift 2
@@ -349,6 +350,16 @@ find_tape() { local t; for t in /sys/bus/scsi/devices/*:0:1:0/scsi_tape/nst?; do
 passed_tape() {
   sg_inq "$tape" >/tmp/out && [[ $(</tmp/out) == *'device_type=1'* || $(</tmp/out) == *tape* ]] || { cat /tmp/out; return 1; }
   mt -f "$tape" status >/tmp/out 2>&1 && [[ $(</tmp/out) == *"tape drive"*ONLINE* ]] && mt -f "$tape" rewind || { cat /tmp/out; return 1; }
+}
+
+# As tcmu-runner's users have them. The handler that is killed had the image's lock.
+RbdImageIsADisk() { with "$RBD" 33554432 cluster_disk; }
+KilledRbdHandlerIsTakenOver() { with "$RBD" 33554432 kill_in_between; }
+GlusterFileIsADisk() { with "$GLFS" 33554432 cluster_disk; }
+KilledGlusterHandlerIsTakenOver() { with "$GLFS" 33554432 kill_in_between; }
+cluster_disk() {
+  file_system && sg_unmap --lba=0 --num=64 "$disk" && sg_write_same --16 --lba=64 --num=64 --xferlen=512 "$disk" &&
+    head -c 1024 /dev/zero >/tmp/caw && sg_compare_and_write --in=/tmp/caw --lba=0 --num=1 --xferlen=1024 "$disk" && verified_writes 3
 }
 
 SampleHandlersAnswer() {
