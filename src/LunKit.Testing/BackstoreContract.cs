@@ -6,7 +6,7 @@ namespace LunKit.Testing;
 
 /// <summary>
 /// Does to a backstore what a target does, and more, and compares with a model: any mixture of operations, alone and at once, the ends of the
-/// medium, cancellation, resizing, closing and opening again. What it works on is overwritten. Needs no test framework:
+/// medium, cancellation, failures, resizing, closing and opening again. What it works on is overwritten. Needs no test framework:
 /// <code>
 /// var report = await BackstoreContract.VerifyAsync(() => ValueTask.FromResult&lt;IBackstore&gt;(new MyBackstore(...)));
 /// report.EnsurePassed();
@@ -25,6 +25,7 @@ public static class BackstoreContract
         ("racing compare and writes lose none", RaceCheck.CompareAndWritesAsync),
         ("cancellation leaves memory and medium alone", CancellationCheck.RunAsync),
         ("what was flushed is there after opening again", DurabilityCheck.RunAsync),
+        ("failures are told in time, and lose nothing", FailureCheck.RunAsync),
         ("growth is noticed, and adds zeroes", ResizeCheck.RunAsync),
         ("a read-only backstore refuses writes", ReadOnlyCheck.RunAsync),
     ];
@@ -56,7 +57,7 @@ public static class BackstoreContract
         try
         {
             await run(context).ConfigureAwait(false);
-            return Result(ContractOutcome.Passed, "");
+            return Result(ContractOutcome.Passed, context.Note);
         }
         catch (NotApplicableException e)
         {

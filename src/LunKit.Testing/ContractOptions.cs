@@ -31,4 +31,13 @@ public sealed record ContractOptions
 
     /// <summary>Whether the backstore may be grown, by 1 MiB.</summary>
     public bool MayGrow { get; init; }
+
+    /// <summary>
+    /// Breaks what is behind the backstore (true), and mends it (false), as the world would: a server is stopped, a disk is full. Null: failures are
+    /// not checked.
+    /// </summary>
+    public Func<bool, Task>? Break { get; init; }
+
+    /// <summary>Longest time for an operation to end while it is broken, done or not.</summary>
+    public TimeSpan FailureLimit { get; init; } = TimeSpan.FromSeconds(60);
 }

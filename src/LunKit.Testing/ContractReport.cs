@@ -14,7 +14,7 @@ public enum ContractOutcome
 /// <summary>One check of a <see cref="BackstoreContract"/>.</summary>
 /// <param name="Name">What is checked.</param>
 /// <param name="Outcome">What became of it.</param>
-/// <param name="Message">Why it failed or does not apply; empty when it passed.</param>
+/// <param name="Message">Why it failed or does not apply; of some that passed what they saw, else empty.</param>
 /// <param name="Duration">How long it took.</param>
 public sealed record ContractResult(string Name, ContractOutcome Outcome, string Message, TimeSpan Duration);
 

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using System.Globalization;
 using LunKit.App.Serve;
 using LunKit.Backstores;
@@ -12,13 +13,15 @@ internal static class CheckCommand
 {
     private const string Details = """
         Check that a backstore does what a disk must: any mixture of reads, writes, discards, zeroes, compare and writes and flushes, alone and at
-        once, against a model; the ends of the medium, cancellation, and closing and opening again. It is overwritten.
+        once, against a model; the ends of the medium, cancellation, and closing and opening again. With a command that breaks what is behind it, and
+        one that mends it, also that failures are told in time and lose nothing. It is overwritten.
 
         Examples:
           lunkit check memory:64M --overwrite
           lunkit check block:/dev/loop0 --overwrite --size 16M --steps 5000
           lunkit check rbd:rbd/scratch --overwrite
           lunkit check pscsi:/dev/sg3 --overwrite
+          lunkit check rbd:rbd/scratch,timeout=5 --overwrite --break 'systemctl kill -s KILL ceph-osd@0' --mend 'systemctl start ceph-osd@0'
         """;
 
     public static Command Create()
@@ -28,20 +31,41 @@ internal static class CheckCommand
         var size = new Option<string>("--size") { Description = "Bytes from the start to work on", HelpName = "SIZE", DefaultValueFactory = _ => "8M" };
         var steps = new Option<int>("--steps") { Description = "Random operations", HelpName = "N", DefaultValueFactory = _ => 400 };
         var seed = new Option<int>("--seed") { Description = "The same seed does the same", HelpName = "N", DefaultValueFactory = _ => 1 };
-        var command = new Command("check", Details) { backstore, overwrite, size, steps, seed };
-        command.SetAction((result, stop) => RunAsync(result.GetValue(backstore)!, result.GetValue(overwrite), result.GetValue(size)!, result.GetValue(steps), result.GetValue(seed), stop));
+        var toBreak = new Option<string?>("--break") { Description = "Shell command that breaks what is behind it", HelpName = "COMMAND" };
+        var toMend = new Option<string?>("--mend") { Description = "Shell command that mends it again", HelpName = "COMMAND" };
+        var limit = new Option<int>("--failure-limit") { Description = "An operation has to end so soon while it is broken", HelpName = "SECONDS", DefaultValueFactory = _ => 60 };
+        var command = new Command("check", Details) { backstore, overwrite, size, steps, seed, toBreak, toMend, limit };
+        command.SetAction((result, stop) => RunAsync(result.GetValue(backstore)!, result.GetValue(overwrite), result.GetValue(size)!, new ContractOptions
+        {
+            Steps = result.GetValue(steps), Seed = result.GetValue(seed), FailureLimit = TimeSpan.FromSeconds(result.GetValue(limit)),
+            Break = Breaking(result.GetValue(toBreak), result.GetValue(toMend)),
+        }, stop));
         return command;
     }
 
-    private static async Task<int> RunAsync(string text, bool overwrite, string size, int steps, int seed, CancellationToken stop)
+    private static Func<bool, Task>? Breaking(string? toBreak, string? toMend)
+    {
+        if (toBreak is null && toMend is null) return null;
+        if (toBreak is null || toMend is null) throw new UserException("--break and --mend belong together", 2);
+        return async broken =>
+        {
+            string command = broken ? toBreak : toMend;
+            using var shell = Process.Start("/bin/sh", ["-c", command]);
+            await shell.WaitForExitAsync();
+            if (shell.ExitCode != 0) throw new ContractException($"'{command}' ended with {shell.ExitCode}");
+        };
+    }
+
+    private static async Task<int> RunAsync(string text, bool overwrite, string size, ContractOptions options, CancellationToken stop)
     {
         var device = PassThroughSpec.Matches(text) ? PassThroughSpec.Parse(text) : null;
         var spec = device is null ? BackstoreSpec.Parse(text) : null;
         if (!overwrite) throw new UserException($"the check overwrites {text}: say --overwrite if it may", 2);
         if (!ByteSize.TryParse(size, out long bytes) || bytes is < 64 * 1024 or > 1 << 30) throw new UserException($"--size '{size}' is not between 64K and 1G", 2);
-        if (steps < 1) throw new UserException("--steps is less than 1", 2);
+        if (options.Steps < 1) throw new UserException("--steps is less than 1", 2);
+        if (options.FailureLimit.TotalSeconds is < 1 or > 3600) throw new UserException("--failure-limit is not between 1 and 3600 seconds", 2);
         var log = new ConsoleLogger(LogLevel.Warning);
-        var options = new ContractOptions { WorkBytes = (int)bytes, Steps = steps, Seed = seed, IsPersistent = spec?.Kind is not ("memory" or "null") };
+        options = options with { WorkBytes = (int)bytes, IsPersistent = spec?.Kind is not ("memory" or "null") };
         async ValueTask<IBackstore> OpenAsync() => device is null ? spec!.OpenStore(readOnly: false, log) : await UnitBackstore.OpenAsync(device.Open(readOnly: false, log));
         try
         {

@@ -5,6 +5,9 @@ namespace LunKit.Testing.Checks;
 /// <summary>What a check works with.</summary>
 internal sealed record CheckContext(Func<ValueTask<IBackstore>> Open, ContractOptions Options, CancellationToken Stop)
 {
+    /// <summary>What is to be said of a check that has passed.</summary>
+    public string Note { get; set; } = "";
+
     /// <summary>Opens the backstore behind the guard that a unit puts before it.</summary>
     public async Task<BackstoreGuard> OpenAsync() => new(await Open().ConfigureAwait(false));
 

@@ -106,6 +106,19 @@ public sealed class GlusterTests
     }
 
     [Fact]
+    public async Task FailuresKeepTheContract()
+    {
+        await using var cluster = await GlusterCluster.NewAsync();
+        await cluster.CreateAsync("disk.img", 8);
+        var options = new GlusterBackstoreOptions { Servers = [new(cluster.Host, GlusterServer.DefaultPort)], Volume = "gv0", Path = "disk.img", Timeout = TimeSpan.FromSeconds(2) };
+        var report = await BackstoreContract.VerifyAsync(() => ValueTask.FromResult<IBackstore>(GlusterBackstore.Open(options)), new ContractOptions
+        {
+            WorkBytes = 4 << 20, Steps = 100, Break = broken => cluster.RunAsync(broken ? "brick-stop" : "brick-start"),
+        }, null, TestContext.Current.CancellationToken);
+        Assert.DoesNotContain(report.EnsurePassed().Results, r => r.Message.StartsWith("0 of ", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public async Task ABrickThatStaysAwayIsNotReadyUntilItComesBack()
     {
         await using var cluster = await GlusterCluster.NewAsync();

@@ -179,6 +179,21 @@ public sealed class RbdTests
         Assert.Equal(0, await server.StopAsync());
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task FailuresKeepTheContract(bool cache)
+    {
+        await using var cluster = await CephCluster.NewAsync();
+        await cluster.CreateAsync("image", 8);
+        var options = Options(cluster, "image") with { Timeout = TimeSpan.FromSeconds(2), Cache = cache };
+        var report = await BackstoreContract.VerifyAsync(() => ValueTask.FromResult<IBackstore>(RbdBackstore.Open(options)), new ContractOptions
+        {
+            WorkBytes = 4 << 20, Steps = 100, Break = broken => cluster.RunAsync(broken ? "osd-stop" : "osd-start"),
+        }, null, TestContext.Current.CancellationToken);
+        Assert.DoesNotContain(report.EnsurePassed().Results, r => r.Message.StartsWith("0 of ", StringComparison.Ordinal));
+    }
+
     [Fact]
     public async Task AnOsdThatStaysAwayIsNotReadyUntilItComesBack()
     {

@@ -15,7 +15,7 @@ public sealed class KernelTests(KernelTests.Lab lab) : IClassFixture<KernelTests
         "AccessStatesAreTheKernels", "AnotherConfigurationIsRefused", "UnknownSubtypeIsRefused", "MissingFolderIsRefused", "BusyImageIsRefused", "CommandsWork",
         "RemovedDuringIo", "EnabledWithNobodyListening", "WriteCacheFollowsTheKernel", "NamesAreTheKernels",
         "AttachMakesADisk", "AttachKeepsAMountedDisk", "DetachAfterACrash", "AttachRefusesClearly", "KernelIscsiTargetExports",
-        "BlockDeviceKeepsTheContract", "PassThroughDiskKeepsTheContract", "PassThroughDiskAnswers", "PassThroughTapeAnswers",
+        "BlockDeviceKeepsTheContract", "PassThroughDiskKeepsTheContract", "PassThroughFailuresKeepTheContract", "FullFileSystemKeepsTheContract", "PassThroughDiskAnswers", "PassThroughTapeAnswers",
         "RbdImageIsADisk", "KilledRbdHandlerIsTakenOver", "GlusterFileIsADisk", "KilledGlusterHandlerIsTakenOver",
         "UserSpaceTargetServesTheSameHandlers", "SampleHandlersAnswer", "TargetcliWorks",
     ];

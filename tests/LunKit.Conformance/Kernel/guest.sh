@@ -297,6 +297,23 @@ PassThroughDiskKeepsTheContract() {
   await 20 modprobe -r scsi_debug || status=1
   return $status
 }
+fails_and_keeps_contract() { "$lunkit" check "$@" --overwrite --steps 50 >/tmp/out 2>&1 && [[ $(</tmp/out) == *'operations failed'* && $(</tmp/out) != *': 0 of '* ]] || { cat /tmp/out; return 1; }; }
+# The disk fails every third command for a while (it does only with a delay).
+PassThroughFailuresKeepTheContract() {
+  local status=0 knobs=/sys/bus/pseudo/drivers/scsi_debug
+  debug delay=1 dev_size_mb=8 lbpu=1 lbpws=1 || return 1
+  fails_and_keeps_contract "pscsi:$generic" --size 2M --break "echo 16 >$knobs/opts; echo 3 >$knobs/every_nth" --mend "echo 0 >$knobs/every_nth; echo 0 >$knobs/opts" || status=1
+  await 20 modprobe -r scsi_debug || status=1
+  return $status
+}
+# A thin image on a file system that is full for a while.
+FullFileSystemKeepsTheContract() {
+  local status=0
+  mkdir -p /tmp/full && mount -t tmpfs -o size=6M full /tmp/full || return 1
+  fails_and_keeps_contract file:/tmp/full/disk.img,size=8M --size 4M --break 'dd if=/dev/zero of=/tmp/full/rest bs=64k 2>/dev/null; true' --mend 'rm /tmp/full/rest' || status=1
+  umount /tmp/full
+  return $status
+}
 PassThroughDiskAnswers() {
   local status=0
   debug dev_size_mb=16 lbpu=1 lbpws=1 || return 1

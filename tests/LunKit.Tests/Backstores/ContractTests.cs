@@ -84,12 +84,33 @@ public sealed class ContractTests : IDisposable
         { "discards without zeroes", "one after the other" },
         { "grows with rubbish", "growth" },
         { "takes writes though read-only", "read-only" },
+        { "hangs when it fails", "failures" },
+        { "fails with anything", "failures" },
+        { "acknowledges what it loses", "failures" },
+        { "leaves half blocks when it fails", "failures" },
+        { "loses its cache silently", "failures" },
+        { "does not recover", "failures" },
     };
+
+    private static readonly ContractOptions s_broken = s_options with
+    {
+        FailureLimit = TimeSpan.FromSeconds(2),
+        Break = broken =>
+        {
+            FaultyBackstore.IsBroken = broken;
+            return Task.CompletedTask;
+        },
+    };
+
+    [Theory]
+    [InlineData("none")]
+    [InlineData("loses its cache and says so")]
+    public async Task AFailureIsNoFault(string kind) => (await VerifyAsync(() => new FaultyBackstore(kind), s_broken)).EnsurePassed();
 
     [Theory, MemberData(nameof(Faults))]
     public async Task AFaultIsFound(string fault, string check)
     {
-        var report = await VerifyAsync(() => new FaultyBackstore(fault));
+        var report = await VerifyAsync(() => new FaultyBackstore(fault), s_broken);
         var failed = report.Results.Where(r => r.Outcome == ContractOutcome.Failed).ToList();
         Assert.True(failed.Any(r => r.Name.Contains(check, StringComparison.Ordinal)), report.ToString());
         Assert.Throws<ContractException>(() => report.EnsurePassed());

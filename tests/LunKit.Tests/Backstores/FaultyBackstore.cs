@@ -9,12 +9,28 @@ internal sealed class FaultyBackstore(string fault) : IBackstore
     private readonly Lock _gate = new();
     private byte[] _bytes = fault == "holds nothing over a restart" ? new byte[8 << 20] : s_kept;
     private int _writes;
+    private bool _hasFailed;
 
     private bool Is(string what) => fault == what;
 
+    /// <summary>Writes fail, properly but for the fault.</summary>
+    public static volatile bool IsBroken;
+
+    private async ValueTask FailAsync(long offset, DataBuffer data)
+    {
+        if (Is("hangs when it fails")) await Task.Delay(60_000);
+        if (Is("fails with anything")) throw new InvalidOperationException("broken");
+        if (fault is "acknowledges what it loses" or "loses its cache silently" or "loses its cache and says so") return;
+        if (Is("leaves half blocks when it fails"))
+            lock (_gate) data.Slice(0, data.Length - 256).CopyTo(_bytes.AsSpan((int)offset));
+        await Task.Yield();
+        throw new BackstoreException(BackstoreError.MediumWrite, "broken");
+    }
+
     public BackstoreGeometry Geometry { get; private set; } = new(8 << 20) { ReadOnly = fault == "takes writes though read-only" };
 
-    public BackstoreFeatures Features => BackstoreFeatures.Concurrent | BackstoreFeatures.CompareAndWrite | BackstoreFeatures.Discard | BackstoreFeatures.Resize;
+    public BackstoreFeatures Features => BackstoreFeatures.Concurrent | BackstoreFeatures.CompareAndWrite | BackstoreFeatures.Discard | BackstoreFeatures.Resize |
+        (fault.StartsWith("loses its cache", StringComparison.Ordinal) ? BackstoreFeatures.VolatileCache : 0);
 
     public async ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
     {
@@ -32,13 +48,19 @@ internal sealed class FaultyBackstore(string fault) : IBackstore
 
     public ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
     {
+        if (IsBroken || (Is("does not recover") && _hasFailed))
+        {
+            _hasFailed = true;
+            return FailAsync(offset, data);
+        }
         if (Is("forgets writes") && ++_writes % 50 == 0) return ValueTask.CompletedTask;
         int length = Is("drops the last block of long writes") && data.Length >= 4 << 20 ? data.Length - 512 : data.Length;
         lock (_gate) data.Slice(0, length).CopyTo(_bytes.AsSpan((int)offset));
         return ValueTask.CompletedTask;
     }
 
-    public ValueTask FlushAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
+    public ValueTask FlushAsync(CancellationToken cancellationToken) =>
+        Is("loses its cache and says so") && _hasFailed ? ValueTask.FromException(new BackstoreException(BackstoreError.MediumWrite, "lost")) : ValueTask.CompletedTask;
 
     public ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken)
     {
