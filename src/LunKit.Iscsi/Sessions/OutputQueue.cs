@@ -32,8 +32,11 @@ internal sealed class OutputQueue
         public byte[] Array { get; }
         private int Size { get; }
         public bool IsStandard => !_rented;
-        public void AddReference() => _references++;
-        public bool Release() => --_references == 0;
+
+        // Tasks that were reassigned may share one on two connections.
+        public void AddReference() => Interlocked.Increment(ref _references);
+        public bool Release() => Interlocked.Decrement(ref _references) == 0;
+        public bool IsShared => Volatile.Read(ref _references) > 1;
         public void Reuse() => _references = 1;
 
         public void Free()
@@ -47,6 +50,7 @@ internal sealed class OutputQueue
     private readonly record struct Piece(Chunk? Chunk, ReadOnlyMemory<byte> Bytes, IDisposable? Owner);
 
     private const int KeptChunks = 4;
+    private readonly ReadOnlyMemory<byte>[] _gather = new ReadOnlyMemory<byte>[StreamSocket.MaxPieces];
     private readonly Queue<Piece> _pieces = new();
     private readonly Stack<Chunk> _free = new();
     private Chunk _current = new(ChunkBytes);
@@ -83,16 +87,16 @@ internal sealed class OutputQueue
     }
 
     /// <summary>
-    /// Takes the bytes from <paramref name="offset"/> on, reserved last, out of the queue for a command that is not done. The command
-    /// owns a reference of the returned chunk.
+    /// Takes the bytes from <paramref name="offset"/> on, reserved last, out of the queue for a command that is not done, which owns a
+    /// reference of the current chunk from here on. What is queued afterwards follows them in the same chunk.
     /// </summary>
-    public Chunk Detach(int offset)
+    public void Detach(int offset)
     {
-        var chunk = _current;
+        int end = _used;
         Unreserve(offset);
-        chunk.AddReference();
-        Replace(0);
-        return chunk;
+        Seal();
+        _current.AddReference();
+        _start = _used = end;
     }
 
     /// <summary>Queues bytes of a chunk whose reference the caller hands over.</summary>
@@ -121,40 +125,47 @@ internal sealed class OutputQueue
     /// <summary>Sends as much as the socket takes; true when all is sent.</summary>
     public bool Flush(StreamSocket socket)
     {
-        while (Pending > 0)
+        while (_pieces.Count > 0)
         {
-            if (_pieces.TryPeek(out var piece))
-            {
-                if (!Send(socket, piece.Bytes.Span[_sentOfFirst..], out int sent))
-                {
-                    _sentOfFirst += sent;
-                    return false;
-                }
-                _sentOfFirst = 0;
-                Drop(_pieces.Dequeue());
-                continue;
-            }
-            bool all = Send(socket, _current.Array.AsSpan(_start, _used - _start), out int count);
-            _start += count;
-            if (!all) return false;
+            Seal();
+            if (!SendPieces(socket)) return false;
         }
-        // What is left has no bytes.
-        while (_pieces.TryDequeue(out var last)) Drop(last);
-        _start = _used = 0;
+        while (_start < _used)
+        {
+            int sent = socket.Send(_current.Array.AsSpan(_start, _used - _start));
+            if (sent < 0) return false;
+            _start += sent;
+            Pending -= sent;
+        }
+        // Where commands have parts of it, the rest of the chunk is used first.
+        if (!_current.IsShared) _start = _used = 0;
         return true;
     }
 
-    private bool Send(StreamSocket socket, ReadOnlySpan<byte> bytes, out int sent)
+    /// <summary>Sends some pieces with one call, in order, and drops those that are sent; false when the socket takes no more.</summary>
+    private bool SendPieces(StreamSocket socket)
     {
-        sent = 0;
-        while (sent < bytes.Length)
+        int count = 0, length = 0, skip = _sentOfFirst;
+        foreach (var piece in _pieces)
         {
-            // More follows at once: a header does not travel alone.
-            int n = socket.Send(bytes[sent..], more: Pending > bytes.Length - sent);
-            if (n < 0) return false;
-            sent += n;
-            Pending -= n;
+            // More than a socket takes at once is not worth collecting.
+            if (count == _gather.Length || length >= ChunkBytes) break;
+            if (piece.Bytes.IsEmpty) continue;
+            _gather[count++] = piece.Bytes[skip..];
+            length += piece.Bytes.Length - skip;
+            skip = 0;
         }
+        int sent = length == 0 ? 0 : socket.Send(_gather.AsSpan(0, count), more: Pending > length);
+        Array.Clear(_gather, 0, count);
+        if (sent < 0) return false;
+        Pending -= sent;
+        sent += _sentOfFirst;
+        while (_pieces.TryPeek(out var first) && first.Bytes.Length <= sent)
+        {
+            sent -= first.Bytes.Length;
+            Drop(_pieces.Dequeue());
+        }
+        _sentOfFirst = sent;
         return true;
     }
 
@@ -180,7 +191,7 @@ internal sealed class OutputQueue
         _start = _used = 0;
     }
 
-    /// <summary>Drops everything: nobody will read it.</summary>
+    /// <summary>Drops everything: nobody will read it. The current chunk is not reused, for commands that live on may have parts of it.</summary>
     public void Discard()
     {
         while (_pieces.TryDequeue(out var piece)) Drop(piece);

@@ -73,6 +73,64 @@ public class HotPathTests
         Assert.Equal(0, perCommand);
     }
 
+    /// <summary>Reads that go on after their batch, and end in any order, share the queue's chunks: none costs one of its own.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task ReadsThatWaitShareChunks(bool digests)
+    {
+        const int Outstanding = 32, Each = 100;
+        var store = new WaitingBackstore(4 << 20);
+        await using var target = new TestTarget(stores: new Dictionary<int, LunKit.Backstores.IBackstore> { [0] = store });
+        var initiator = await target.ConnectAsync(target.Options with { HeaderDigest = digests, DataDigest = digests });
+        async Task ReadAsync(int worker, int count)
+        {
+            var random = new Random(worker);
+            for (int i = 0; i < count; i++)
+            {
+                int blocks = 1 + random.Next(16), lba = random.Next(8192 - blocks);
+                var answer = await initiator.ExecuteAsync(0, Cdbs.Read16(lba, blocks), dataInLength: blocks * 512);
+                Assert.True(answer.Status == ScsiStatus.Good && answer.Data.AsSpan().SequenceEqual(store.Expected(lba, blocks)), $"{blocks} blocks from {lba}");
+            }
+        }
+        await Task.WhenAll(Enumerable.Range(0, Outstanding).Select(i => ReadAsync(i, 10)));
+        long before = GC.GetTotalAllocatedBytes(precise: true);
+        await Task.WhenAll(Enumerable.Range(0, Outstanding).Select(i => ReadAsync(i, Each)));
+        // The initiator's own memory is about three times the data.
+        Assert.InRange((GC.GetTotalAllocatedBytes(precise: true) - before) / (Outstanding * Each), 0, 48 * 1024);
+    }
+
+    /// <summary>Every block says which it is; reads take a while, each another.</summary>
+    private sealed class WaitingBackstore(long bytes) : LunKit.Backstores.IBackstore
+    {
+        private int _reads;
+
+        public LunKit.Backstores.BackstoreGeometry Geometry { get; } = new(bytes) { ReadOnly = true };
+
+        public LunKit.Backstores.BackstoreFeatures Features => LunKit.Backstores.BackstoreFeatures.Concurrent;
+
+        public byte[] Expected(int lba, int blocks)
+        {
+            var data = new byte[blocks * 512];
+            for (int i = 0; i < data.Length; i += 4) System.Buffers.Binary.BinaryPrimitives.WriteInt32LittleEndian(data.AsSpan(i), (lba + i / 512) * 128 + i % 512 / 4);
+            return data;
+        }
+
+        public async ValueTask ReadAsync(long offset, LunKit.Backstores.DataBuffer data, CancellationToken cancellationToken)
+        {
+            int number = Interlocked.Increment(ref _reads);
+            if (number % 7 == 0) await Task.Delay(1, cancellationToken);
+            else for (int i = 0; i < number % 3; i++) await Task.Yield();
+            data.CopyFrom(Expected((int)(offset / 512), data.Length / 512));
+        }
+
+        public ValueTask WriteAsync(long offset, LunKit.Backstores.DataBuffer data, LunKit.Backstores.WriteOptions options, CancellationToken cancellationToken) => throw new NotSupportedException();
+
+        public ValueTask FlushAsync(CancellationToken cancellationToken) => default;
+
+        public ValueTask DisposeAsync() => default;
+    }
+
     private sealed class PreparedCommand(byte[] dataIn) : LunKit.LogicalUnits.ScsiCommand
     {
         public void Prepare(LunKit.LogicalUnits.UnitNexus nexus, byte[] cdb, byte[] dataOut)
