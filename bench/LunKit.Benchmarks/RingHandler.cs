@@ -26,7 +26,7 @@ internal static class RingHandler
         while (true)
         {
             int unpublished = 0;
-            while (ring.TryRead(entry, out _) == RingOpcode.Command)
+            while (ring.TryRead(entry) == RingOpcode.Command)
             {
                 entry.Data.TryGetSingle(out var data);
                 BitConverter.TryWriteBytes(data.Span, BinaryPrimitives.ReadUInt32BigEndian(entry.Cdb[2..]));

@@ -175,14 +175,14 @@ internal sealed class RingDevice : IDisposable
         while (true)
         {
             if (!_freeTasks.TryPop(out var task)) task = new RingTask(this);
-            switch (_ring.TryRead(task.Entry, out var management))
+            switch (_ring.TryRead(task.Entry))
             {
                 case RingOpcode.Command:
                     Execute(task);
                     break;
                 case RingOpcode.TaskManagement:
+                    Abort(task.Entry.TaskManagement);
                     _freeTasks.Push(task);
-                    Abort(management);
                     break;
                 default:
                     _freeTasks.Push(task);

@@ -21,9 +21,9 @@ internal sealed class RingTarget() : FuzzTarget("ring")
             for (int i = 0; i < MaxEntries; i++)
             {
                 var entry = new RingEntry();
-                var opcode = ring.TryRead(entry, out var management);
+                var opcode = ring.TryRead(entry);
                 if (opcode is null) break;
-                if (opcode == RingOpcode.TaskManagement) _ = management.CommandIds.Length;
+                if (opcode == RingOpcode.TaskManagement) _ = entry.TaskManagement.CommandIds.Length;
                 if (opcode != RingOpcode.Command) continue;
                 // The data is where the region is: reading and clearing it proves that.
                 entry.Data.Clear();

@@ -123,6 +123,9 @@ internal struct CommandResponseAbi
     [FieldOffset(8)] public byte Status;
     [FieldOffset(12)] public uint ReadLength;
 
+    /// <summary>Both in one word, on a machine whose low byte is first, as all that .NET runs on.</summary>
+    [FieldOffset(8)] public ulong StatusAndReadLength;
+
     // 96 bytes of sense data.
     public const int SenseOffset = 16, SenseLength = 96;
 }
@@ -166,4 +169,18 @@ internal struct CommandOriginAbi
 
     /// <summary>Bytes that the initiator has for the command (SAM-6 5.1), of which the entry's data may be only a part.</summary>
     [FieldOffset(24)] public uint DataOutBufferSize;
+
+    /// <summary>
+    /// Copies field by field. A copy of the whole in few wide loads would wait until the narrow stores that made <paramref name="from"/> have left
+    /// the processor's store buffer, and with them all stores into the ring before.
+    /// </summary>
+    public void Set(in CommandOriginAbi from)
+    {
+        Initiator = from.Initiator;
+        Tag = from.Tag;
+        TargetPort = from.TargetPort;
+        Lun = from.Lun;
+        Attribute = from.Attribute;
+        DataOutBufferSize = from.DataOutBufferSize;
+    }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace LunKit.Tcmu.Ring;
@@ -20,7 +21,7 @@ internal sealed class RingConsumer
 
     private readonly record struct Waiting(CompletionFlags Flags, byte Status, byte[] Sense, uint ReadLength);
 
-    private readonly Memory<byte> _region;
+    private readonly RingMemoryView _region;
     private readonly int _ringOffset;
     private readonly int _ringSize;
     private readonly Slots _slots = new();
@@ -33,7 +34,7 @@ internal sealed class RingConsumer
     /// <exception cref="RingException">The region holds no ring that this side can use.</exception>
     public RingConsumer(Memory<byte> region)
     {
-        _region = region;
+        _region = new RingMemoryView(region);
         if (region.Length < Marshal.SizeOf<MailboxAbi>()) throw new RingException($"a region of {region.Length} bytes holds no mailbox");
         ref var mailbox = ref Mailbox;
         if (mailbox.Version != SupportedVersion)
@@ -60,14 +61,12 @@ internal sealed class RingConsumer
     public bool IsDrained => (int)Volatile.Read(ref Mailbox.Head) == _cursor;
 
     /// <summary>
-    /// Reads the next command into <paramref name="entry"/> (returns <see cref="RingOpcode.Command"/>) or the next task management
-    /// notification into <paramref name="management"/>; null when there is nothing now. Entries of a kind that this side does not know
-    /// are answered so.
+    /// Reads the next command (<see cref="RingOpcode.Command"/>) or task management notification into <paramref name="entry"/>; null when there is
+    /// nothing now. Entries of a kind that this side does not know are answered so.
     /// </summary>
     /// <exception cref="RingException">The ring is broken.</exception>
-    public RingOpcode? TryRead(RingEntry entry, out RingTaskManagement management)
+    public RingOpcode? TryRead(RingEntry entry)
     {
-        management = default;
         var region = _region.Span;
         while (true)
         {
@@ -76,66 +75,75 @@ internal sealed class RingConsumer
             if (head >= (uint)_ringSize || head % EntryHeaderAbi.Alignment != 0) throw BadHead(head);
             if ((int)head == _cursor) return null;
             int room = ((int)head > _cursor ? (int)head : _ringSize) - _cursor;
-            var header = MemoryMarshal.Read<EntryHeaderAbi>(region[(_ringOffset + _cursor)..]);
-            uint opcode = header.LengthAndOpcode & EntryHeaderAbi.OpcodeMask;
-            long length = header.LengthAndOpcode & ~EntryHeaderAbi.OpcodeMask;
-            if (length < EntryHeaderAbi.Alignment || length > room) throw BadLength(length, room);
             int at = _cursor;
-            switch ((RingOpcode)opcode)
+            // Each word once: the producer may change it meanwhile, and only what was checked is used.
+            ref readonly var header = ref MemoryMarshal.AsRef<EntryHeaderAbi>(region[(_ringOffset + at)..]);
+            uint word = header.LengthAndOpcode;
+            ushort id = header.CommandId;
+            uint unsignedLength = word & ~EntryHeaderAbi.OpcodeMask;
+            if (unsignedLength < EntryHeaderAbi.Alignment || unsignedLength > (uint)room) throw BadLength(unsignedLength, room);
+            int length = (int)unsignedLength;
+            switch ((RingOpcode)(word & EntryHeaderAbi.OpcodeMask))
             {
                 case RingOpcode.Pad:
-                    if ((int)head > _cursor || length != room) throw BadPad(length);
-                    Take(at, (int)length, null);
+                    if ((int)head > at || length != room) throw BadPad(length);
+                    Take(at, length, Slots.NoCommand);
                     continue;
                 case RingOpcode.Command:
-                    ReadCommand(entry, region.Slice(_ringOffset + at, (int)length), at, header.CommandId);
-                    Take(at, (int)length, header.CommandId);
+                    ReadCommand(entry, region.Slice(_ringOffset + at, length), at, id);
+                    Take(at, length, id);
                     return RingOpcode.Command;
                 case RingOpcode.TaskManagement when (Flags & MailboxFlags.TaskManagement) != 0:
-                    management = ReadTaskManagement(at, (int)length);
-                    Take(at, (int)length, null);
+                    entry.TaskManagement = ReadTaskManagement(at, length);
+                    Take(at, length, Slots.NoCommand);
                     return RingOpcode.TaskManagement;
                 default:
-                    Take(at, (int)length, header.CommandId);
-                    Answer(header.CommandId, CompletionFlags.UnknownOpcode, 0, default, 0);
+                    Take(at, length, id);
+                    Answer(id, CompletionFlags.UnknownOpcode, 0, default, 0);
                     continue;
             }
         }
     }
 
-    private void Take(int at, int length, ushort? commandId)
+    private void Take(int at, int length, int commandId)
     {
         _slots.Add(at, length, commandId);
         _cursor = at + length == _ringSize ? 0 : at + length;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void ReadCommand(RingEntry entry, Span<byte> bytes, int at, ushort id)
     {
         int length = bytes.Length;
         if (length < CommandResponseSize) throw TooShort(length);
-        var request = MemoryMarshal.Read<CommandRequestAbi>(bytes);
-        long iovecs = (long)request.IovecCount + request.BidirectionalIovecCount, cdbAt = CommandHeader + iovecs * 16;
+        // Each field once, as above.
+        ref readonly var request = ref MemoryMarshal.AsRef<CommandRequestAbi>(bytes);
+        uint forward = request.IovecCount, back = request.BidirectionalIovecCount;
+        ulong cdbOffset = request.CdbOffset;
+        long iovecs = (long)forward + back, cdbAt = CommandHeader + iovecs * 16;
         if (iovecs > MaxIovecs || cdbAt > length) throw BadIovecs(iovecs, length);
         // The CDB lies in the entry, behind the iovecs.
         ulong start = (ulong)(_ringOffset + at);
-        if (request.CdbOffset < start + (ulong)cdbAt || request.CdbOffset >= start + (ulong)length) throw BadCdb(request.CdbOffset);
-        var cdb = bytes[(int)(request.CdbOffset - start)..];
+        if (cdbOffset < start + (ulong)cdbAt || cdbOffset >= start + (ulong)length) throw BadCdb(cdbOffset);
+        var cdb = bytes[(int)(cdbOffset - start)..];
         int cdbLength = CdbLength(cdb);
         if (cdbLength > cdb.Length) throw BadCdbLength(cdbLength, cdb.Length);
-        entry.Begin(id, cdb[..cdbLength]);
+        entry.Begin(id, cdb, cdbLength);
         // What the producer does not say, or has no room for, is all zero.
-        int origin = (int)(request.CdbOffset - start) + (cdbLength + 7 & ~7);
+        int origin = (int)(cdbOffset - start) + (cdbLength + 7 & ~7);
         bool told = (Flags & MailboxFlags.Origin) != 0 && origin + OriginSize <= length;
-        entry.Origin = told ? MemoryMarshal.Read<CommandOriginAbi>(bytes[origin..]) : default;
+        if (told) entry.Origin = MemoryMarshal.AsRef<CommandOriginAbi>(bytes[origin..]);
+        else entry.Origin = default;
         var list = MemoryMarshal.Cast<byte, IovecAbi>(bytes[CommandHeader..(int)cdbAt]);
-        if (request is { IovecCount: 1, BidirectionalIovecCount: 0 })
+        if (forward == 1 && back == 0)
         {
             var (start1, length1) = Check(list[0].Base, list[0].Length);
-            if (length1 > 0) entry.SetPiece(_region.Slice(start1, length1));
+            entry.SetPiece(_region.Memory, length1 > 0 ? start1 : 0, length1);
             return;
         }
-        if (request.IovecCount > 0) ReadIovecs(entry, list[..(int)request.IovecCount], bidirectional: false);
-        if (request.BidirectionalIovecCount > 0) ReadIovecs(entry, list[(int)request.IovecCount..], bidirectional: true);
+        entry.SetPiece(_region.Memory, 0, 0);
+        if (forward > 0) ReadIovecs(entry, list[..(int)forward], bidirectional: false);
+        if (back > 0) ReadIovecs(entry, list[(int)forward..], bidirectional: true);
     }
 
     /// <summary>The CDB's length by its opcode's group, as Linux has it (groups 3, 6 and 7 are vendors').</summary>
@@ -198,11 +206,14 @@ internal sealed class RingConsumer
 
     private void Answer(ushort id, CompletionFlags flags, byte status, ReadOnlySpan<byte> sense, uint readLength)
     {
-        if ((Flags & MailboxFlags.OutOfOrderCompletion) != 0)
-        {
-            Write(id, flags, status, sense, readLength);
-            return;
-        }
+        if ((Flags & MailboxFlags.OutOfOrderCompletion) != 0) Write(id, flags, status, sense, readLength);
+        else AnswerInOrder(id, flags, status, sense, readLength);
+    }
+
+    /// <summary>For producers that know no other order; what this needs of the stack is not cleared for the others.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void AnswerInOrder(ushort id, CompletionFlags flags, byte status, ReadOnlySpan<byte> sense, uint readLength)
+    {
         if (_slots.OldestCommand != id)
         {
             if (!_waiting.TryAdd(id, new(flags, status, sense.ToArray(), readLength))) throw Broken($"two commands with the id {id}");
@@ -223,11 +234,14 @@ internal sealed class RingConsumer
         // An entry of an unknown kind may be shorter than a response, and needs none: its flag says all.
         if ((flags & CompletionFlags.UnknownOpcode) != 0) return;
         ref var response = ref MemoryMarshal.AsRef<CommandResponseAbi>(bytes);
-        response.Status = status;
-        response.ReadLength = readLength;
+        response.StatusAndReadLength = status | (ulong)readLength << 32;
         // Where there is none nobody reads it.
-        if (sense.IsEmpty && status != 2) return;
-        var room = bytes.Slice(CommandResponseAbi.SenseOffset, CommandResponseAbi.SenseLength);
+        if (!sense.IsEmpty || status == 2) WriteSense(bytes.Slice(CommandResponseAbi.SenseOffset, CommandResponseAbi.SenseLength), sense);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void WriteSense(Span<byte> room, ReadOnlySpan<byte> sense)
+    {
         room.Clear();
         sense[..Math.Min(sense.Length, room.Length)].CopyTo(room);
     }

@@ -21,13 +21,23 @@ internal sealed class RingProducer
 
     private const int StatusOffset = 8, ReadLengthOffset = 12, CommandHeader = 48, TaskManagementHeader = 32, MinimumEntry = 112;
 
-    private const int OriginSize = 32;
+    // One piece of data, a CDB of 10 to 16 bytes, an origin.
+    private const int OriginSize = 32, UsualEntry = MinimumEntry + 16 + OriginSize;
 
-    private readonly record struct Slot(int At, int Length, bool IsCommand);
+    /// <summary>An entry: place, length and kind in one word, for the reason that <see cref="Slots"/> has.</summary>
+    private readonly struct Slot(int at, int length, bool isCommand)
+    {
+        private readonly ulong _word = (uint)at | (isCommand ? 1u : 0) | (ulong)length << 32;
+
+        public int At => (int)_word & ~1;
+        public int Length => (int)(_word >> 32);
+        public bool IsCommand => (_word & 1) != 0;
+    }
+
 
     private enum IdState : byte { Free, Outstanding, Kept }
 
-    private readonly Memory<byte> _region;
+    private readonly RingMemoryView _region;
     private readonly int _size;
     private readonly IdState[] _ids;
     private readonly ushort[] _freeIds;
@@ -53,7 +63,7 @@ internal sealed class RingProducer
         ArgumentOutOfRangeException.ThrowIfGreaterThan(ringBytes, region.Length);
         ArgumentOutOfRangeException.ThrowIfLessThan(ringBytes, MailboxBytes + 1024);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(maxCommands, ushort.MaxValue);
-        _region = region;
+        _region = new RingMemoryView(region);
         _size = ringBytes - MailboxBytes;
         _flags = flags;
         _ids = new IdState[maxCommands + 1];
@@ -87,16 +97,23 @@ internal sealed class RingProducer
     /// <param name="data">Its data: from the initiator, or for it; for a bidirectional command the first, then the second.</param>
     /// <param name="bidirectional">How many of them, at the end, are for the initiator of a bidirectional command.</param>
     /// <param name="origin">Where the command comes from, for consumers that want to know; see <see cref="CommandOriginAbi"/>.</param>
-    public ushort? TryPost(ReadOnlySpan<byte> cdb, ReadOnlySpan<DataRun> data, int bidirectional = 0, CommandOriginAbi? origin = null)
+    public ushort? TryPost(ReadOnlySpan<byte> cdb, ReadOnlySpan<DataRun> data, int bidirectional, in CommandOriginAbi origin) => TryPost(cdb, data, bidirectional, in origin, OriginSize);
+
+    /// <summary>Likewise, without saying where the command comes from.</summary>
+    public ushort? TryPost(ReadOnlySpan<byte> cdb, ReadOnlySpan<DataRun> data, int bidirectional = 0) => TryPost(cdb, data, bidirectional, default, 0);
+
+    private ushort? TryPost(ReadOnlySpan<byte> cdb, ReadOnlySpan<DataRun> data, int bidirectional, in CommandOriginAbi origin, int originRoom)
     {
         int start = Math.Max(CommandHeader + 16 * data.Length, MinimumEntry), cdbRoom = cdb.Length + 7 & ~7;
-        int length = start + cdbRoom + (origin is null ? 0 : OriginSize);
+        int length = start + cdbRoom + originRoom;
         if (length > _size / 2) throw new ArgumentException($"{data.Length} pieces of data are too many for the ring", nameof(data));
         if (_freeIdCount == 0 || Reserve(length) is not { } at) return null;
         ushort id = _freeIds[--_freeIdCount];
         _ids[id] = IdState.Outstanding;
         var entry = _region.Span.Slice(MailboxBytes + at, length);
-        entry[..start].Clear();
+        // What is not written below is zero. A constant length takes a few instructions.
+        if (length == UsualEntry) entry[..UsualEntry].Clear();
+        else entry.Clear();
         ref var request = ref MemoryMarshal.AsRef<CommandRequestAbi>(entry);
         request.Header.LengthAndOpcode = (uint)(length | (int)RingOpcode.Command);
         request.Header.CommandId = id;
@@ -110,8 +127,7 @@ internal sealed class RingProducer
             iovecs[i].Length = (ulong)data[i].Length;
         }
         cdb.CopyTo(entry[start..]);
-        entry.Slice(start + cdb.Length, cdbRoom - cdb.Length).Clear();
-        if (origin is { } from) MemoryMarshal.Write(entry[(start + cdbRoom)..], from);
+        if (originRoom > 0) MemoryMarshal.AsRef<CommandOriginAbi>(entry[(start + cdbRoom)..]).Set(in origin);
         Advance(at, length, isCommand: true);
         return id;
     }

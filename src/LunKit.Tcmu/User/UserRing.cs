@@ -117,7 +117,8 @@ internal sealed partial class UserRing : IDisposable
         if (forwarded.DataOut is { } sends) _runs.AddRange(sends.Runs);
         int bidirectional = _runs.Count > 0 && forwarded.DataIn is not null ? forwarded.DataIn.Runs.Count : 0;
         if (forwarded.DataIn is { } takes) _runs.AddRange(takes.Runs);
-        if (_region.Producer.TryPost(command.Cdb, CollectionsMarshal.AsSpan(_runs), bidirectional, OriginOf(command)) is not { } id) return false;
+        var origin = OriginOf(command);
+        if (_region.Producer.TryPost(command.Cdb, CollectionsMarshal.AsSpan(_runs), bidirectional, in origin) is not { } id) return false;
         forwarded.Deadline = After(_options.CommandTimeout);
         forwarded.WasPosted = true;
         _out[id] = forwarded;

@@ -8,11 +8,11 @@ public class RingConsumerTests
     {
         var seen = new List<string>();
         var entry = new RingEntry();
-        while (ring.TryRead(entry, out var management) is { } kind)
+        while (ring.TryRead(entry) is { } kind)
         {
             seen.Add(kind == RingOpcode.Command
                 ? $"{entry.Id} {Convert.ToHexStringLower(entry.Cdb)} {entry.Data.Length}/{entry.Data.CountSegments()}"
-                : $"tmr {management.Type} {string.Join(',', management.CommandIds)}");
+                : $"tmr {entry.TaskManagement.Type} {string.Join(',', entry.TaskManagement.CommandIds)}");
         }
         return seen;
     }
@@ -64,13 +64,13 @@ public class RingConsumerTests
     {
         var ring = new RingConsumer(CapturedRing.Load("9-iov"));
         var entry = new RingEntry();
-        Assert.Equal(RingOpcode.Command, ring.TryRead(entry, out _));
+        Assert.Equal(RingOpcode.Command, ring.TryRead(entry));
         Assert.Equal(2, entry.Data.CountSegments());
         var data = entry.Data.ToArray();
         Assert.Equal(16384, data.Length);
         for (int i = 0; i < data.Length / 8; i++) Assert.Equal($"W{i:0000000}", System.Text.Encoding.ASCII.GetString(data, i * 8, 8));
-        ring.TryRead(entry, out _);
-        ring.TryRead(entry, out _);
+        ring.TryRead(entry);
+        ring.TryRead(entry);
         Assert.Equal((32768, 3), (entry.Data.Length, entry.Data.CountSegments()));
         Assert.Equal("W0000000", System.Text.Encoding.ASCII.GetString(entry.Data.ToArray(), 0, 8));
     }
@@ -159,7 +159,7 @@ public class RingConsumerTests
                     break;
                 case 2:
                     if (random.Next(10) == 0) kernel.PostManagement(1, [.. open.Take(3)]);
-                    while (ring.TryRead(entry, out _) is { } kind)
+                    while (ring.TryRead(entry) is { } kind)
                     {
                         if (kind != RingOpcode.Command) continue;
                         Assert.Equal(posted[entry.Id], entry.Cdb.ToArray());
@@ -236,6 +236,6 @@ public class RingConsumerTests
         var ring = new RingConsumer(kernel.Region);
         if (at == 152 && value == 240) kernel.Region[240 + 7] = 200;
         else kernel.Set(at, value);
-        Assert.Throws<RingException>(() => ring.TryRead(new RingEntry(), out _));
+        Assert.Throws<RingException>(() => ring.TryRead(new RingEntry()));
     }
 }

@@ -24,14 +24,14 @@ public sealed class DataAreaBudgetTests
         var second = full.Read();
         var entry = new RingEntry();
         await Task.Delay(250, TestContext.Current.CancellationToken);
-        Assert.Null(full.TryRead(entry, out _));
+        Assert.Null(full.TryRead(entry));
         Assert.Equal(Limit, bench.Listener.Memory.UsedBytes);
         // A device that has nothing out is not held up by the one that has it all, and then waits as well.
         var nexus = UserBench.Open("iqn.test:late", other);
         var lateSent = Enumerable.Range(0, 2).Select(_ => UserBench.SendAsync(nexus, UserBench.Read(0, Blocks), dataIn: Blocks * 512)).ToList();
         var lateFirst = late.Read();
         await Task.Delay(250, TestContext.Current.CancellationToken);
-        Assert.Null(late.TryRead(entry, out _));
+        Assert.Null(late.TryRead(entry));
         late.Complete(lateFirst);
         late.Complete(late.Read());
         full.Complete(second);

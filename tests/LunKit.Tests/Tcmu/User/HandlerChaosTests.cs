@@ -36,7 +36,7 @@ public sealed class HandlerChaosTests
                     sent.Add(new(writes ? bench.SendAsync(UserBench.Write(lba, blocks), UserBench.Pattern(lba, blocks)) : bench.SendAsync(UserBench.Read(lba, blocks), dataIn: blocks * 512), lba, writes));
                     break;
                 case <= 7:
-                    for (var entry = new RingEntry(); handler.TryRead(entry, out _) is { } opcode; entry = new RingEntry())
+                    for (var entry = new RingEntry(); handler.TryRead(entry) is { } opcode; entry = new RingEntry())
                         if (opcode == RingOpcode.Command) read.Add(entry);
                     break;
                 case <= 10 when read.Count > 0:
@@ -67,7 +67,7 @@ public sealed class HandlerChaosTests
         // The rest is answered, or runs out of time.
         while (sent.Count > 0)
         {
-            for (var entry = new RingEntry(); handler.TryRead(entry, out _) is { } opcode; entry = new RingEntry())
+            for (var entry = new RingEntry(); handler.TryRead(entry) is { } opcode; entry = new RingEntry())
             {
                 if (opcode != RingOpcode.Command) continue;
                 int at = entry.Cdb[4] << 8 | entry.Cdb[5];

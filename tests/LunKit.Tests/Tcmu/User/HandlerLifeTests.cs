@@ -151,7 +151,7 @@ public sealed class HandlerLifeTests
         Assert.Equal(0x28, entry.Cdb[0]);
         next.Complete(entry);
         await other;
-        Assert.Null(next.TryRead(new RingEntry(), out _));
+        Assert.Null(next.TryRead(new RingEntry()));
     }
 
     [Fact]

@@ -76,14 +76,14 @@ internal sealed class ScriptedHandler : IDisposable
         var entry = new RingEntry();
         for (int i = 0; i < 500; i++)
         {
-            if (Ring.TryRead(entry, out _) == RingOpcode.Command) return entry;
+            if (Ring.TryRead(entry) == RingOpcode.Command) return entry;
             _toHandler!.Wait(10);
         }
         throw new TimeoutException("no command comes");
     }
 
     /// <summary>The next command or task management notification, or null at once.</summary>
-    public RingOpcode? TryRead(RingEntry entry, out RingTaskManagement management) => Ring.TryRead(entry, out management);
+    public RingOpcode? TryRead(RingEntry entry) => Ring.TryRead(entry);
 
     public void Complete(RingEntry entry, byte status = 0, int readLength = 0)
     {
