@@ -136,7 +136,7 @@ internal sealed partial class IscsiConnection
         if (task.IsDataInInline)
         {
             Output.Detach(task.DataInStart);
-            task.IsDataInDetached = true;
+            task.IsDataInInline = false;
         }
         task.Await(running);
     }

@@ -56,20 +56,23 @@ internal sealed partial class IscsiConnection
             else SendCopy(task, task.LentDataIn.Slice(0, length), flags, residual);
             return;
         }
-        WriteDataIn(task.DataInLayout, task.InitiatorTaskTag, task.DataInChunk!.Array, task.DataInStart, task.DataInLength, flags, residual);
-        if (!task.IsDataInInline || task.IsDataInDetached)
-            Output.Append(task.DataInChunk, task.DataInStart, task.DataInEnd);
+        SendDataIn(task, flags, residual, withStatus: true);
+    }
+
+    /// <summary>Sends data from where the unit has put it. Returns the number of PDUs.</summary>
+    private uint SendDataIn(IscsiTask task, byte flags, uint residual, bool withStatus)
+    {
+        uint count = WriteDataIn(task.DataInLayout, task.InitiatorTaskTag, task.DataInChunk!.Array, task.DataInStart, task.DataInLength, flags, residual, withStatus);
+        if (!task.IsDataInInline) Output.Append(task.DataInChunk, task.DataInStart, task.DataInEnd);
         task.DataInChunk = null;
+        return count;
     }
 
     /// <summary>Data, and then a status of its own, whose sense says what is with the data.</summary>
     private void AnswerWithBoth(IscsiTask task, CommandResult result)
     {
         var (flags, residual) = Residual(task, result);
-        uint count = WriteDataIn(task.DataInLayout, task.InitiatorTaskTag, task.DataInChunk!.Array, task.DataInStart, task.DataInLength, flags, residual, withStatus: false);
-        if (!task.IsDataInInline || task.IsDataInDetached) Output.Append(task.DataInChunk, task.DataInStart, task.DataInEnd);
-        task.DataInChunk = null;
-        SendResponse(task, result, flags, residual, count);
+        SendResponse(task, result, flags, residual, SendDataIn(task, flags, residual, withStatus: false));
     }
 
     /// <summary>Sends data that lies elsewhere: copies it between its headers.</summary>
@@ -183,7 +186,7 @@ internal sealed partial class IscsiConnection
     private void ReleaseDataIn(IscsiTask task)
     {
         if (task.DataInChunk is null) return;
-        if (task.IsDataInInline && !task.IsDataInDetached) Output.Unreserve(task.DataInStart);
+        if (task.IsDataInInline) Output.Unreserve(task.DataInStart);
         else Output.Return(task.DataInChunk);
         task.DataInChunk = null;
     }

@@ -88,16 +88,13 @@ internal sealed class IscsiTask : ScsiCommand
     /// <summary>The receive buffer that holds the data, when the command outlives its batch.</summary>
     public ReceiveBuffer? HeldBuffer { get; set; }
 
-    // Where the Data-In PDUs are: in the output queue's current chunk (inline), or in a chunk of the task's own.
+    // Where the Data-In PDUs are: in the output queue already, at its end (inline), or in bytes that are the task's own until it is answered.
     public OutputQueue.Chunk? DataInChunk { get; set; }
     public DataInLayout DataInLayout { get; private set; } = null!;
     public int DataInStart { get; private set; } = -1;
     public int DataInEnd { get; private set; }
     public int DataInLength { get; private set; }
     public bool IsDataInInline { get; set; }
-
-    /// <summary>Whether the inline memory was taken out of the queue, because the task went on after its batch.</summary>
-    public bool IsDataInDetached { get; set; }
 
     public void Prepare(uint tag, ulong lun, bool reads, bool writes, uint expectedLength, ReadOnlySpan<byte> cdb)
     {
@@ -114,7 +111,7 @@ internal sealed class IscsiTask : ScsiCommand
         CollectLength = Received = Solicited = 0;
         NextUnsolicitedDataSn = R2tSn = 0;
         Fault = null;
-        ExpectsUnsolicited = IsUnsolicitedDamaged = IsRegistered = IsExecuting = IsDataInInline = IsDataInDetached = false;
+        ExpectsUnsolicited = IsUnsolicitedDamaged = IsRegistered = IsExecuting = IsDataInInline = false;
         DataInStart = -1;
         DataInLength = 0;
         DataInChunk = null;

@@ -72,7 +72,6 @@ internal sealed class RingEntry
     public void SetData(int count, bool bidirectional)
     {
         if (count == 0) return;
-        if (!bidirectional) _piece = 0;
         if (bidirectional) (BidirectionalData, _hasBidirectionalData) = (new DataBuffer(_bidirectional, count), true);
         else (_data, _hasSegments) = (new DataBuffer(_segments, count), true);
     }
