@@ -34,6 +34,11 @@ static uint64_t now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t
 static uint32_t acquire(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static void release(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 static void fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+#if defined(__x86_64__)
+static void pause_a_little(void) { __builtin_ia32_pause(); }
+#else
+static void pause_a_little(void) { __asm__ volatile("yield"); }
+#endif
 static void ring_bell(int fd) { uint64_t one = 1; if (write(fd, &one, 8) != 8) exit(1); }
 static void wait_bell(int fd, int ms) { struct pollfd p = { fd, POLLIN, 0 }; uint64_t v; if (poll(&p, 1, ms) > 0 && read(fd, &v, 8) != 8) exit(1); }
 
@@ -42,11 +47,12 @@ static int look(struct spin *s, const uint32_t *word, uint32_t old)
 {
     if (s->us <= MIN_US && ++s->sleeps % 16 != 0) return -1;
     int us = s->us > MAX_US / 4 ? s->us : MAX_US / 4;
-    uint64_t end = now() + (uint64_t)us * 1000;
+    uint64_t time = now(), end = time + (uint64_t)us * 1000, yielded = time;
     do {
         if (acquire(word) != old) { s->us = s->us * 2 + 1 > MAX_US ? MAX_US : s->us * 2 + 1; return 0; }
-        sched_yield();
-    } while (now() < end);
+        if (time - yielded < 1000) pause_a_little(); else { sched_yield(); yielded = time; }
+        time = now();
+    } while (time < end);
     s->us /= 2;
     return -1;
 }

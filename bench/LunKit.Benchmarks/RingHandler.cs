@@ -25,19 +25,25 @@ internal static class RingHandler
         Func<int> look = () => ring.IsDrained ? -1 : 0;
         while (true)
         {
-            int unpublished = 0;
-            while (ring.TryRead(entry) == RingOpcode.Command)
-            {
-                entry.Data.TryGetSingle(out var data);
-                BitConverter.TryWriteBytes(data.Span, BinaryPrimitives.ReadUInt32BigEndian(entry.Cdb[2..]));
-                ring.Complete(entry.Id, 0, default);
-                if (++unpublished % PublishEvery == 0 && ring.Publish()) toTarget.Signal();
-            }
-            if (ring.Publish()) toTarget.Signal();
-            if (unpublished > 0 || spin.Look(look) == 0) continue;
+            if (Serve(ring, entry, toTarget) || spin.Look(look) == 0) continue;
             ring.Say(Watch.Sleeps);
             if (ring.IsDrained) toHandler.Wait(1000);
             ring.Say(Watch.Looks);
         }
+    }
+
+    /// <summary>All that is in the ring; whether that was anything.</summary>
+    private static bool Serve(RingConsumer ring, RingEntry entry, EventFd toTarget)
+    {
+        int served = 0;
+        while (ring.TryRead(entry) == RingOpcode.Command)
+        {
+            entry.Data.TryGetSingle(out var data);
+            BitConverter.TryWriteBytes(data.Span, BinaryPrimitives.ReadUInt32BigEndian(entry.Cdb[2..]));
+            ring.Complete(entry.Id, 0, default);
+            if (++served % PublishEvery == 0 && ring.Publish()) toTarget.Signal();
+        }
+        if (ring.Publish()) toTarget.Signal();
+        return served > 0;
     }
 }

@@ -15,6 +15,8 @@ public sealed class SpinBudget
     // Between two sleeps without a find, one in this many still tries, to notice when the traffic changes.
     private const int ProbeEvery = 16;
 
+    private static readonly long s_ticksPerMicrosecond = Stopwatch.Frequency / 1_000_000;
+
     private static readonly int s_maxSpinners = Math.Max(0, Environment.ProcessorCount - 1);
     private static int s_spinners;
 
@@ -36,7 +38,7 @@ public sealed class SpinBudget
         try
         {
             int microseconds = Math.Max(_microseconds, MaxMicroseconds / 4);
-            long end = Stopwatch.GetTimestamp() + microseconds * Stopwatch.Frequency / 1_000_000;
+            long now = Stopwatch.GetTimestamp(), end = now + microseconds * s_ticksPerMicrosecond, yielded = now;
             do
             {
                 found = look();
@@ -45,10 +47,16 @@ public sealed class SpinBudget
                     _microseconds = Math.Min(MaxMicroseconds, _microseconds * 2 + 1);
                     return found;
                 }
-                // Whoever else wants this processor may be the one that is waited for.
-                Thread.Yield();
+                // Whoever else wants this processor may be the one that is waited for; but asking for that takes longer than a cheap look.
+                if (now - yielded < s_ticksPerMicrosecond) Thread.SpinWait(1);
+                else
+                {
+                    Thread.Yield();
+                    yielded = now;
+                }
+                now = Stopwatch.GetTimestamp();
             }
-            while (Stopwatch.GetTimestamp() < end);
+            while (now < end);
             _microseconds /= 2;
             return -1;
         }

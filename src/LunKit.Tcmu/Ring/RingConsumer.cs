@@ -235,15 +235,11 @@ internal sealed class RingConsumer
         if ((flags & CompletionFlags.UnknownOpcode) != 0) return;
         ref var response = ref MemoryMarshal.AsRef<CommandResponseAbi>(bytes);
         response.StatusAndReadLength = status | (ulong)readLength << 32;
-        // Where there is none nobody reads it.
-        if (!sense.IsEmpty || status == 2) WriteSense(bytes.Slice(CommandResponseAbi.SenseOffset, CommandResponseAbi.SenseLength), sense);
-    }
-
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private static void WriteSense(Span<byte> room, ReadOnlySpan<byte> sense)
-    {
-        room.Clear();
-        sense[..Math.Min(sense.Length, room.Length)].CopyTo(room);
+        // Cleared where there is none, too, which nobody reads: the producer writes sooner into lines that this side wrote last than into lines that
+        // both have only read.
+        var room = bytes.Slice(CommandResponseAbi.SenseOffset, CommandResponseAbi.SenseLength);
+        room[..CommandResponseAbi.SenseLength].Clear();
+        if (!sense.IsEmpty) sense[..Math.Min(sense.Length, room.Length)].CopyTo(room);
     }
 
     /// <summary>
