@@ -62,15 +62,8 @@ public sealed class BackstoreGuard : IAsyncDisposable
 
         async ValueTask InTurnAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
         {
-            await _turn!.WaitAsync(cancellationToken).ConfigureAwait(false);
-            try
-            {
-                await _backstore.ReadAsync(offset, data, cancellationToken).ConfigureAwait(false);
-            }
-            finally
-            {
-                _turn.Release();
-            }
+            using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
+            await _backstore.ReadAsync(offset, data, cancellationToken).ConfigureAwait(false);
         }
     }
 
@@ -79,24 +72,13 @@ public sealed class BackstoreGuard : IAsyncDisposable
     {
         AssertRange(offset, data.Length);
         if (data.IsEmpty) return ValueTask.CompletedTask;
-        bool plain = (options & WriteOptions.ForceUnitAccess) == 0 || Has(BackstoreFeatures.ForceUnitAccess);
-        return plain && _turn is null
-            ? _backstore.WriteAsync(offset, data, options, cancellationToken)
-            : WithFlushAsync(offset, data, options, plain, cancellationToken);
+        return _turn is null && !NeedsFlush(options) ? _backstore.WriteAsync(offset, data, options, cancellationToken) : InTurnAsync(offset, data, options, cancellationToken);
 
-        async ValueTask WithFlushAsync(
-            long offset, DataBuffer data, WriteOptions options, bool plain, CancellationToken cancellationToken)
+        async ValueTask InTurnAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
         {
-            if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
-            try
-            {
-                await _backstore.WriteAsync(offset, data, options, cancellationToken).ConfigureAwait(false);
-                if (!plain) await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
-            }
-            finally
-            {
-                _turn?.Release();
-            }
+            using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
+            await _backstore.WriteAsync(offset, data, options, cancellationToken).ConfigureAwait(false);
+            if (NeedsFlush(options)) await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
         }
     }
 
@@ -106,15 +88,8 @@ public sealed class BackstoreGuard : IAsyncDisposable
     /// </summary>
     public async ValueTask FlushAsync(CancellationToken cancellationToken)
     {
-        if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
-        try
-        {
-            await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
-        }
-        finally
-        {
-            _turn?.Release();
-        }
+        using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
+        await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Frees a range where the backstore can; the range reads as zeroes afterwards in every case.</summary>
@@ -127,15 +102,8 @@ public sealed class BackstoreGuard : IAsyncDisposable
             await WriteZeroesAsync(offset, length, WriteOptions.None, cancellationToken).ConfigureAwait(false);
             return;
         }
-        if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
-        try
-        {
-            await _backstore.DiscardAsync(offset, length, cancellationToken).ConfigureAwait(false);
-        }
-        finally
-        {
-            _turn?.Release();
-        }
+        using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
+        await _backstore.DiscardAsync(offset, length, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Makes a range read as zeroes.</summary>
@@ -154,17 +122,9 @@ public sealed class BackstoreGuard : IAsyncDisposable
             }
             return;
         }
-        if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
-        try
-        {
-            await _backstore.WriteZeroesAsync(offset, length, options, cancellationToken).ConfigureAwait(false);
-            if ((options & WriteOptions.ForceUnitAccess) != 0 && !Has(BackstoreFeatures.ForceUnitAccess))
-                await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
-        }
-        finally
-        {
-            _turn?.Release();
-        }
+        using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
+        await _backstore.WriteZeroesAsync(offset, length, options, cancellationToken).ConfigureAwait(false);
+        if (NeedsFlush(options)) await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Writes a pattern, a whole number of times, over and over.</summary>
@@ -178,17 +138,9 @@ public sealed class BackstoreGuard : IAsyncDisposable
             await RepeatAsync(offset, length, pattern, options, cancellationToken).ConfigureAwait(false);
             return;
         }
-        if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
-        try
-        {
-            await _backstore.WriteSameAsync(offset, length, pattern, options, cancellationToken).ConfigureAwait(false);
-            if ((options & WriteOptions.ForceUnitAccess) != 0 && !Has(BackstoreFeatures.ForceUnitAccess))
-                await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
-        }
-        finally
-        {
-            _turn?.Release();
-        }
+        using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
+        await _backstore.WriteSameAsync(offset, length, pattern, options, cancellationToken).ConfigureAwait(false);
+        if (NeedsFlush(options)) await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
     }
 
     private async ValueTask RepeatAsync(long offset, long length, DataBuffer pattern, WriteOptions options, CancellationToken cancellationToken)
@@ -223,18 +175,10 @@ public sealed class BackstoreGuard : IAsyncDisposable
         if (data.IsEmpty) return -1;
         bool isTooLong = Geometry.CompareAndWriteBytes is > 0 and var limit && data.Length > limit;
         if (!Has(BackstoreFeatures.CompareAndWrite) || isTooLong) return await ReadCompareWriteAsync(offset, compare, data, options, cancellationToken).ConfigureAwait(false);
-        if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
-        try
-        {
-            long at = await _backstore.CompareAndWriteAsync(offset, compare, data, options, cancellationToken).ConfigureAwait(false);
-            if (at < 0 && (options & WriteOptions.ForceUnitAccess) != 0 && !Has(BackstoreFeatures.ForceUnitAccess))
-                await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
-            return at;
-        }
-        finally
-        {
-            _turn?.Release();
-        }
+        using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
+        long at = await _backstore.CompareAndWriteAsync(offset, compare, data, options, cancellationToken).ConfigureAwait(false);
+        if (at < 0 && NeedsFlush(options)) await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
+        return at;
     }
 
     private async ValueTask<long> ReadCompareWriteAsync(long offset, DataBuffer compare, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
@@ -261,26 +205,24 @@ public sealed class BackstoreGuard : IAsyncDisposable
     {
         AssertRange(offset, length);
         if (!Has(BackstoreFeatures.Extents)) return new BackstoreExtent(length, true);
-        if (_turn is not null) await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
-        try
-        {
-            var extent = await _backstore.ExtentAsync(offset, length, cancellationToken).ConfigureAwait(false);
-            if (extent.LengthBytes < 1) throw new BackstoreException(BackstoreError.Internal, "an extent of no bytes", offset);
-            return extent with { LengthBytes = Math.Min(extent.LengthBytes, length) };
-        }
-        finally
-        {
-            _turn?.Release();
-        }
+        using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
+        var extent = await _backstore.ExtentAsync(offset, length, cancellationToken).ConfigureAwait(false);
+        if (extent.LengthBytes < 1) throw new BackstoreException(BackstoreError.Internal, "an extent of no bytes", offset);
+        return extent with { LengthBytes = Math.Min(extent.LengthBytes, length) };
     }
 
     /// <summary>The length that what is behind the backstore has now.</summary>
-    public ValueTask<long> MeasureAsync() => _backstore.MeasureAsync();
+    public async ValueTask<long> MeasureAsync()
+    {
+        using var turn = await TakeTurnAsync(CancellationToken.None).ConfigureAwait(false);
+        return await _backstore.MeasureAsync().ConfigureAwait(false);
+    }
 
     /// <summary>Changes the length; false when the backstore cannot.</summary>
     public async ValueTask<bool> ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
     {
         if (!Has(BackstoreFeatures.Resize)) return false;
+        using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
         await _backstore.ResizeAsync(lengthBytes, cancellationToken).ConfigureAwait(false);
         return true;
     }
@@ -290,6 +232,26 @@ public sealed class BackstoreGuard : IAsyncDisposable
     {
         await _backstore.DisposeAsync().ConfigureAwait(false);
         _turn?.Dispose();
+    }
+
+    /// <summary>Whether a write with these options has to be followed by a flush: the backstore does not do itself what is asked.</summary>
+    private bool NeedsFlush(WriteOptions options) => (options & WriteOptions.ForceUnitAccess) != 0 && !Has(BackstoreFeatures.ForceUnitAccess);
+
+    /// <summary>Waits until no other call is in the backstore, where it bears only one; the turn ends with its disposal.</summary>
+    private ValueTask<Turn> TakeTurnAsync(CancellationToken cancellationToken)
+    {
+        return _turn is null ? default : WaitAsync(_turn, cancellationToken);
+
+        static async ValueTask<Turn> WaitAsync(SemaphoreSlim turn, CancellationToken cancellationToken)
+        {
+            await turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+            return new Turn(turn);
+        }
+    }
+
+    private readonly struct Turn(SemaphoreSlim? turn) : IDisposable
+    {
+        public void Dispose() => turn?.Release();
     }
 
     private void AssertRange(long offset, long length)

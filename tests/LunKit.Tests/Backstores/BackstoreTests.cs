@@ -125,6 +125,8 @@ public class BackstoreTests
         {
             await guard.WriteAsync(i * 512, new DataBuffer(new byte[512]), WriteOptions.ForceUnitAccess, default);
             await guard.ReadAsync(i * 512, new DataBuffer(new byte[512]), default);
+            await guard.MeasureAsync();
+            await guard.ResizeAsync(1 << 20, default);
         }));
         Assert.Equal(1, store.MostAtOnce);
         Assert.Equal(50, store.Flushes);
@@ -161,6 +163,7 @@ public class BackstoreTests
         public int MostAtOnce { get; private set; }
         public int Flushes { get; private set; }
         public BackstoreGeometry Geometry { get; } = new(1 << 20);
+        public BackstoreFeatures Features => BackstoreFeatures.Resize;
 
         private async ValueTask Work()
         {
@@ -175,6 +178,12 @@ public class BackstoreTests
         {
             Flushes++;
             return Work();
+        }
+        public ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken) => Work();
+        public async ValueTask<long> MeasureAsync()
+        {
+            await Work();
+            return Geometry.LengthBytes;
         }
     }
 }
