@@ -103,11 +103,13 @@ internal sealed class Server : IAsyncDisposable
     }
 
     /// <summary>Takes over the length of image files that were grown (or cut) meanwhile; initiators are told.</summary>
-    public async Task RefreshSizesAsync(ILogger log)
+    public Task RefreshSizesAsync(ILogger log)
     {
-        foreach (var served in Units)
+        // At once: one that hangs keeps no other waiting.
+        return Task.WhenAll(Units.Select(served => served.Unit).OfType<BlockUnit>().Select(RefreshSizeAsync));
+
+        async Task RefreshSizeAsync(BlockUnit unit)
         {
-            if (served.Unit is not BlockUnit unit) continue;
             try
             {
                 long length = await unit.Store.MeasureAsync();

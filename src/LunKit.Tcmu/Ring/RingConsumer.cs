@@ -233,6 +233,7 @@ internal sealed class RingConsumer
         _tail = at + length == _ringSize ? 0 : at + length;
         // An entry of an unknown kind may be shorter than a response, and needs none: its flag says all.
         if ((flags & CompletionFlags.UnknownOpcode) != 0) return;
+        if (length < CommandResponseSize) throw NoRoom(length);
         ref var response = ref MemoryMarshal.AsRef<CommandResponseAbi>(bytes);
         response.StatusAndReadLength = status | (ulong)readLength << 32;
         // Cleared where there is none, too, which nobody reads: the producer writes sooner into lines that this side wrote last than into lines that
@@ -274,6 +275,7 @@ internal sealed class RingConsumer
     private RingException BadHead(uint head) => new($"the head {head} is no place in a ring of {_ringSize} bytes");
     private RingException BadLength(long length, int room) => Broken($"an entry of {length} bytes where {room} are");
     private RingException BadPad(long length) => Broken($"a pad of {length} bytes that does not end at the ring's end");
+    private RingException NoRoom(int length) => Broken($"a command's answer would go into an entry of {length} bytes");
     private RingException TooShort(int length) => Broken($"a command entry of {length} bytes");
     private RingException BadIovecs(long iovecs, int length) => Broken($"{iovecs} iovecs in an entry of {length} bytes");
     private RingException BadCdb(ulong offset) => Broken($"a CDB at {offset}, outside of its entry");

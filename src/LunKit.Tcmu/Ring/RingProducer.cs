@@ -34,7 +34,6 @@ internal sealed class RingProducer
         public bool IsCommand => (_word & 1) != 0;
     }
 
-
     private enum IdState : byte { Free, Outstanding, Kept }
 
     private readonly RingMemoryView _region;

@@ -112,6 +112,18 @@ public class RingConsumerTests
         Assert.Equal([(unknown, (byte)1)], kernel.Consume().Select(d => (d.Id, d.Flags)));
     }
 
+    /// <summary>Its answer took the slot of the command before it, whose own has no room in what is left.</summary>
+    [Fact]
+    public void AShortEntryOfAnUnknownKindBehindACommandBreaksTheRing()
+    {
+        var kernel = new FakeKernel(4096, 4096);
+        var ring = new RingConsumer(kernel.Region);
+        ushort id = kernel.Post(new byte[6], (0, 512))!.Value;
+        kernel.PostUnknown(5);
+        ReadAll(ring);
+        Assert.Contains("64 bytes", Assert.Throws<RingException>(() => ring.Complete(id, 0, default)).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void NotificationsAreAnsweredByPassingThem()
     {
