@@ -24,13 +24,15 @@ public sealed partial class RbdBackstore : IBackstore
     private readonly RbdBackstoreOptions _options;
     private readonly NativeOperations _operations = new("lunkit-rbd");
     private readonly FileWorkers _workers = new();
-    private readonly FlushLatch _flushes;
+    private readonly GroupedFlush _flushes;
     private readonly ILogger _log;
     private volatile BackstoreGeometry _geometry;
 
     private RbdBackstore(RbdBackstoreOptions options, ILogger log)
     {
-        (_options, _log, _flushes) = (options, log, new FlushLatch($"rbd:{options.Path}"));
+        (_options, _log) = (options, log);
+        // What the cache could not write is told to one flush, and may be dropped.
+        _flushes = new GroupedFlush($"rbd:{options.Path}", FlushAsync, _ => options.Cache);
         _geometry = GeometryOf(options.SizeBytes ?? 0);
         _reconnection = new Reconnection(() => Connect(isFirst: false), reason => LogMessages.Connecting(_log, _options.Path, reason));
         _self = GCHandle.Alloc(this, GCHandleType.Weak);
@@ -149,25 +151,17 @@ public sealed partial class RbdBackstore : IBackstore
     }
 
     /// <inheritdoc/>
-    public async ValueTask FlushAsync(CancellationToken cancellationToken)
+    public ValueTask FlushAsync(CancellationToken cancellationToken) => _flushes.RunAsync(cancellationToken);
+
+    private ValueTask FlushAsync()
     {
-        _flushes.Check();
         var image = Use();
         // What is written from here on is dirty again.
         Volatile.Write(ref _isDirty, false);
         var operation = _operations.Rent();
         nint completion = Rbd.CreateCompletion(operation);
         int error = Rbd.rbd_aio_flush(image.Handle, completion);
-        try
-        {
-            await FinishAsync(image, operation, completion, error, "flush", 0, writes: true).ConfigureAwait(false);
-        }
-        catch (BackstoreException e) when (_options.Cache)
-        {
-            // librbd may have dropped what it could not write.
-            _flushes.Fail(e);
-            throw;
-        }
+        return FinishAsync(image, operation, completion, error, "flush", 0, writes: true);
     }
 
     /// <inheritdoc/>

@@ -20,7 +20,7 @@ public sealed partial class GlusterBackstore : IBackstore
     private readonly GlusterBackstoreOptions _options;
     private readonly NativeOperations _operations = new("lunkit-gluster");
     private readonly FileWorkers _workers = new();
-    private readonly FlushLatch _flushes;
+    private readonly GroupedFlush _flushes;
     private readonly ILogger _log;
     private readonly Lock _seeking = new();
     private volatile BackstoreGeometry _geometry;
@@ -28,7 +28,9 @@ public sealed partial class GlusterBackstore : IBackstore
 
     private GlusterBackstore(GlusterBackstoreOptions options, ILogger log)
     {
-        (_options, _log, _flushes) = (options, log, new FlushLatch($"gluster:{options.Name}"));
+        (_options, _log) = (options, log);
+        // While no server answers, nothing is lost yet.
+        _flushes = new GroupedFlush($"gluster:{options.Name}", FlushAsync, e => e is not BackstoreException { Error: BackstoreError.Unreachable });
         _geometry = GeometryOf(options.SizeBytes ?? 0);
         _reconnection = new Reconnection(Connect, reason => LogMessages.Connecting(_log, _options.Name, reason));
     }
@@ -127,19 +129,10 @@ public sealed partial class GlusterBackstore : IBackstore
     }
 
     /// <inheritdoc/>
-    public async ValueTask FlushAsync(CancellationToken cancellationToken)
-    {
-        _flushes.Check();
-        try
-        {
-            await RunAsync(static (file, operation, _, _) => Gfapi.Flush(file, operation), 0, 0, "flush", cancellationToken).ConfigureAwait(false);
-        }
-        catch (BackstoreException e) when (e.Error != BackstoreError.Unreachable)
-        {
-            _flushes.Fail(e);
-            throw;
-        }
-    }
+    public ValueTask FlushAsync(CancellationToken cancellationToken) => _flushes.RunAsync(cancellationToken);
+
+    private async ValueTask FlushAsync() =>
+        await RunAsync(static (file, operation, _, _) => Gfapi.Flush(file, operation), 0, 0, "flush", CancellationToken.None).ConfigureAwait(false);
 
     /// <inheritdoc/>
     public async ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken)

@@ -90,17 +90,14 @@ public static unsafe class FileDescriptor
         }
     }
 
-    /// <summary>
-    /// Writes <paramref name="segments"/> at byte <paramref name="offset"/>, all of it; with <paramref name="durable"/> the data is
-    /// on the medium when this returns (RWF_DSYNC).
-    /// </summary>
-    public static void Write(SafeFileHandle file, long offset, ReadOnlySpan<Memory<byte>> segments, bool durable)
+    /// <summary>Writes <paramref name="segments"/> at byte <paramref name="offset"/>, all of it, to the page cache.</summary>
+    public static void Write(SafeFileHandle file, long offset, ReadOnlySpan<Memory<byte>> segments)
     {
         int skip = 0;
         while (!segments.IsEmpty)
         {
             int count = Math.Min(segments.Length, StackVectors);
-            nint n = Transfer(file, offset, segments[..count], skip, durable ? Direction.WriteDurable : Direction.Write);
+            nint n = Transfer(file, offset, segments[..count], skip, Direction.Write);
             if (n < 0)
             {
                 int errno = LibC.Errno;
@@ -190,7 +187,7 @@ public static unsafe class FileDescriptor
         return true;
     }
 
-    private enum Direction { Read, ReadCached, Write, WriteDurable }
+    private enum Direction { Read, ReadCached, Write }
 
     private static nint Transfer(SafeFileHandle file, long offset, ReadOnlySpan<Memory<byte>> segments, int skip, Direction direction)
     {
@@ -210,7 +207,6 @@ public static unsafe class FileDescriptor
             {
                 Direction.Read => LibC.preadv(fd.Number, vectors, segments.Length, offset),
                 Direction.ReadCached => LibC.preadv2(fd.Number, vectors, segments.Length, offset, LibC.RWF_NOWAIT),
-                Direction.WriteDurable => LibC.pwritev2(fd.Number, vectors, segments.Length, offset, LibC.RWF_DSYNC),
                 _ => LibC.pwritev(fd.Number, vectors, segments.Length, offset),
             };
         }

@@ -18,7 +18,7 @@ internal static unsafe partial class LibC
     public const int EFD_CLOEXEC = 0x80000, EFD_NONBLOCK = 0x800;
     public const int FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 16;
     public const int SEEK_DATA = 3, SEEK_HOLE = 4;
-    public const int RWF_DSYNC = 2, RWF_NOWAIT = 8;
+    public const int RWF_NOWAIT = 8;
     public const int O_RDONLY = 0, O_EXCL = 0x80, O_RDWR = 2, O_NONBLOCK = 0x800, O_CLOEXEC = 0x80000;
     public const int EPOLL_CTL_ADD = 1;
     public const uint EPOLLIN = 1, EPOLLERR = 8, EPOLLHUP = 16, EPOLLET = 1u << 31;
@@ -86,7 +86,6 @@ internal static unsafe partial class LibC
     [LibraryImport("libc", SetLastError = true)] public static partial nint preadv(int fd, iovec* iov, int count, long offset);
     [LibraryImport("libc", SetLastError = true)] public static partial nint pwritev(int fd, iovec* iov, int count, long offset);
     [LibraryImport("libc", SetLastError = true)] public static partial nint preadv2(int fd, iovec* iov, int count, long offset, int flags);
-    [LibraryImport("libc", SetLastError = true)] public static partial nint pwritev2(int fd, iovec* iov, int count, long offset, int flags);
     [LibraryImport("libc", SetLastError = true)] public static partial int fdatasync(int fd);
     [LibraryImport("libc", SetLastError = true)] public static partial int fsync(int fd);
     [LibraryImport("libc", SetLastError = true)] public static partial int fallocate(int fd, int mode, long offset, long len);

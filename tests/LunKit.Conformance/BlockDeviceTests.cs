@@ -97,7 +97,12 @@ public sealed class BlockDeviceTests
             await Tool.MustRunAsync("kill", ["-HUP", $"{server.Id}"]);
             ScsiAnswer answer;
             for (int i = 0; (answer = await initiator.ExecuteAsync(0, new byte[6], null, 0)).Status == ScsiStatus.Good && i < 200; i++) await Task.Delay(20);
-            Assert.True(answer.Status == ScsiStatus.CheckCondition, $"the growth is not told: {server.Output}");
+            if (answer.Status == ScsiStatus.Good)
+            {
+                var (_, state) = await Tool.RunAsync("sh", ["-c", $"blockdev --getsize64 {loop.Path}; grep -E '^(Sig|Shd)' /proc/{server.Id}/status; cd /proc/{server.Id}/task && for t in *; do echo $(cat $t/comm $t/wchan); done"]);
+                Assert.Fail($"the growth is not told: {server.Output}\n{state}");
+            }
+            Assert.Equal(ScsiStatus.CheckCondition, answer.Status);
             byte[] capacity = (await initiator.ExecuteAsync(0, [0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], null, 8)).Data;
             Assert.Equal([0x00, 0x00, 0x7F, 0xFF], capacity[..4]);
         }

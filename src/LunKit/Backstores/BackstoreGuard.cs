@@ -155,7 +155,9 @@ public sealed class BackstoreGuard : IAsyncDisposable
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 var data = new DataBuffer(scratch.AsMemory(0, (int)Math.Min(chunk, length - done)));
-                await WriteAsync(offset + done, data, options, cancellationToken).ConfigureAwait(false);
+                // One flush is enough for all.
+                bool isLast = done + data.Length == length;
+                await WriteAsync(offset + done, data, NeedsFlush(options) && !isLast ? WriteOptions.None : options, cancellationToken).ConfigureAwait(false);
             }
         }
         finally

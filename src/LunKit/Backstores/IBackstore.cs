@@ -23,7 +23,10 @@ public interface IBackstore : IAsyncDisposable
     /// <summary>Stores <paramref name="data"/> at byte <paramref name="offset"/>.</summary>
     ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken);
 
-    /// <summary>Makes every write that completed before this call survive a crash and a power loss.</summary>
+    /// <summary>
+    /// Makes every write that completed before this call survive a crash and a power loss. Where what is behind tells a failure only once, as
+    /// fsync does, <see cref="GroupedFlush"/> tells it to everybody.
+    /// </summary>
     ValueTask FlushAsync(CancellationToken cancellationToken);
 
     /// <summary>Frees the space of a range, which then reads as zeroes. Called only if <see cref="BackstoreFeatures.Discard"/>.</summary>

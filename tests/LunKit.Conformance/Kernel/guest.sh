@@ -201,7 +201,7 @@ AttachMakesADisk() {
 
 AttachKeepsAMountedDisk() {
   attach_start memory:32M --name busy && mkfs.ext4 -q "$attached" && mount "$attached" /tmp/mnt && kill -TERM $attacher && await 10 grep -q 'in use' /tmp/attach.err &&
-    echo data >/tmp/mnt/file && ! "$lunkit" detach busy 2>/tmp/error && [[ $(</tmp/error) == *'in use'* ]] && umount /tmp/mnt && "$lunkit" detach "$attached" && ended $attacher && nothing_left busy
+    echo data >/tmp/mnt/file && ! "$lunkit" detach busy 2>/tmp/error && [[ $(</tmp/error) == *'in use'* ]] && umount /tmp/mnt && "$lunkit" detach "$attached" && await 30 ended $attacher && nothing_left busy
 }
 
 DetachAfterACrash() {
@@ -306,11 +306,12 @@ PassThroughFailuresKeepTheContract() {
   await 20 modprobe -r scsi_debug || status=1
   return $status
 }
-# A thin image on a file system that is full for a while.
+# A thin image on a file system that is full for a while. What the load frees meanwhile is taken again and again: else the load might never want more
+# than it has freed.
 FullFileSystemKeepsTheContract() {
   local status=0
   mkdir -p /tmp/full && mount -t tmpfs -o size=6M full /tmp/full || return 1
-  fails_and_keeps_contract file:/tmp/full/disk.img,size=8M --size 4M --break 'dd if=/dev/zero of=/tmp/full/rest bs=64k 2>/dev/null; true' --mend 'rm /tmp/full/rest' || status=1
+  fails_and_keeps_contract file:/tmp/full/disk.img,size=8M --size 4M --break 'for i in $(seq 20); do cat /dev/zero >>/tmp/full/rest; done 2>/dev/null; true' --mend 'rm /tmp/full/rest' || status=1
   umount /tmp/full
   return $status
 }

@@ -89,6 +89,7 @@ public sealed class ContractTests : IDisposable
         { "acknowledges what it loses", "failures" },
         { "leaves half blocks when it fails", "failures" },
         { "loses its cache silently", "failures" },
+        { "loses its cache and tells one flush", "failures" },
         { "does not recover", "failures" },
     };
 
@@ -105,6 +106,7 @@ public sealed class ContractTests : IDisposable
     [Theory]
     [InlineData("none")]
     [InlineData("loses its cache and says so")]
+    [InlineData("loses its cache and tells one group of flushes")]
     public async Task AFailureIsNoFault(string kind) => (await VerifyAsync(() => new FaultyBackstore(kind), s_broken)).EnsurePassed();
 
     [Theory, MemberData(nameof(Faults))]

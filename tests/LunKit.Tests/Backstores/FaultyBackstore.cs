@@ -3,15 +3,25 @@ using LunKit.Backstores;
 namespace LunKit.Tests.Backstores;
 
 /// <summary>An array that has one fault, named by its words.</summary>
-internal sealed class FaultyBackstore(string fault) : IBackstore
+internal sealed class FaultyBackstore : IBackstore
 {
+    private readonly string _fault;
+    private readonly GroupedFlush _grouped;
     private static readonly byte[] s_kept = new byte[16 << 20];
     private readonly Lock _gate = new();
-    private byte[] _bytes = fault == "holds nothing over a restart" ? new byte[8 << 20] : s_kept;
-    private int _writes;
+    private byte[] _bytes;
+    private int _writes, _told;
     private bool _hasFailed;
 
-    private bool Is(string what) => fault == what;
+    public FaultyBackstore(string fault)
+    {
+        _fault = fault;
+        _bytes = Is("holds nothing over a restart") ? new byte[8 << 20] : s_kept;
+        Geometry = new(8 << 20) { ReadOnly = Is("takes writes though read-only") };
+        _grouped = new GroupedFlush(fault, TellOneAsync);
+    }
+
+    private bool Is(string what) => _fault == what;
 
     /// <summary>Writes fail, properly but for the fault.</summary>
     public static volatile bool IsBroken;
@@ -20,17 +30,19 @@ internal sealed class FaultyBackstore(string fault) : IBackstore
     {
         if (Is("hangs when it fails")) await Task.Delay(60_000);
         if (Is("fails with anything")) throw new InvalidOperationException("broken");
-        if (fault is "acknowledges what it loses" or "loses its cache silently" or "loses its cache and says so") return;
+        if (Is("acknowledges what it loses") || HasCache) return;
         if (Is("leaves half blocks when it fails"))
             lock (_gate) data.Slice(0, data.Length - 256).CopyTo(_bytes.AsSpan((int)offset));
         await Task.Yield();
         throw new BackstoreException(BackstoreError.MediumWrite, "broken");
     }
 
-    public BackstoreGeometry Geometry { get; private set; } = new(8 << 20) { ReadOnly = fault == "takes writes though read-only" };
+    public BackstoreGeometry Geometry { get; private set; }
 
     public BackstoreFeatures Features => BackstoreFeatures.Concurrent | BackstoreFeatures.CompareAndWrite | BackstoreFeatures.Discard | BackstoreFeatures.Resize |
-        (fault.StartsWith("loses its cache", StringComparison.Ordinal) ? BackstoreFeatures.VolatileCache : 0);
+        (HasCache ? BackstoreFeatures.VolatileCache : 0);
+
+    private bool HasCache => _fault.StartsWith("loses its cache", StringComparison.Ordinal);
 
     public async ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
     {
@@ -59,8 +71,19 @@ internal sealed class FaultyBackstore(string fault) : IBackstore
         return ValueTask.CompletedTask;
     }
 
-    public ValueTask FlushAsync(CancellationToken cancellationToken) =>
-        Is("loses its cache and says so") && _hasFailed ? ValueTask.FromException(new BackstoreException(BackstoreError.MediumWrite, "lost")) : ValueTask.CompletedTask;
+    public ValueTask FlushAsync(CancellationToken cancellationToken) => _fault switch
+    {
+        "loses its cache and says so" when _hasFailed => ValueTask.FromException(new BackstoreException(BackstoreError.MediumWrite, "lost")),
+        "loses its cache and tells one flush" => TellOneAsync(),
+        "loses its cache and tells one group of flushes" => _grouped.RunAsync(cancellationToken),
+        _ => ValueTask.CompletedTask,
+    };
+
+    private async ValueTask TellOneAsync()
+    {
+        await Task.Delay(1);
+        if (_hasFailed && Interlocked.Exchange(ref _told, 1) == 0) throw new BackstoreException(BackstoreError.MediumWrite, "lost");
+    }
 
     public ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken)
     {

@@ -29,11 +29,12 @@ public sealed class BlockBackstore : IBackstore
     private readonly FileWorkers _workers = new();
     private readonly string _path;
     private volatile BackstoreGeometry _geometry;
-    private readonly FlushLatch _flushes;
+    private readonly GroupedFlush _flushes;
 
     private BlockBackstore(SafeFileHandle device, string path, BackstoreGeometry geometry, int deviceBlock)
     {
-        (_device, _path, _geometry, _flushes) = (device, path, geometry, new FlushLatch(path));
+        (_device, _path, _geometry) = (device, path, geometry);
+        _flushes = new GroupedFlush(path, () => _workers.RunAsync(static s => FileDescriptor.Flush(s), _device));
         _direct = new DirectFile(device, geometry.ReadOnly, deviceBlock);
     }
 
@@ -77,7 +78,7 @@ public sealed class BlockBackstore : IBackstore
 
     /// <inheritdoc/>
     public BackstoreFeatures Features =>
-        BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes | BackstoreFeatures.ForceUnitAccess |
+        BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes |
         BackstoreFeatures.VolatileCache | BackstoreFeatures.Resize;
 
     /// <inheritdoc/>
@@ -86,18 +87,10 @@ public sealed class BlockBackstore : IBackstore
 
     /// <inheritdoc/>
     public ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken) =>
-        _workers.RunAsync(static s => s.Store.Write(s.Offset, s.Data, s.Durable), (Store: this, Offset: offset, Data: data, Durable: (options & WriteOptions.ForceUnitAccess) != 0));
-
-    private void Write(long offset, DataBuffer data, bool durable)
-    {
-        _direct.Write(offset, data, durable: false);
-        if (durable) Flush();
-    }
+        _workers.RunAsync(static s => s.Direct.Write(s.Offset, s.Data), (Direct: _direct, Offset: offset, Data: data));
 
     /// <inheritdoc/>
-    public ValueTask FlushAsync(CancellationToken cancellationToken) => _workers.RunAsync(static s => s.Flush(), this);
-
-    private void Flush() => _flushes.Run(() => FileDescriptor.Flush(_device));
+    public ValueTask FlushAsync(CancellationToken cancellationToken) => _flushes.RunAsync(cancellationToken);
 
     /// <inheritdoc/>
     public ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken) =>
@@ -105,11 +98,7 @@ public sealed class BlockBackstore : IBackstore
 
     /// <inheritdoc/>
     public ValueTask WriteZeroesAsync(long offset, long length, WriteOptions options, CancellationToken cancellationToken) =>
-        _workers.RunAsync(static s =>
-        {
-            s.Store.Clear(s.Offset, s.Length, frees: false);
-            if (s.Durable) s.Store.Flush();
-        }, (Store: this, Offset: offset, Length: length, Durable: (options & WriteOptions.ForceUnitAccess) != 0));
+        _workers.RunAsync(static s => s.Store.Clear(s.Offset, s.Length, frees: false), (Store: this, Offset: offset, Length: length));
 
     /// <summary>
     /// The kernel's fallocate on a block device: a hole is a discard that reads as zeroes, where the device can; zeroes are the device's own

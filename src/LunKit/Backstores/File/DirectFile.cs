@@ -29,16 +29,12 @@ internal sealed class DirectFile(SafeFileHandle buffered, bool readOnly, int uni
         part.CopyFrom(chunk.Span);
     });
 
-    public void Write(long offset, DataBuffer data, bool durable)
+    /// <summary>Writes. Past the page cache is not past the drive's own: a flush is.</summary>
+    public void Write(long offset, DataBuffer data) => Transfer(offset, data, static (file, at, chunk, part) =>
     {
-        Transfer(offset, data, static (file, at, chunk, part) =>
-        {
-            part.CopyTo(chunk.Span);
-            FileDescriptor.Write(file, at, chunk.Span);
-        });
-        // Past the page cache is not past the drive's own.
-        if (durable) FileDescriptor.Flush(_file);
-    }
+        part.CopyTo(chunk.Span);
+        FileDescriptor.Write(file, at, chunk.Span);
+    });
 
     /// <summary>Writes zeroes, for devices that have no command for that.</summary>
     public void WriteZeroes(long offset, long length)

@@ -45,14 +45,14 @@ public sealed class FileBackstore : IBackstore
     private readonly string _path;
     private readonly bool _inMemory;
     private volatile BackstoreGeometry _geometry;
-    private readonly FlushLatch _flushes;
+    private readonly GroupedFlush _flushes;
 
     private FileBackstore(SafeFileHandle file, string path, BackstoreGeometry geometry, bool direct)
     {
         _file = file;
         _direct = direct ? new DirectFile(file, geometry.ReadOnly) : null;
         _path = path;
-        _flushes = new FlushLatch(path);
+        _flushes = new GroupedFlush(path, () => _workers.RunAsync(static s => FileDescriptor.Flush(s), _file));
         _geometry = geometry;
         _inMemory = IsMemoryFileSystem(path);
     }
@@ -136,8 +136,7 @@ public sealed class FileBackstore : IBackstore
 
     /// <inheritdoc/>
     public BackstoreFeatures Features =>
-        BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes | BackstoreFeatures.ForceUnitAccess |
-        BackstoreFeatures.Extents | BackstoreFeatures.VolatileCache | BackstoreFeatures.Resize;
+        BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes | BackstoreFeatures.Extents | BackstoreFeatures.VolatileCache | BackstoreFeatures.Resize;
 
     /// <inheritdoc/>
     public long? AvailableBytes
@@ -163,7 +162,7 @@ public sealed class FileBackstore : IBackstore
         // A long copy beside the send of the one before it: two processors instead of one.
         if ((data.Length < LongBytes || Environment.ProcessorCount == 1) && ReadNow(offset, data)) return ValueTask.CompletedTask;
         return _workers.RunAsync(
-            static s => FileDescriptor.Read(s.File, s.Offset, Segments(s.Data), onlyCached: false), new Transfer(_file, offset, data, false));
+            static s => FileDescriptor.Read(s.File, s.Offset, Segments(s.Data), onlyCached: false), (File: _file, Offset: offset, Data: data));
     }
 
     private bool ReadNow(long offset, DataBuffer data)
@@ -175,30 +174,15 @@ public sealed class FileBackstore : IBackstore
     /// <inheritdoc/>
     public ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
     {
-        bool durable = (options & WriteOptions.ForceUnitAccess) != 0;
         if (_direct is not null && _direct.Takes(offset, data.Length))
-        {
-            return _workers.RunAsync(
-                static s => s.Direct.Write(s.Offset, s.Data, s.Durable), (Direct: _direct, Offset: offset, Data: data, Durable: durable));
-        }
-        if (durable)
-        {
-            return _workers.RunAsync(
-                static s => FileDescriptor.Write(s.File, s.Offset, Segments(s.Data), s.Durable), new Transfer(_file, offset, data, true));
-        }
+            return _workers.RunAsync(static s => s.Direct.Write(s.Offset, s.Data), (Direct: _direct, Offset: offset, Data: data));
         if (data.TryGetSingle(out var single)) FileDescriptor.Write(_file, offset, single.Span);
-        else FileDescriptor.Write(_file, offset, Segments(data), durable: false);
+        else FileDescriptor.Write(_file, offset, Segments(data));
         return ValueTask.CompletedTask;
     }
 
     /// <inheritdoc/>
-    public ValueTask FlushAsync(CancellationToken cancellationToken)
-    {
-        _flushes.Check();
-        return _workers.RunAsync(static s => s.Flush(), this);
-    }
-
-    private void Flush() => _flushes.Run(() => FileDescriptor.Flush(_file));
+    public ValueTask FlushAsync(CancellationToken cancellationToken) => _flushes.RunAsync(cancellationToken);
 
     /// <inheritdoc/>
     public ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken) =>
@@ -211,13 +195,11 @@ public sealed class FileBackstore : IBackstore
 
     /// <inheritdoc/>
     public ValueTask WriteZeroesAsync(long offset, long length, WriteOptions options, CancellationToken cancellationToken) =>
-        _workers.RunAsync(static s => s.Store.WriteZeroes(s.Offset, s.Length, s.Durable),
-            (Store: this, Offset: offset, Length: length, Durable: (options & WriteOptions.ForceUnitAccess) != 0));
+        _workers.RunAsync(static s => s.Store.WriteZeroes(s.Offset, s.Length), (Store: this, Offset: offset, Length: length));
 
-    private void WriteZeroes(long offset, long length, bool durable)
+    private void WriteZeroes(long offset, long length)
     {
         if (!FileDescriptor.ZeroRange(_file, offset, length)) WriteZeroBytes(offset, length);
-        if (durable) Flush();
     }
 
     private void WriteZeroBytes(long offset, long length)
@@ -226,7 +208,7 @@ public sealed class FileBackstore : IBackstore
         for (long done = 0; done < length; done += zeroes.Length)
         {
             var chunk = zeroes[..(int)Math.Min(zeroes.Length, length - done)];
-            FileDescriptor.Write(_file, offset + done, new ReadOnlySpan<Memory<byte>>(in chunk), durable: false);
+            FileDescriptor.Write(_file, offset + done, chunk.Span);
         }
     }
 
@@ -267,6 +249,4 @@ public sealed class FileBackstore : IBackstore
         foreach (var segment in data) segments[i++] = segment;
         return segments;
     }
-
-    private readonly record struct Transfer(SafeFileHandle File, long Offset, DataBuffer Data, bool Durable);
 }
