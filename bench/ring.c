@@ -1,7 +1,7 @@
 /*
  * The same as LunKit.Benchmarks' ring, in C: a producer that keeps a private shadow of its entries, and a consumer in another process; the kernel's
  * layout (linux/target_core_user.h), LunKit's watch words, the same bounded looking before sleeping. Prints round trips a second.
- *   ring DEPTH SECONDS
+ *   ring DEPTH SECONDS [WARM-SECONDS]
  */
 #define _GNU_SOURCE
 #include <linux/target_core_user.h>
@@ -74,12 +74,12 @@ static void consumer(void)
             if (tcmu_hdr_get_op(e->hdr.len_op) == TCMU_OP_CMD) {
                 uint32_t n = e->req.iov_cnt;
                 uint64_t at = e->req.cdb_off;
-                if (n > 16 || 48 + n * 16 > length || at < 128 + cursor + 48 || at + 10 > 128 + cursor + length) exit(3);
+                if (n > 16 || 48 + n * 16 > length || at < 128 + cursor + 48 + n * 16 + 32 || at + 10 > 128 + cursor + length) exit(3);
                 memcpy(cdb, map + at, 10);
                 memcpy(iov, e->req.iov, n * sizeof *iov);
                 if ((uint64_t)iov[0].iov_base < RING || (uint64_t)iov[0].iov_base + iov[0].iov_len > RING + MAX * BLOCK) exit(3);
                 struct origin o;
-                memcpy(&o, map + at + 16, sizeof o);
+                memcpy(&o, &e->req.iov[1], sizeof o);
                 origins += o.tag;
                 uint32_t number = (uint32_t)cdb[2] << 24 | cdb[3] << 16 | cdb[4] << 8 | cdb[5];
                 memcpy(map + (size_t)iov[0].iov_base, &number, 4);
@@ -105,9 +105,9 @@ static void consumer(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) { fprintf(stderr, "usage: ring DEPTH SECONDS\n"); return 2; }
+    if (argc < 3) { fprintf(stderr, "usage: ring DEPTH SECONDS [WARM-SECONDS]\n"); return 2; }
     int depth = atoi(argv[1]);
-    double seconds = atof(argv[2]);
+    double seconds = atof(argv[2]), warm = argc > 3 ? atof(argv[3]) : 1;
     map = mmap(NULL, RING + MAX * BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     mb = (void *)map;
     producer_watch = (void *)(map + 16);
@@ -134,10 +134,10 @@ int main(int argc, char **argv)
     char sense[96];
     for (;;) {
         uint64_t t = now();
-        if (!measured && t - start > 1000000000u) { measured = t; completed = 0; }
+        if (!measured && (double)(t - start) / 1e9 > warm) { measured = t; completed = 0; }
         if (measured && (double)(t - measured) / 1e9 >= seconds) { printf("%.0f\n", completed / ((double)(t - measured) / 1e9)); kill(child, SIGKILL); return errors != 0; }
         while (nfree) {
-            const uint32_t length = 112 + 16 + 32;
+            const uint32_t length = 112 + 16;
             uint32_t used = head >= cleaned ? head - cleaned : head + SIZE - cleaned, end = SIZE - head, needed = length <= end ? length : end + length;
             if (SIZE - used - 1 < needed || !nids) break;
             if (length > end) {
@@ -161,7 +161,7 @@ int main(int argc, char **argv)
             uint8_t cdb[16] = { 0x28, 0, number >> 24, number >> 16, number >> 8, number, 0, 0, 8 };
             memcpy((char *)e + 112, cdb, 16);
             struct origin o = { .initiator = 1, .tag = number };
-            memcpy((char *)e + 128, &o, 32);
+            memcpy(&e->req.iov[1], &o, 32);
             slot_of[id] = slot; number_of[id] = number;
             slots[last % (4 * MAX)].at = head; slots[last % (4 * MAX)].length = length; slots[last++ % (4 * MAX)].command = 1;
             head = head + length == SIZE ? 0 : head + length;

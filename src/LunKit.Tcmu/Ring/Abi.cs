@@ -146,12 +146,18 @@ internal struct TaskManagementAbi
 }
 
 /// <summary>
-/// LunKit's own, behind the CDB of a command where <see cref="MailboxFlags.Origin"/> is set: what the kernel does not tell a handler. A
-/// consumer that does not know the flag takes no notice, since the entry's length covers it.
+/// LunKit's own, in a command where <see cref="MailboxFlags.Origin"/> is set: what the kernel does not tell a handler. It lies in the room that the
+/// kernel's layout leaves between few iovecs and the CDB; where they leave too little it follows the CDB. A consumer that does not know the flag
+/// takes no notice: it knows the CDB's place, and the entry's length covers all.
 /// </summary>
-[StructLayout(LayoutKind.Explicit, Size = 32)]
+[StructLayout(LayoutKind.Explicit, Size = Size)]
 internal struct CommandOriginAbi
 {
+    public const int Size = 32;
+
+    /// <summary>Where it is in an entry, from the end of the iovecs, the CDB's place and the CDB's length.</summary>
+    public static int Place(int iovecsEnd, int cdbAt, int cdbLength) => cdbAt - iovecsEnd >= Size ? iovecsEnd : cdbAt + (cdbLength + 7 & ~7);
+
     /// <summary>The initiator port: a number that stays the same while its nexus lives.</summary>
     [FieldOffset(0)] public ulong Initiator;
 

@@ -17,7 +17,7 @@ internal sealed class RingConsumer
 {
     public const int SupportedVersion = 2;
 
-    private const int MaxIovecs = 65536, CommandHeader = 48, TaskManagementHeader = 32, OriginSize = 32;
+    private const int MaxIovecs = 65536, CommandHeader = 48, TaskManagementHeader = 32;
 
     private readonly record struct Waiting(CompletionFlags Flags, byte Status, byte[] Sense, uint ReadLength);
 
@@ -130,8 +130,8 @@ internal sealed class RingConsumer
         if (cdbLength > cdb.Length) throw BadCdbLength(cdbLength, cdb.Length);
         entry.Begin(id, cdb, cdbLength);
         // What the producer does not say, or has no room for, is all zero.
-        int origin = (int)(cdbOffset - start) + (cdbLength + 7 & ~7);
-        bool told = (Flags & MailboxFlags.Origin) != 0 && origin + OriginSize <= length;
+        int origin = CommandOriginAbi.Place((int)cdbAt, (int)(cdbOffset - start), cdbLength);
+        bool told = (Flags & MailboxFlags.Origin) != 0 && origin + CommandOriginAbi.Size <= length;
         if (told) entry.Origin = MemoryMarshal.AsRef<CommandOriginAbi>(bytes[origin..]);
         else entry.Origin = default;
         var list = MemoryMarshal.Cast<byte, IovecAbi>(bytes[CommandHeader..(int)cdbAt]);

@@ -21,8 +21,8 @@ internal sealed class RingProducer
 
     private const int StatusOffset = 8, ReadLengthOffset = 12, CommandHeader = 48, TaskManagementHeader = 32, MinimumEntry = 112;
 
-    // One piece of data, a CDB of 10 to 16 bytes, an origin.
-    private const int OriginSize = 32, UsualEntry = MinimumEntry + 16 + OriginSize;
+    // Up to two pieces of data, a CDB of 10 to 16 bytes: two lines of the processor's cache.
+    private const int UsualEntry = MinimumEntry + 16;
 
     /// <summary>An entry: place, length and kind in one word, for the reason that <see cref="Slots"/> has.</summary>
     private readonly struct Slot(int at, int length, bool isCommand)
@@ -96,15 +96,16 @@ internal sealed class RingProducer
     /// <param name="data">Its data: from the initiator, or for it; for a bidirectional command the first, then the second.</param>
     /// <param name="bidirectional">How many of them, at the end, are for the initiator of a bidirectional command.</param>
     /// <param name="origin">Where the command comes from, for consumers that want to know; see <see cref="CommandOriginAbi"/>.</param>
-    public ushort? TryPost(ReadOnlySpan<byte> cdb, ReadOnlySpan<DataRun> data, int bidirectional, in CommandOriginAbi origin) => TryPost(cdb, data, bidirectional, in origin, OriginSize);
+    public ushort? TryPost(ReadOnlySpan<byte> cdb, ReadOnlySpan<DataRun> data, int bidirectional, in CommandOriginAbi origin) => TryPost(cdb, data, bidirectional, in origin, tells: true);
 
     /// <summary>Likewise, without saying where the command comes from.</summary>
-    public ushort? TryPost(ReadOnlySpan<byte> cdb, ReadOnlySpan<DataRun> data, int bidirectional = 0) => TryPost(cdb, data, bidirectional, default, 0);
+    public ushort? TryPost(ReadOnlySpan<byte> cdb, ReadOnlySpan<DataRun> data, int bidirectional = 0) => TryPost(cdb, data, bidirectional, default, tells: false);
 
-    private ushort? TryPost(ReadOnlySpan<byte> cdb, ReadOnlySpan<DataRun> data, int bidirectional, in CommandOriginAbi origin, int originRoom)
+    private ushort? TryPost(ReadOnlySpan<byte> cdb, ReadOnlySpan<DataRun> data, int bidirectional, in CommandOriginAbi origin, bool tells)
     {
-        int start = Math.Max(CommandHeader + 16 * data.Length, MinimumEntry), cdbRoom = cdb.Length + 7 & ~7;
-        int length = start + cdbRoom + originRoom;
+        int iovecsEnd = CommandHeader + 16 * data.Length, start = Math.Max(iovecsEnd, MinimumEntry);
+        int length = start + (cdb.Length + 7 & ~7), originAt = CommandOriginAbi.Place(iovecsEnd, start, cdb.Length);
+        if (tells) length = Math.Max(length, originAt + CommandOriginAbi.Size);
         if (length > _size / 2) throw new ArgumentException($"{data.Length} pieces of data are too many for the ring", nameof(data));
         if (_freeIdCount == 0 || Reserve(length) is not { } at) return null;
         ushort id = _freeIds[--_freeIdCount];
@@ -119,14 +120,14 @@ internal sealed class RingProducer
         request.IovecCount = (uint)(data.Length - bidirectional);
         request.BidirectionalIovecCount = (uint)bidirectional;
         request.CdbOffset = (ulong)(MailboxBytes + at + start);
-        var iovecs = MemoryMarshal.Cast<byte, IovecAbi>(entry[CommandHeader..start]);
+        var iovecs = MemoryMarshal.Cast<byte, IovecAbi>(entry[CommandHeader..iovecsEnd]);
         for (int i = 0; i < data.Length; i++)
         {
             iovecs[i].Base = (ulong)data[i].Offset;
             iovecs[i].Length = (ulong)data[i].Length;
         }
         cdb.CopyTo(entry[start..]);
-        if (originRoom > 0) MemoryMarshal.AsRef<CommandOriginAbi>(entry[(start + cdbRoom)..]).Set(in origin);
+        if (tells) MemoryMarshal.AsRef<CommandOriginAbi>(entry[originAt..]).Set(in origin);
         Advance(at, length, isCommand: true);
         return id;
     }

@@ -24,7 +24,7 @@ public sealed class RingProducerTests
         var producer = new RingProducer(region, RingBytes, maxCommands: 20, (MailboxFlags)flags);
         var area = new DataArea(RingBytes, DataBytes);
         var consumer = new RingConsumer(region);
-        var posted = new Dictionary<ushort, (byte[] Cdb, List<DataRun> Runs, int Bytes)>();
+        var posted = new Dictionary<ushort, (byte[] Cdb, List<DataRun> Runs, int Bytes, CommandOriginAbi Origin)>();
         var open = new List<ushort>();      // read by the consumer, not completed
         var kept = new List<ushort>();
         int completed = 0, refused = 0;
@@ -41,10 +41,12 @@ public sealed class RingProducerTests
                     random.NextBytes(cdb);
                     cdb[0] = cdb.Length switch { 6 => 0x00, 10 => 0x28, 16 => 0x88, _ => 0x7F };
                     if (cdb.Length == 32) cdb[7] = 24;
-                    if (((flags & 0x4000) != 0 ? producer.TryPost(cdb, runs.ToArray(), 0, new CommandOriginAbi { Tag = 7 }) : producer.TryPost(cdb, runs.ToArray())) is { } id)
+                    bool tells = (flags & 0x4000) != 0;
+                    var origin = tells ? new CommandOriginAbi { Initiator = (ulong)random.NextInt64(), Tag = (ulong)random.NextInt64(), TargetPort = 1, Lun = 2, Attribute = 3, DataOutBufferSize = (uint)random.Next() } : default;
+                    if ((tells ? producer.TryPost(cdb, runs.ToArray(), 0, origin) : producer.TryPost(cdb, runs.ToArray())) is { } id)
                     {
                         Assert.NotEqual(0, id);
-                        Assert.True(posted.TryAdd(id, (cdb, runs, bytes)), "an id that is in use was given again");
+                        Assert.True(posted.TryAdd(id, (cdb, runs, bytes, origin)), "an id that is in use was given again");
                         foreach (var run in runs) region.AsSpan(run.Offset, run.Length).Fill((byte)id);
                     }
                     else
@@ -60,9 +62,10 @@ public sealed class RingProducerTests
                     switch (consumer.TryRead(entry))
                     {
                         case RingOpcode.Command:
-                            var (sent, _, length) = posted[entry.Id];
+                            var (sent, _, length, from) = posted[entry.Id];
                             Assert.Equal(sent, entry.Cdb.ToArray());
                             Assert.Equal(length, entry.Data.Length);
+                            Assert.Equal(from, entry.Origin);
                             Assert.Equal(-1, entry.Data.ToArray().AsSpan().IndexOfAnyExcept((byte)entry.Id));
                             open.Add(entry.Id);
                             break;
