@@ -96,7 +96,7 @@ public sealed class BlockDeviceTests
             await loop.GrowAsync(16);
             await Tool.MustRunAsync("kill", ["-HUP", $"{server.Id}"]);
             ScsiAnswer answer;
-            for (int i = 0; (answer = await initiator.ExecuteAsync(0, new byte[6], null, 0)).Status == ScsiStatus.Good && i < 200; i++) await Task.Delay(20);
+            for (int i = 0; (answer = await initiator.ExecuteAsync(0, new byte[6], null, 0)).Status == ScsiStatus.Good && i < 1500; i++) await Task.Delay(20);
             if (answer.Status == ScsiStatus.Good)
             {
                 var (_, state) = await Tool.RunAsync("sh", ["-c", $"blockdev --getsize64 {loop.Path}; grep -E '^(Sig|Shd)' /proc/{server.Id}/status; cd /proc/{server.Id}/task && for t in *; do echo $(cat $t/comm $t/wchan); done"]);

@@ -128,7 +128,7 @@ public sealed class HandlerTests
         long start = Environment.TickCount64;
         var answer = await initiator.ExecuteAsync(0, new byte[6], null, 0);
         Assert.Equal(ScsiStatus.CheckCondition, answer.Status);
-        Assert.InRange(Environment.TickCount64 - start, 900, 4000);
+        Assert.InRange(Environment.TickCount64 - start, 900, 15_000);
         await using var handler = HandlerRun.Start(path);
         await handler.UntilAsync("is served");
         Assert.Equal(ScsiStatus.Good, (await initiator.ExecuteAsync(0, new byte[6], null, 0)).Status);

@@ -29,6 +29,9 @@ internal abstract class Lab : IAsyncDisposable
     /// <summary>One verb of the script.</summary>
     public Task RunAsync(string verb) => Tool.MustRunAsync("env", [.. _environment, _script, verb, Folder], limitSeconds: 150);
 
+    /// <summary>What it does at the moment, for the message of a test that fails.</summary>
+    public async Task<string> StateAsync() => (await Tool.RunAsync("env", [.. _environment, _script, "state", Folder], limitSeconds: 150)).Output;
+
     protected async Task StartAsync()
     {
         lock (s_gate) s_running.Add(this);

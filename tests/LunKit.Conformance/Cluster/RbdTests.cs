@@ -166,16 +166,22 @@ public sealed class RbdTests
         await using var cluster = await CephCluster.NewAsync();
         await using var server = await LunKitProcess.StartAsync(await cluster.CreateAsync("image", 2) + ",timeout=50");
         await using var load = await VerifiedLoad.StartAsync(server.Port);
-        for (int round = 0; round < 3; round++)
+        try
         {
+            for (int round = 0; round < 3; round++)
+            {
+                await load.ProgressAsync(100);
+                await cluster.RunAsync("osd-stop");
+                await Task.Delay(500);
+                await cluster.RunAsync("osd-start");
+            }
             await load.ProgressAsync(100);
-            await cluster.RunAsync("osd-stop");
-            await Task.Delay(500);
-            await cluster.RunAsync("osd-start");
+            await load.FinishAsync();
         }
-        await load.ProgressAsync(100);
-        Assert.True(load.Failure is null, $"{load.Failure}\n{server.Output}");
-        await load.FinishAsync();
+        catch (Exception e)
+        {
+            Assert.Fail($"{load.Failure ?? e.Message}\n{server.Output}\n{await cluster.StateAsync()}");
+        }
         Assert.Equal(0, await server.StopAsync());
     }
 
@@ -208,7 +214,7 @@ public sealed class RbdTests
         var refused = await initiator.ExecuteAsync(0, write, data, 0);
         Assert.Equal(ScsiStatus.CheckCondition, refused.Status);
         Assert.Equal(SenseKey.NotReady, refused.SenseCode.Key);
-        Assert.InRange(Environment.TickCount64 - began, 2000, 10_000);
+        Assert.InRange(Environment.TickCount64 - began, 2000, 30_000);
         await cluster.RunAsync("osd-start");
         ScsiAnswer answer = refused;
         for (int i = 0; i < 20 && answer.Status != ScsiStatus.Good; i++) answer = await initiator.ExecuteAsync(0, write, data, 0);

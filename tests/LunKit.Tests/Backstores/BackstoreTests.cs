@@ -151,7 +151,7 @@ public class BackstoreTests
         {
             using var stuck = new ManualResetEventSlim();
             var first = workers.RunAsync(static s => s.Wait(), stuck).AsTask();
-            await workers.RunAsync(static _ => { }, 0).AsTask().WaitAsync(TimeSpan.FromSeconds(5));
+            await workers.RunAsync(static _ => { }, 0).AsTask().WaitAsync(TimeSpan.FromSeconds(30));
             stuck.Set();
             await first;
         }

@@ -289,7 +289,7 @@ public class ErrorRecoveryTests
         await using var target = new TestTarget(stores: new Dictionary<int, IBackstore> { [0] = store });
         var first = Connect(target);
         first.Command(2, Cdbs.Read16(0, 2), read: 1024);
-        await store.Entered.WaitAsync(TimeSpan.FromSeconds(10));
+        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
         first.Dispose();
         using var second = new ScriptedInitiator(target, first.Tsih, cid: 1, cmdSn: first.CmdSn);
         Assert.Equal((byte)TaskManagementResult.Complete, second.Reassign(2, 0).Response);
@@ -308,7 +308,7 @@ public class ErrorRecoveryTests
         first.Command(2, Cdbs.Write16(0, 16), write: 8192);
         first.Receive(PduOpcode.ReadyToTransfer);
         first.Command(3, Cdbs.Read16(0, 2), read: 1024);
-        await store.Entered.WaitAsync(TimeSpan.FromSeconds(10));
+        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
         first.Dispose();
         store.Open();
         for (int i = 0; target.Server.SessionCount > 0; i++)

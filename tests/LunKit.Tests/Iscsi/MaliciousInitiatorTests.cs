@@ -19,7 +19,7 @@ public class MaliciousInitiatorTests
 
     private static InitiatorOptions Bad(TestTarget target) => target.Options with { Isid = 0x8000_0000_0BAD, InitiatorName = "iqn.bad:guy", TimeoutSeconds = 5 };
 
-    private static async Task Ends(IscsiInitiator bad) => await bad.LogoutRequested.WaitAsync(TimeSpan.FromSeconds(5));
+    private static async Task Ends(IscsiInitiator bad) => await bad.LogoutRequested.WaitAsync(TimeSpan.FromSeconds(30));
 
     [Fact]
     public async Task BrokenDigestsEndTheConnection()

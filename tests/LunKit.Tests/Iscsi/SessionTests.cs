@@ -127,7 +127,7 @@ public class SessionTests
         await using var target = new TestTarget();
         var first = await target.ConnectAsync();
         var second = await target.ConnectAsync();
-        await first.LogoutRequested.WaitAsync(TimeSpan.FromSeconds(5));
+        await first.LogoutRequested.WaitAsync(TimeSpan.FromSeconds(30));
         Assert.Equal(1, target.Server.SessionCount);
         Assert.Equal(ScsiStatus.Good, (await second.ExecuteAsync(0, new byte[6])).Status);
         var other = await target.ConnectAsync(target.Options with { Isid = 0x8000_0000_0002 });
@@ -173,9 +173,9 @@ public class SessionTests
         await using var target = new TestTarget();
         var initiator = await target.ConnectAsync();
         var stopping = target.Server.StopAsync();
-        await initiator.LogoutRequested.WaitAsync(TimeSpan.FromSeconds(5));
+        await initiator.LogoutRequested.WaitAsync(TimeSpan.FromSeconds(30));
         await initiator.LogoutAsync();
-        await stopping.WaitAsync(TimeSpan.FromSeconds(5));
+        await stopping.WaitAsync(TimeSpan.FromSeconds(30));
         Assert.Equal(0, target.Server.ConnectionCount);
     }
 
@@ -192,7 +192,7 @@ public class SessionTests
         Assert.Equal(4, await a.ManageAsync(TaskManagementFunction.TaskReassign, 0));
         Assert.Equal(5, await a.ManageAsync(TaskManagementFunction.ClearAca, 0));
         Assert.Equal(0, await a.ManageAsync(TaskManagementFunction.TargetColdReset, 0));
-        await b.LogoutRequested.WaitAsync(TimeSpan.FromSeconds(5));
+        await b.LogoutRequested.WaitAsync(TimeSpan.FromSeconds(30));
     }
 
     [Fact]
@@ -202,7 +202,7 @@ public class SessionTests
         await using var target = new TestTarget(stores: new Dictionary<int, IBackstore> { [0] = store });
         var initiator = await target.ConnectAsync();
         var (tag, answer) = await initiator.StartAsync(0, Cdbs.Read16(0, 1), null, 512);
-        await store.Entered.Task.WaitAsync(TimeSpan.FromSeconds(5));
+        await store.Entered.Task.WaitAsync(TimeSpan.FromSeconds(30));
         Assert.Equal(0, await initiator.ManageAsync(TaskManagementFunction.AbortTask, 0, tag));
         Assert.True(store.WasCancelled);
         Assert.False(answer.IsCompleted);

@@ -73,7 +73,7 @@ public class TargetChangeTests
         await using var target = new TestTarget();
         var initiator = await target.ConnectAsync();
         target.Server.SetTarget(target.Target with { Acls = [new NodeAcl("iqn.2026-11.test:other")] });
-        await initiator.LogoutRequested.WaitAsync(TimeSpan.FromSeconds(5));
+        await initiator.LogoutRequested.WaitAsync(TimeSpan.FromSeconds(30));
         await Assert.ThrowsAsync<IscsiLoginException>(() => IscsiInitiator.ConnectAsync(target.Options));
     }
 
@@ -88,7 +88,7 @@ public class TargetChangeTests
         Assert.Equal(ScsiStatus.Good, (await initiator.ExecuteAsync(0, new byte[6])).Status);
         Assert.True(target.Server.RemoveTarget(other.Name));
         Assert.False(target.Server.RemoveTarget(other.Name));
-        await initiator.LogoutRequested.WaitAsync(TimeSpan.FromSeconds(5));
+        await initiator.LogoutRequested.WaitAsync(TimeSpan.FromSeconds(30));
         await Assert.ThrowsAsync<IscsiLoginException>(() => IscsiInitiator.ConnectAsync(target.Options with { TargetName = other.Name }));
     }
 }

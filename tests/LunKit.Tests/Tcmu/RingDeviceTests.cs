@@ -153,7 +153,7 @@ public sealed class RingDeviceTests
         var bench = new Bench(store);
         ushort id = bench.Kernel.Post(Iscsi.Cdbs.Read16(0, 1), (0, 512))!.Value;
         bench.Wake();
-        await store.Entered.WaitAsync(TimeSpan.FromSeconds(5));
+        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
         bench.Kernel.PostManagement(1, id);
         var done = bench.Await(1)[0];
         Assert.Equal((id, (byte)0x40), (done.Id, done.Status));
@@ -172,7 +172,7 @@ public sealed class RingDeviceTests
         var bench = new Bench(store, canKeep ? (MailboxFlags)0xF : (MailboxFlags)0x7);
         ushort id = bench.Kernel.Post(Iscsi.Cdbs.Read16(0, 1), (0, 512))!.Value;
         bench.Wake();
-        await store.Entered.WaitAsync(TimeSpan.FromSeconds(5));
+        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
         bench.Kernel.PostManagement(1, id);
         if (canKeep)
         {
@@ -195,7 +195,7 @@ public sealed class RingDeviceTests
         var bench = new Bench();
         bench.Kernel.Set(12, 4);
         bench.Wake();
-        Assert.Equal(RingEnd.Broken, await bench.Device.Ended.WaitAsync(TimeSpan.FromSeconds(5)));
+        Assert.Equal(RingEnd.Broken, await bench.Device.Ended.WaitAsync(TimeSpan.FromSeconds(30)));
         await bench.EndAsync();
     }
 
@@ -204,7 +204,7 @@ public sealed class RingDeviceTests
     {
         var bench = new Bench { IsGone = true };
         bench.Wake();
-        Assert.Equal(RingEnd.ProducerGone, await bench.Device.Ended.WaitAsync(TimeSpan.FromSeconds(5)));
+        Assert.Equal(RingEnd.ProducerGone, await bench.Device.Ended.WaitAsync(TimeSpan.FromSeconds(30)));
         await bench.EndAsync();
     }
 
@@ -215,12 +215,12 @@ public sealed class RingDeviceTests
         var bench = new Bench(store);
         ushort id = bench.Kernel.Post(Iscsi.Cdbs.Read16(0, 1), (0, 512))!.Value;
         bench.Wake();
-        await store.Entered.WaitAsync(TimeSpan.FromSeconds(5));
+        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
         bench.Device.Stop();
         await Task.Delay(50);
         Assert.False(bench.Device.Ended.IsCompleted);
         store.Open();
-        Assert.Equal(RingEnd.Stopped, await bench.Device.Ended.WaitAsync(TimeSpan.FromSeconds(5)));
+        Assert.Equal(RingEnd.Stopped, await bench.Device.Ended.WaitAsync(TimeSpan.FromSeconds(30)));
         Assert.Equal([(id, (byte)0)], bench.Kernel.Consume().Select(d => (d.Id, d.Status)));
         await bench.EndAsync();
     }

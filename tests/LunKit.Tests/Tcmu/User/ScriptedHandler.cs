@@ -28,7 +28,7 @@ internal sealed class ScriptedHandler : IDisposable
     public ref MailboxAbi Mailbox => ref MemoryMarshal.AsRef<MailboxAbi>(Region.Span);
 
     /// <summary>The next message, or null after the time.</summary>
-    public (TcmuEvent? Event, UserMessage? User)? Receive(int limitMilliseconds = 5000)
+    public (TcmuEvent? Event, UserMessage? User)? Receive(int limitMilliseconds = 30_000)
     {
         var buffer = new byte[UserMessages.MaxLength];
         long end = Environment.TickCount64 + limitMilliseconds;
