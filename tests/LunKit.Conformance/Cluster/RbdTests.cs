@@ -200,6 +200,32 @@ public sealed class RbdTests
         Assert.DoesNotContain(report.EnsurePassed().Results, r => r.Message.StartsWith("0 of ", StringComparison.Ordinal));
     }
 
+    /// <summary>librbd tells one flush what its cache could not write, and the others that it is well.</summary>
+    [Fact]
+    public async Task WhatTheCacheLosesIsToldToEveryFlush()
+    {
+        await using var cluster = await CephCluster.NewAsync();
+        await cluster.CreateAsync("image", 2);
+        string pid = (await File.ReadAllTextAsync(Path.Combine(cluster.Folder, "osd.pid"), TestContext.Current.CancellationToken)).Trim();
+        await using var store = new BackstoreGuard(RbdBackstore.Open(Options(cluster, "image") with { Timeout = TimeSpan.FromSeconds(2), Cache = true }));
+        var data = new DataBuffer(new byte[4096]);
+        // Until the first flush the cache writes through.
+        await store.WriteAsync(0, data, WriteOptions.None, default);
+        await store.FlushAsync(default);
+        await Tool.MustRunAsync("kill", ["-STOP", pid]);
+        try
+        {
+            await store.WriteAsync(0, data, WriteOptions.None, default);
+            var flushes = Enumerable.Range(0, 4).Select(_ => store.FlushAsync(default).AsTask()).ToArray();
+            foreach (var flush in flushes) await Assert.ThrowsAsync<BackstoreException>(() => flush);
+        }
+        finally
+        {
+            await Tool.MustRunAsync("kill", ["-CONT", pid]);
+        }
+        await Assert.ThrowsAsync<BackstoreException>(() => store.FlushAsync(default).AsTask());
+    }
+
     [Fact]
     public async Task AnOsdThatStaysAwayIsNotReadyUntilItComesBack()
     {
