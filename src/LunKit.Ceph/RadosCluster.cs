@@ -76,6 +76,8 @@ internal sealed class RadosCluster : IDisposable
         // Without these an operation waits for ever when the cluster is gone.
         yield return ("rados_osd_op_timeout", seconds);
         yield return ("rados_mon_op_timeout", seconds);
+        // How often a client that has no OSD for its operations asks whether there is one now; Ceph's own 5 s are a pause that initiators notice.
+        yield return ("objecter_tick_interval", "1");
         yield return ("rbd_cache", configuration.Cache ? "true" : "false");
         if (configuration.Keyring is { } keyring) yield return ("keyring", keyring);
     }
