@@ -52,6 +52,9 @@ internal sealed class RadosCluster : IDisposable
             if (error < 0 && (configuration.File is not null || error != CephErrors.Enoent))
                 throw CephErrors.OfOpening(error, $"Ceph configuration {configuration.File ?? "(default)"}", "; name it with conf=PATH or CEPH_CONF");
             foreach (var (option, value) in Settings(configuration)) Check(Rados.rados_conf_set(cluster, option, value), $"Ceph option {option}");
+            // How often a client that has no OSD for its operations asks whether there is one now; Ceph's own 5 s are a pause that initiators notice. A
+            // release without it serves all the same.
+            _ = Rados.rados_conf_set(cluster, "objecter_tick_interval", "1");
             error = Rados.rados_connect(cluster);
             if (error < 0)
                 throw CephErrors.OfOpening(error, $"Ceph cluster as client.{configuration.Id ?? "admin"} ({configuration.File ?? Environment.GetEnvironmentVariable("CEPH_CONF") ?? "/etc/ceph/ceph.conf"})",
@@ -76,8 +79,6 @@ internal sealed class RadosCluster : IDisposable
         // Without these an operation waits for ever when the cluster is gone.
         yield return ("rados_osd_op_timeout", seconds);
         yield return ("rados_mon_op_timeout", seconds);
-        // How often a client that has no OSD for its operations asks whether there is one now; Ceph's own 5 s are a pause that initiators notice.
-        yield return ("objecter_tick_interval", "1");
         yield return ("rbd_cache", configuration.Cache ? "true" : "false");
         if (configuration.Keyring is { } keyring) yield return ("keyring", keyring);
     }

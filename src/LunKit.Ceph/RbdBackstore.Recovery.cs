@@ -89,6 +89,7 @@ public sealed partial class RbdBackstore
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
+        await _flushes.DisposeAsync().ConfigureAwait(false);
         // Closing flushes, and may wait for the cluster.
         await _workers.RunAsync(static s =>
         {

@@ -151,6 +151,7 @@ public sealed partial class GlusterBackstore
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
+        await _flushes.DisposeAsync().ConfigureAwait(false);
         await _workers.RunAsync(static s =>
         {
             s._reconnection.Dispose();

@@ -117,8 +117,7 @@ public sealed class BackstoreGuard : IAsyncDisposable
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 int chunk = (int)Math.Min(ZeroChunkBytes, length - done);
-                await WriteAsync(offset + done, new DataBuffer(s_zeroes.AsMemory(0, chunk)), options, cancellationToken)
-                    .ConfigureAwait(false);
+                await WriteAsync(offset + done, new DataBuffer(s_zeroes.AsMemory(0, chunk)), OfPart(options, done + chunk == length), cancellationToken).ConfigureAwait(false);
             }
             return;
         }
@@ -155,9 +154,7 @@ public sealed class BackstoreGuard : IAsyncDisposable
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 var data = new DataBuffer(scratch.AsMemory(0, (int)Math.Min(chunk, length - done)));
-                // One flush is enough for all.
-                bool isLast = done + data.Length == length;
-                await WriteAsync(offset + done, data, NeedsFlush(options) && !isLast ? WriteOptions.None : options, cancellationToken).ConfigureAwait(false);
+                await WriteAsync(offset + done, data, OfPart(options, done + data.Length == length), cancellationToken).ConfigureAwait(false);
             }
         }
         finally
@@ -238,6 +235,9 @@ public sealed class BackstoreGuard : IAsyncDisposable
 
     /// <summary>Whether a write with these options has to be followed by a flush: the backstore does not do itself what is asked.</summary>
     private bool NeedsFlush(WriteOptions options) => (options & WriteOptions.ForceUnitAccess) != 0 && !Has(BackstoreFeatures.ForceUnitAccess);
+
+    /// <summary>The options of a part of what is written in parts: one flush, behind the last, is enough for all.</summary>
+    private WriteOptions OfPart(WriteOptions options, bool isLast) => isLast || !NeedsFlush(options) ? options : WriteOptions.None;
 
     /// <summary>Waits until no other call is in the backstore, where it bears only one; the turn ends with its disposal.</summary>
     private ValueTask<Turn> TakeTurnAsync(CancellationToken cancellationToken)

@@ -9,7 +9,7 @@ namespace LunKit.Backstores;
 /// <param name="name">What is flushed, for messages.</param>
 /// <param name="flush">Flushes; never called while it runs. It must not ask for a flush itself.</param>
 /// <param name="loses">Whether acknowledged writes may be gone when it fails with this; null: always.</param>
-public sealed class GroupedFlush(string name, Func<ValueTask> flush, Func<IOException, bool>? loses = null)
+public sealed class GroupedFlush(string name, Func<ValueTask> flush, Func<IOException, bool>? loses = null) : IAsyncDisposable
 {
     private readonly Lock _gate = new();
     private Task _running = Task.CompletedTask;
@@ -64,4 +64,12 @@ public sealed class GroupedFlush(string name, Func<ValueTask> flush, Func<IOExce
 
     /// <summary>Acknowledged writes were lost: every flush fails from here on.</summary>
     public void Fail(Exception failure) => _failure ??= failure;
+
+    /// <summary>Waits for what those who cancelled have left behind: what is flushed may be closed then. Nobody asks any more.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        Task last;
+        lock (_gate) last = _next ?? _running;
+        await last.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
 }

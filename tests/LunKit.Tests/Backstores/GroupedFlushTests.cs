@@ -116,9 +116,13 @@ public sealed class GroupedFlushTests
         await cancel.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => first);
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => others[0]);
+        // What is flushed is not closed under what was left behind.
+        var disposal = storage.Flushes.DisposeAsync().AsTask();
         (await storage.BegunAsync(0)).SetResult();
-        (await storage.BegunAsync(1)).SetResult();
-        await others[1].WaitAsync(s_limit, TestContext.Current.CancellationToken);
+        var second = await storage.BegunAsync(1);
+        Assert.False(disposal.IsCompleted);
+        second.SetResult();
+        await Task.WhenAll(others[1], disposal).WaitAsync(s_limit, TestContext.Current.CancellationToken);
     }
 
     /// <summary>Many at once: each sees everything that it wrote before flushed, and no two flushes overlap.</summary>

@@ -124,10 +124,10 @@ public sealed class BlockBackstore : IBackstore
     }
 
     /// <inheritdoc/>
-    public ValueTask DisposeAsync()
+    public async ValueTask DisposeAsync()
     {
+        await _flushes.DisposeAsync().ConfigureAwait(false);
         _direct.Dispose();
         _device.Dispose();
-        return ValueTask.CompletedTask;
     }
 }

@@ -235,11 +235,11 @@ public sealed class FileBackstore : IBackstore
     }
 
     /// <inheritdoc/>
-    public ValueTask DisposeAsync()
+    public async ValueTask DisposeAsync()
     {
+        await _flushes.DisposeAsync().ConfigureAwait(false);
         _direct?.Dispose();
         _file.Dispose();
-        return ValueTask.CompletedTask;
     }
 
     private static Memory<byte>[] Segments(DataBuffer data)
