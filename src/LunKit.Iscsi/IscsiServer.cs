@@ -6,6 +6,7 @@ using LunKit.Backstores;
 using LunKit.Iscsi.Login;
 using LunKit.Iscsi.Pdus;
 using LunKit.Iscsi.Sessions;
+using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Targets;
 using Microsoft.Extensions.Logging;
@@ -65,6 +66,9 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
     }
 
     internal ILogger Log { get; }
+
+    /// <summary>The time by which connections go; a simulation has its own.</summary>
+    internal TimeProvider Clock { get; init; } = TimeProvider.System;
 
     /// <summary>What the commands of all connections hold.</summary>
     internal MemoryAccount Memory { get; }
@@ -150,8 +154,15 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
 
     private void Add(Socket socket, int group)
     {
-        var remote = (IPEndPoint)socket.RemoteEndPoint!;
-        IscsiConnection connection;
+        var (remote, local) = ((IPEndPoint)socket.RemoteEndPoint!, (IPEndPoint)socket.LocalEndPoint!);
+        var stream = new StreamSocket(socket);
+        if (Connect(stream, remote, local, group) is { } connection) connection.Start();
+        else stream.Dispose();
+    }
+
+    /// <summary>Makes a connection of a stream to an initiator. The caller makes it go on; null: it is refused, and the stream is the caller's.</summary>
+    internal IscsiConnection? Connect(IByteStream stream, IPEndPoint remote, IPEndPoint local, int group)
+    {
         lock (_gate)
         {
             string? refusal = _stopping ? "the server stops"
@@ -161,13 +172,12 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
             if (refusal is not null)
             {
                 LogMessages.ConnectionRefused(Log, remote.ToString(), refusal);
-                socket.Dispose();
-                return;
+                return null;
             }
-            connection = new IscsiConnection(this, socket, group);
+            var connection = new IscsiConnection(this, stream, remote, local, group);
             _connections.Add(connection);
+            return connection;
         }
-        connection.Start();
     }
 
     IReadOnlyList<ChapCredential> ITargetDirectory.DiscoveryChap => Options.DiscoveryChap;

@@ -39,14 +39,14 @@ internal sealed class IscsiTask : ScsiCommand
     private byte[]? _collected;
     private IMemoryOwner<byte>? _collectedOwner;
 
-    public IscsiTask(IscsiConnection connection)
+    public IscsiTask(FullFeaturePhase owner)
     {
-        Owner = connection;
-        _completed = () => Owner.Completed(this);
+        Owner = owner;
+        _completed = Complete;
     }
 
     /// <summary>The connection that has the task's allegiance. Changes only while the task is not executing.</summary>
-    public IscsiConnection Owner { get; set; }
+    public FullFeaturePhase Owner { get; set; }
 
     public uint InitiatorTaskTag { get; private set; }
     public ulong Lun { get; private set; }
@@ -150,7 +150,7 @@ internal sealed class IscsiTask : ScsiCommand
     /// <summary>Gives back all memory but what the output queue sends.</summary>
     public void ReleaseData()
     {
-        if (!Collected.IsEmpty) Owner.Memory.Refund(Collected.Length);
+        if (!Collected.IsEmpty) Owner.Connection.Memory.Refund(Collected.Length);
         if (_collected is not null) ArrayPool<byte>.Shared.Return(_collected);
         _collectedOwner?.Dispose();
         Collected = default;
@@ -158,7 +158,7 @@ internal sealed class IscsiTask : ScsiCommand
         _collectedOwner = null;
         if (_scratch is not null)
         {
-            Owner.Memory.Refund(_scratch.Length);
+            Owner.Connection.Memory.Refund(_scratch.Length);
             ArrayPool<byte>.Shared.Return(_scratch);
             _scratch = null;
         }
@@ -202,11 +202,11 @@ internal sealed class IscsiTask : ScsiCommand
         _awaiter.UnsafeOnCompleted(_completed);
     }
 
-    /// <summary>Takes the result of the awaited execution. Called once, by the completion.</summary>
-    public void TakeResult()
+    private void Complete()
     {
         Result = _awaiter.GetResult();
         _awaiter = default;
+        Owner.Tasks.Completed(this);
     }
 
     /// <summary>Bytes produced, as one run, when the initiator expects fewer than the command produced.</summary>
@@ -218,23 +218,23 @@ internal sealed class IscsiTask : ScsiCommand
         if (!Reads || length > ExpectedLength)
         {
             _scratch = ArrayPool<byte>.Shared.Rent(length);
-            Owner.Memory.Charge(_scratch.Length);
+            Owner.Connection.Memory.Charge(_scratch.Length);
             return new DataBuffer(_scratch.AsMemory(0, length));
         }
         DataInLength = length;
         // Its own from here on: a text negotiation may change the connection's while the command runs.
-        DataInLayout = Owner.DataInLayout;
+        DataInLayout = Owner.Sender.Layout;
         int total = DataInLayout.TotalLength(length);
         // One that went on after its batch has no place in the queue yet, even where its own thread ends it.
-        if (total < LongBytes && Owner.IsOwnThread && !IsExecuting)
+        if (total < LongBytes && Owner.Connection.IsOwnThread && !IsExecuting)
         {
-            DataInStart = Owner.Output.Reserve(total);
-            DataInChunk = Owner.Output.Current;
+            DataInStart = Owner.Sender.Output.Reserve(total);
+            DataInChunk = Owner.Sender.Output.Current;
             IsDataInInline = true;
         }
         else
         {
-            DataInChunk = new OutputQueue.Chunk(total, Owner.Memory);
+            DataInChunk = new OutputQueue.Chunk(total, Owner.Connection.Memory);
             DataInStart = 0;
         }
         DataInEnd = DataInStart + total;

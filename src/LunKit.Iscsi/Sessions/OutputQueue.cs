@@ -50,7 +50,7 @@ internal sealed class OutputQueue
     private readonly record struct Piece(Chunk? Chunk, ReadOnlyMemory<byte> Bytes, IDisposable? Owner);
 
     private const int KeptChunks = 4;
-    private readonly ReadOnlyMemory<byte>[] _gather = new ReadOnlyMemory<byte>[StreamSocket.MaxPieces];
+    private readonly ReadOnlyMemory<byte>[] _gather = new ReadOnlyMemory<byte>[IByteStream.MaxPieces];
     private readonly Queue<Piece> _pieces = new();
     private readonly Stack<Chunk> _free = new();
     private Chunk _current = new(ChunkBytes);
@@ -123,16 +123,16 @@ internal sealed class OutputQueue
     }
 
     /// <summary>Sends as much as the socket takes; true when all is sent.</summary>
-    public bool Flush(StreamSocket socket)
+    public bool Flush(IByteStream stream)
     {
         while (_pieces.Count > 0)
         {
             Seal();
-            if (!SendPieces(socket)) return false;
+            if (!SendPieces(stream)) return false;
         }
         while (_start < _used)
         {
-            int sent = socket.Send(_current.Array.AsSpan(_start, _used - _start));
+            int sent = stream.Send(_current.Array.AsSpan(_start, _used - _start));
             if (sent < 0) return false;
             _start += sent;
             Pending -= sent;
@@ -143,7 +143,7 @@ internal sealed class OutputQueue
     }
 
     /// <summary>Sends some pieces with one call, in order, and drops those that are sent; false when the socket takes no more.</summary>
-    private bool SendPieces(StreamSocket socket)
+    private bool SendPieces(IByteStream stream)
     {
         int count = 0, length = 0, skip = _sentOfFirst;
         foreach (var piece in _pieces)
@@ -155,7 +155,7 @@ internal sealed class OutputQueue
             length += piece.Bytes.Length - skip;
             skip = 0;
         }
-        int sent = length == 0 ? 0 : socket.Send(_gather.AsSpan(0, count), more: Pending > length);
+        int sent = length == 0 ? 0 : stream.Send(_gather.AsSpan(0, count), more: Pending > length);
         Array.Clear(_gather, 0, count);
         if (sent < 0) return false;
         Pending -= sent;

@@ -2,13 +2,18 @@ using LunKit.Iscsi.Pdus;
 
 namespace LunKit.Iscsi.Sessions;
 
-/// <summary>Sending again what was lost on the way: SNACK (RFC 7143 11.16), from error recovery level 1 on.</summary>
-internal sealed partial class IscsiConnection
+/// <summary>
+/// Sends again what was lost on the way: SNACK (RFC 7143 11.16), from error recovery level 1 on, and answers that were taken over from another
+/// connection. Only the connection's thread uses it.
+/// </summary>
+internal sealed class Retransmission(PduSender sender, SentResponses sent, ConnectionTasks tasks, DataOutTransfers transfers)
 {
-    private void HandleSnack(Bhs header)
+    private OutputQueue Output => sender.Output;
+
+    public void HandleSnack(Bhs header)
     {
         var snack = new SnackPdu(header.Bytes);
-        RejectReason? refusal = _sent is null ? RejectReason.CommandNotSupported : snack.Type switch
+        RejectReason? refusal = snack.Type switch
         {
             SnackType.Status => ResendStatus(snack.BegRun, snack.RunLength),
             SnackType.Data => ResendData(header.InitiatorTaskTag, snack.BegRun, snack.RunLength),
@@ -17,21 +22,21 @@ internal sealed partial class IscsiConnection
             SnackType.DataAck => RejectReason.InvalidDataAck,
             _ => RejectReason.InvalidPduField,
         };
-        if (refusal is { } reason) Reject(header, reason);
+        if (refusal is { } reason) sender.Reject(header, reason);
     }
 
     private RejectReason? ResendStatus(uint begRun, uint runLength)
     {
-        var asked = _sent!.Unacknowledged
+        var asked = sent.Unacknowledged
             .Where(r => !SerialNumber.IsBefore(r.StatSn, begRun) && (runLength == 0 || SerialNumber.IsBefore(r.StatSn, begRun + runLength))).ToList();
-        uint wanted = runLength == 0 ? _statSn - begRun : runLength;
+        uint wanted = runLength == 0 ? sender.StatSn - begRun : runLength;
         // Not sent yet, or acknowledged already (RFC 7143 11.16.1).
         if (wanted == 0 || asked.Count != wanted) return RejectReason.ProtocolError;
         if (asked.Exists(r => r.Header is null && r.IsForgotten)) return RejectReason.SnackReject;
         foreach (var response in asked)
         {
-            if (response.Header is not null) SendPduAgain(response);
-            else SendDataInAgain(response, DataInCount(response) - 1, uint.MaxValue);
+            if (response.Header is not null) SendPdu(response);
+            else SendDataIn(response, DataInCount(response) - 1, uint.MaxValue);
         }
         return null;
     }
@@ -39,36 +44,64 @@ internal sealed partial class IscsiConnection
     private RejectReason? ResendData(uint tag, uint begRun, uint runLength)
     {
         uint end = runLength == 0 ? uint.MaxValue : begRun + runLength;
-        if (_tasks.TryGetValue(tag, out var task))
+        if (tasks.Find(tag) is { } task)
         {
             var asked = task.R2Ts.Where(r => r.R2tSn >= begRun && r.R2tSn < end).ToList();
             if (asked.Count == 0 || runLength != 0 && asked.Count != runLength) return RejectReason.ProtocolError;
-            foreach (var r2t in asked) WriteR2T(task, r2t);
+            foreach (var r2t in asked) transfers.WriteR2T(task, r2t);
             return null;
         }
-        if (_sent!.FindTask(tag) is not { Layout: not null } response) return RejectReason.ProtocolError;
+        if (sent.FindTask(tag) is not { Layout: not null } response) return RejectReason.ProtocolError;
         if (response.IsForgotten) return RejectReason.SnackReject;
         uint count = DataInCount(response);
         if (begRun < response.FirstDataSn || begRun >= count || runLength != 0 && end > count) return RejectReason.ProtocolError;
-        SendDataInAgain(response, begRun, end);
+        SendDataIn(response, begRun, end);
         return null;
     }
 
     /// <summary>All data of a read again, cut for the initiator's present MaxRecvDataSegmentLength, and its status in a response of its own.</summary>
     private RejectReason? ResendResegmented(uint tag, uint snackTag)
     {
-        if (_sent!.FindTask(tag) is not { Layout: not null } response) return RejectReason.ProtocolError;
+        if (sent.FindTask(tag) is not { Layout: not null } response) return RejectReason.ProtocolError;
         if (response.IsForgotten) return RejectReason.SnackReject;
-        response.Layout = DataInLayout;
+        response.Layout = sender.Layout;
         response.FirstDataSn = 0;
         response.FirstOffset = 0;
         var header = new byte[Bhs.Length];
         ScsiResponsePdu.Write(header, tag, 0, response.ResidualFlags, response.Residual, DataInCount(response));
         _ = new Bhs(header) { TargetTransferTag = snackTag, StatSn = response.StatSn };
         response.Header = header;
-        SendDataInAgain(response, 0, uint.MaxValue);
-        SendPduAgain(response);
+        SendDataIn(response, 0, uint.MaxValue);
+        SendPdu(response);
         return null;
+    }
+
+    /// <summary>
+    /// Sends the answer of a task that was taken over: the data that the initiator lacks, from ExpDataSN on and cut for this connection, and the status.
+    /// </summary>
+    public void SendAdopted(SentResponse response, uint expDataSn)
+    {
+        response.StatSn = sender.TakeStatSn();
+        if (response.Layout is not null && !response.IsForgotten)
+        {
+            uint dataSn = response.FirstDataSn;
+            int offset = response.FirstOffset;
+            for (; dataSn < expDataSn && offset < response.Data!.Length; dataSn++) offset += response.Layout.SegmentLength(offset, response.Data.Length);
+            (response.FirstDataSn, response.FirstOffset, response.Layout) = (dataSn, offset, sender.Layout);
+            // A response of its own when all data is there: the status needs a PDU that carries it.
+            response.Header = new byte[Bhs.Length];
+            ScsiResponsePdu.Write(response.Header, response.Tag, 0, response.ResidualFlags, response.Residual, DataInCount(response));
+        }
+        else if (response.IsForgotten)
+        {
+            response.Header = new byte[Bhs.Length];
+            ScsiResponsePdu.Write(response.Header, response.Tag, (byte)Scsi.ScsiStatus.Busy, 0, 0, 0);
+            response.Layout = null;
+        }
+        if (response.Header is { } header) _ = new Bhs(header) { TargetTransferTag = 0 };
+        sent.Add(response);
+        if (response.Layout is not null) SendDataIn(response, response.FirstDataSn, uint.MaxValue);
+        SendPdu(response);
     }
 
     /// <summary>The DataSN after the last one.</summary>
@@ -80,17 +113,17 @@ internal sealed partial class IscsiConnection
         return dataSn;
     }
 
-    private void SendPduAgain(SentResponse response)
+    private void SendPdu(SentResponse response)
     {
         int length = response.Segment.Length;
-        response.Header.CopyTo(NextHeader(length));
-        var data = FinishHeader(advanceStatSn: false, length, response.StatSn);
+        response.Header.CopyTo(sender.NextHeader(length));
+        var data = sender.FinishHeader(advanceStatSn: false, length, response.StatSn);
         response.Segment.CopyTo(data);
-        if (length > 0) FinishData(length);
+        if (length > 0) sender.FinishData(length);
     }
 
     /// <summary>Sends the Data-In PDUs [<paramref name="first"/>, <paramref name="end"/>) of a read, the status in the last if it was there.</summary>
-    private void SendDataInAgain(SentResponse response, uint first, uint end)
+    private void SendDataIn(SentResponse response, uint first, uint end)
     {
         var (data, layout) = (response.Data!, response.Layout!);
         uint dataSn = response.FirstDataSn;
@@ -100,11 +133,11 @@ internal sealed partial class IscsiConnection
             if (dataSn >= first)
             {
                 bool status = next == data.Length && response.Header is null;
-                byte flags = (byte)((layout.EndsSequence(next, data.Length) ? DataInPdu.Final : 0) | (status ? DataInPdu.HasStatus | response.ResidualFlags : 0));
+                byte flags = PduSender.FlagsOf(layout, next, data.Length, status, response.ResidualFlags);
                 int at = Output.Reserve(layout.PduLength(segment));
                 var pdu = Output.Current.Array.AsSpan(at, layout.PduLength(segment));
                 data.AsSpan(offset, segment).CopyTo(pdu[layout.HeaderLength..]);
-                SealDataIn(pdu, layout, response.Tag, segment, dataSn, offset, flags, status ? response.StatSn : 0, status ? response.Residual : 0);
+                sender.SealDataIn(pdu, layout, response.Tag, segment, dataSn, offset, flags, status ? response.StatSn : 0, status ? response.Residual : 0);
             }
             offset = next;
         }

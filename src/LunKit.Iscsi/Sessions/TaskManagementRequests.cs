@@ -6,28 +6,34 @@ namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
 /// Task management (RFC 7143 11.5, SAM-6 7). A function is answered when every command that it ended has really ended, so that none
-/// of them can still write behind the answer.
+/// of them can still write behind the answer. Only the connection's thread uses it.
 /// </summary>
-internal sealed partial class IscsiConnection
+internal sealed class TaskManagementRequests(FullFeaturePhase phase)
 {
-    private readonly record struct PendingManagement(uint Tag, IReadOnlyList<LogicalUnit> Units, Func<ScsiCommand, bool> Affected, bool CloseTarget);
+    private readonly record struct Pending(uint Tag, IReadOnlyList<LogicalUnit> Units, Func<ScsiCommand, bool> Affected, bool CloseTarget);
 
-    private readonly List<PendingManagement> _pendingManagement = [];
+    private readonly List<Pending> _pending = [];
 
-    private void HandleTaskManagement(Bhs header)
+    private IscsiSession Session => phase.Session;
+    private IscsiServer Server => phase.Connection.Server;
+
+    /// <summary>Whether functions wait for commands to end.</summary>
+    public bool IsPending => _pending.Count > 0;
+
+    public void Handle(Bhs header)
     {
         var pdu = new TaskManagementPdu(header.Bytes);
         var function = (TaskManagementFunction)pdu.Function;
         int lun = LunAddress.Decode(header.Lun);
-        var nexus = lun < 0 ? null : Session!.Nexus.Luns.Find(lun);
+        var nexus = lun < 0 ? null : Session.Nexus.Luns.Find(lun);
         bool needsLun = function is TaskManagementFunction.AbortTask or TaskManagementFunction.AbortTaskSet or
             TaskManagementFunction.ClearTaskSet or TaskManagementFunction.LogicalUnitReset;
         if (needsLun && nexus is null)
         {
-            SendManagementResponse(header.InitiatorTaskTag, TaskManagementResult.LunDoesNotExist);
+            Respond(header.InitiatorTaskTag, TaskManagementResult.LunDoesNotExist);
             return;
         }
-        LogMessages.TaskManagement(_server.Log, Session!.Nexus.InitiatorPort, function.ToString(), lun);
+        LogMessages.TaskManagement(Server.Log, Session.Nexus.InitiatorPort, function.ToString(), lun);
         switch (function)
         {
             case TaskManagementFunction.AbortTask:
@@ -53,9 +59,17 @@ internal sealed partial class IscsiConnection
                 Reassign(header, pdu);
                 break;
             default:
-                SendManagementResponse(header.InitiatorTaskTag, TaskManagementResult.NotSupported);
+                Respond(header.InitiatorTaskTag, TaskManagementResult.NotSupported);
                 break;
         }
+    }
+
+    private void Reassign(Bhs header, TaskManagementPdu pdu)
+    {
+        KeptTask? taken = null;
+        Respond(header.InitiatorTaskTag, phase.Custody?.Reassign(pdu.ReferencedTaskTag, pdu.ExpDataSn, out taken)
+            ?? TaskManagementResult.ReassignmentNotSupported);
+        if (taken is not null) phase.Custody?.Adopt(taken);
     }
 
     private void AbortTask(Bhs header, TaskManagementPdu pdu, UnitNexus nexus)
@@ -66,8 +80,8 @@ internal sealed partial class IscsiConnection
         bool exists = nexus.Unit.Tasks.Any(Selects);
         if (!exists)
         {
-            bool seen = SerialNumber.IsBefore(pdu.RefCmdSn, Session!.Window.ExpCmdSn);
-            SendManagementResponse(header.InitiatorTaskTag, seen ? TaskManagementResult.TaskDoesNotExist : TaskManagementResult.Complete);
+            bool seen = SerialNumber.IsBefore(pdu.RefCmdSn, Session.Window.ExpCmdSn);
+            Respond(header.InitiatorTaskTag, seen ? TaskManagementResult.TaskDoesNotExist : TaskManagementResult.Complete);
             return;
         }
         Manage(header, [nexus.Unit], Selects, _ => false);
@@ -87,33 +101,35 @@ internal sealed partial class IscsiConnection
         Bhs header, IReadOnlyList<LogicalUnit> units, Func<ScsiCommand, bool> affected, Func<ScsiCommand, bool> reports, bool closeTarget = false)
     {
         foreach (var unit in units) unit.Tasks.Abort(affected, reports);
-        SweepAborted();
+        phase.Tasks.SweepAborted();
         // Tasks of other connections that were still collecting data are swept by their own threads.
-        _server.WakeAll();
-        _pendingManagement.Add(new(header.InitiatorTaskTag, units, c => c.IsAborted && affected(c), closeTarget));
-        CheckTaskManagement();
+        Server.WakeAll();
+        _pending.Add(new(header.InitiatorTaskTag, units, c => c.IsAborted && affected(c), closeTarget));
+        Check();
     }
 
-    private void CheckTaskManagement()
+    /// <summary>Answers the functions whose commands have ended.</summary>
+    public bool Check()
     {
-        for (int i = 0; i < _pendingManagement.Count; i++)
+        bool any = false;
+        for (int i = 0; i < _pending.Count; i++)
         {
-            var pending = _pendingManagement[i];
+            var pending = _pending[i];
             if (pending.Units.Any(u => u.Tasks.Any(pending.Affected))) continue;
-            _pendingManagement.RemoveAt(i--);
-            SendManagementResponse(pending.Tag, TaskManagementResult.Complete);
+            _pending.RemoveAt(i--);
+            Respond(pending.Tag, TaskManagementResult.Complete);
+            any = true;
             if (!pending.CloseTarget) continue;
             // TARGET COLD RESET ends all sessions of the target (RFC 7143 11.5.1).
-            _server.CloseSessions(Session!.Target!, except: this);
-            _endReason ??= "target cold reset";
-            _endsTasks = true;
-            _closeAfterFlush = true;
+            Server.CloseSessions(Session.Target!, except: phase.Connection);
+            phase.Connection.CloseWhenFlushed("target cold reset", endsTasks: true);
         }
+        return any;
     }
 
-    private void SendManagementResponse(uint tag, TaskManagementResult result)
+    private void Respond(uint tag, TaskManagementResult result)
     {
-        TaskManagementPdu.WriteResponse(NextHeader(), tag, result);
-        FinishHeader(advanceStatSn: true, 0);
+        TaskManagementPdu.WriteResponse(phase.Sender.NextHeader(), tag, result);
+        phase.Sender.FinishPdu(advanceStatSn: true);
     }
 }
