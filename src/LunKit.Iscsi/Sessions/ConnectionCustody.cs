@@ -82,14 +82,11 @@ internal sealed class ConnectionCustody(FullFeaturePhase phase, SentResponses se
         // What was never acknowledged is sent again on the new connection, its data and its status.
         foreach (var response in sent.Unacknowledged.Where(r => r.Tag != Bhs.ReservedTag && (r.Header is null || new Bhs(r.Header).Opcode == PduOpcode.ScsiResponse)))
             Custody.Keep(new KeptTask(response.Tag, Keeper) { Response = response, IsReady = true });
+        sent.Surrender();
         foreach (var other in undelivered) Custody.Keep(new KeptTask(other.Tag, Keeper) { Task = other.Task, Response = other.Response, IsReady = true });
         foreach (var task in phase.Tasks.All.ToList())
         {
-            if (!task.IsExecuting)
-            {
-                phase.Transfers.Forget(task);
-                phase.Tasks.GiveUp(task);
-            }
+            if (!task.IsExecuting) phase.Tasks.GiveUp(task);
             Custody.Keep(new KeptTask(task.InitiatorTaskTag, Keeper) { Task = task, IsReady = !task.IsExecuting });
         }
         var parameters = phase.Session.Parameters;
@@ -125,7 +122,9 @@ internal sealed class ConnectionCustody(FullFeaturePhase phase, SentResponses se
             phase.Tasks.Respond(task, task.Result);
             phase.Sender.Output.Discard();
             if (kept is null) continue;
-            var adopter = Custody.Answered(kept, sent.FindTask(kept.Tag));
+            var response = sent.FindTask(kept.Tag);
+            sent.Surrender();
+            var adopter = Custody.Answered(kept, response);
             if (adopter is null || adopter.Deliver(kept)) continue;
             kept.Adopter = null;
             Custody.Keep(kept);
@@ -142,9 +141,9 @@ internal sealed class ConnectionCustody(FullFeaturePhase phase, SentResponses se
     private void Withdraw(KeptTask kept)
     {
         if (!Custody.Withdraw(kept) || kept.Task is not { IsExecuting: false } task) return;
-        // Its memory is this connection's again.
-        phase.Connection.Memory.Charge(task.Collected.Length);
+        phase.Tasks.Adopt(task);
+        // What it had solicited was forgotten when it was given into custody.
         task.R2Ts.Clear();
-        phase.Tasks.Drop(task);
+        phase.Tasks.Free(task);
     }
 }

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using LunKit.Backstores;
+using LunKit.Fabrics;
 using LunKit.Iscsi.Pdus;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
@@ -12,11 +13,17 @@ namespace LunKit.Iscsi.Sessions;
 /// </summary>
 internal sealed class ConnectionTasks(FullFeaturePhase phase)
 {
+    // INVALID FIELD IN COMMAND INFORMATION UNIT: no command of any device type here has data in both directions.
+    private static readonly Sense s_invalidInformationUnit = new(SenseKey.IllegalRequest, 0x0E, 0x03);
+
     private readonly Stack<IscsiTask> _free = new();
     private readonly Dictionary<uint, IscsiTask> _tasks = [];
     private readonly CompletionQueue<IscsiTask> _completed = new();
     private readonly PolledUnits _polled = new();
+    private readonly Lock _ghostGate = new();
     private int _executing;
+    private int _immediate;
+    private volatile bool _ended;
 
     private MemoryAccount Memory => phase.Connection.Memory;
     private IscsiSession Session => phase.Session;
@@ -37,11 +44,22 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
     public void Completed(IscsiTask task)
     {
         _completed.Add(task);
-        phase.Connection.WakeForCompletion();
+        Interlocked.MemoryBarrier();
+        if (_ended) ReleaseGhosts();
+        else phase.Connection.WakeForCompletion();
     }
+
+    /// <summary>Why a command PDU is rejected (RFC 7143 11.17.1); null when it is not.</summary>
+    public RejectReason? Refusal(Bhs header) => _tasks.ContainsKey(header.InitiatorTaskTag) ? RejectReason.TaskInProgress
+        : header.IsImmediate && _immediate >= phase.Connection.Limits.MaxImmediateCommands ? RejectReason.TooManyImmediateCommands : null;
 
     public void HandleCommand(Bhs header, Span<byte> ahs, Memory<byte> data)
     {
+        if (Refusal(header) is { } reason)
+        {
+            phase.Sender.Reject(header, reason);
+            return;
+        }
         var task = Create(header, ahs, data.Length);
         if (Refuse(task)) return;
         if (task.CollectLength <= data.Length && (header.IsFinal || task.CollectLength == 0))
@@ -63,11 +81,12 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
         else phase.Transfers.Start(task, header.DataLength, header.IsFinal);
     }
 
-    /// <summary>Answers a command that no unit gets: nothing is at the LUN, or there is no room for its data.</summary>
+    /// <summary>Answers a command that no unit gets: nothing is at the LUN, it has data in both directions, or there is no room for it.</summary>
     private bool Refuse(IscsiTask task)
     {
         if (task.UnitNexus is null) Respond(task, AbsentUnit.Execute(task, LunAddress.Decode(task.Lun)));
-        else if (task.ExpectedLength > 0 && Memory.IsExhausted) Respond(task, CommandResult.TaskSetFull);
+        else if (task.Reads && task.Writes) Respond(task, CommandResult.CheckCondition(s_invalidInformationUnit));
+        else if (Memory.IsExhausted) Respond(task, CommandResult.TaskSetFull);
         else return false;
         return true;
     }
@@ -82,17 +101,16 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
         if (immediate > 0 && (!pdu.Writes || !parameters.ImmediateData)) throw new IscsiProtocolException("immediate data that was not agreed on");
         if (immediate > parameters.FirstBurstLength || immediate > expected)
             throw new IscsiProtocolException($"{immediate} bytes of immediate data, over FirstBurstLength or the expected length");
-        if (pdu.Reads && pdu.Writes) throw new IscsiProtocolException("a bidirectional command");
-        if (_tasks.ContainsKey(header.InitiatorTaskTag)) throw new IscsiProtocolException($"initiator task tag {header.InitiatorTaskTag:x8} is in use");
         var task = _free.TryPop(out var free) ? free : new IscsiTask(phase);
         Span<byte> cdb = stackalloc byte[ScsiCommand.MaxCdbLength];
         int length = CopyCdb(pdu, ahs, cdb);
         task.Prepare(header.InitiatorTaskTag, header.Lun, pdu.Reads, pdu.Writes, expected, cdb[..length]);
+        task.IsImmediate = header.IsImmediate;
         task.Attribute = (TaskAttribute)pdu.Attribute;
         task.Nexus = Session.Nexus;
         int lun = LunAddress.Decode(header.Lun);
         task.UnitNexus = lun < 0 ? null : Session.Nexus.Luns.Find(lun);
-        if (task.UnitNexus is { } nexus)
+        if (task.UnitNexus is { } nexus && !(pdu.Reads && pdu.Writes))
         {
             task.WantedLength = nexus.Unit.DataOutLength(task.Cdb, pdu.Writes ? expected : 0);
             task.CollectLength = pdu.Writes ? (int)Math.Min(Math.Min(expected, task.WantedLength), BlockLimits.MaxTransferBytes) : 0;
@@ -130,7 +148,20 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
         if (task.IsRegistered) return;
         task.IsRegistered = true;
         _tasks.Add(task.InitiatorTaskTag, task);
+        if (task.IsImmediate) _immediate++;
+        Memory.Charge(IscsiTask.Bytes);
         Session.Window.Hold();
+    }
+
+    private void Unregister(IscsiTask task)
+    {
+        if (!task.IsRegistered) return;
+        task.IsRegistered = false;
+        _tasks.Remove(task.InitiatorTaskTag);
+        if (task.IsImmediate) _immediate--;
+        Memory.Refund(IscsiTask.Bytes);
+        Session.Window.Release();
+        phase.Transfers.Forget(task);
     }
 
     public void Execute(IscsiTask task, bool dataInReceiveBuffer)
@@ -144,7 +175,6 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
         }
         // From here on the task lives past its batch: it keeps what it uses of the batch's memory.
         Register(task);
-        task.IsExecuting = true;
         _executing++;
         _polled.Add(unit);
         if (dataInReceiveBuffer)
@@ -189,88 +219,90 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
         return completed;
     }
 
-    /// <summary>Sends the answer of a task and ends it. An aborted task gets none (RFC 7143 4.2.3.3), unless TAS asks for one.</summary>
+    /// <summary>
+    /// Ends a task, and sends its answer. An aborted task gets none (RFC 7143 4.2.3.3), unless TAS asks for TASK ABORTED.
+    /// </summary>
     public void Respond(IscsiTask task, CommandResult result)
     {
-        bool silent = task.IsAborted && !task.ReportAborted;
-        if (task.IsAborted && task.ReportAborted) result = CommandResult.TaskAborted;
-        if (!silent) phase.Responder.Answer(task, result);
-        else phase.Responder.Drop(task);
-        if (task.UnitNexus is not null && task.IsRegistered) task.UnitNexus.Unit.Withdraw(task);
+        // First: the answer shows the place in the window that becomes free with it.
+        Unregister(task);
+        if (!task.IsAborted) phase.Responder.Answer(task, result);
+        else if (task.ReportAborted) phase.Responder.Answer(task, CommandResult.TaskAborted);
         Free(task);
     }
 
-    /// <summary>Ends a task without a response; its memory goes back.</summary>
-    public void Drop(IscsiTask task)
-    {
-        task.UnitNexus!.Unit.Withdraw(task);
-        Free(task);
-    }
-
-    /// <summary>Gives back what a task holds, and the task.</summary>
+    /// <summary>Gives back what a task holds, and the task. It leaves its unit here: its answer is queued, or there is none.</summary>
     public void Free(IscsiTask task)
     {
-        if (task.IsRegistered)
-        {
-            _tasks.Remove(task.InitiatorTaskTag);
-            Session.Window.Release();
-            task.IsRegistered = false;
-            phase.Transfers.Forget(task);
-        }
-        if (task.HeldBuffer is { } held)
-        {
-            if (held.Release())
-            {
-                Memory.Refund(ReceiveBuffer.Size);
-                phase.Connection.Server.ReturnReceiveBuffer(held);
-            }
-            task.HeldBuffer = null;
-        }
-        task.ReleaseData();
+        Unregister(task);
+        ReleaseMemory(task);
+        task.UnitNexus?.Unit.Complete(task);
         _free.Push(task);
+    }
+
+    private void ReleaseMemory(IscsiTask task)
+    {
+        phase.Responder.Drop(task);
+        if (task.HeldBuffer is { } held) phase.Receiver.Release(held);
+        task.HeldBuffer = null;
+        task.ReleaseData();
     }
 
     /// <summary>Takes over a task that waits for data.</summary>
     public void Adopt(IscsiTask task)
     {
         task.Owner = phase;
-        Memory.Charge(task.Collected.Length);
-        task.IsRegistered = true;
+        Memory.Charge(task.Collected.Length + IscsiTask.Bytes);
+        if (task.IsImmediate) _immediate++;
         _tasks[task.InitiatorTaskTag] = task;
     }
 
     /// <summary>Gives a task that waits for data into custody.</summary>
     public void GiveUp(IscsiTask task)
     {
-        Memory.Refund(task.Collected.Length);
+        phase.Transfers.Forget(task);
+        Memory.Refund(task.Collected.Length + IscsiTask.Bytes);
+        if (task.IsImmediate) _immediate--;
         _tasks.Remove(task.InitiatorTaskTag);
     }
 
-    /// <summary>Drops the tasks that were aborted while their data was still to come.</summary>
+    /// <summary>Ends the tasks that were aborted while their data was still to come.</summary>
     public void SweepAborted()
     {
         if (_tasks.Count == 0) return;
-        foreach (var task in _tasks.Values.Where(t => t.IsAborted && !t.IsExecuting && t != phase.Receiver.DirectTask).ToList())
+        foreach (var task in _tasks.Values.Where(t => t is { IsAborted: true, IsExecuting: false }).ToList())
         {
-            if (task.ReportAborted) Respond(task, CommandResult.TaskAborted);
-            else Drop(task);
+            if (task == phase.Receiver.DirectTask) phase.Receiver.LeaveDirect();
+            Respond(task, CommandResult.TaskAborted);
         }
     }
 
-    /// <summary>The connection has ended: gives up what waits for data, aborts what executes.</summary>
-    public void AbortAll()
+    /// <summary>
+    /// The connection has ended: what waits for data is given up, what executes is aborted. Those that units do not end at once keep their memory on
+    /// the account, and their blocks for themselves, until they do, on the thread that ends them.
+    /// </summary>
+    public void Abandon()
     {
-        foreach (var task in _tasks.Values.Where(t => !t.IsExecuting))
-        {
-            task.UnitNexus!.Unit.Withdraw(task);
-            task.ReleaseData();
-        }
-        foreach (var task in _tasks.Values) if (task.IsExecuting) task.MarkAborted(report: false).Cancel();
+        foreach (var task in _tasks.Values.Where(t => !t.IsExecuting).ToList()) Free(task);
+        foreach (var unit in _tasks.Values.Select(t => t.UnitNexus!.Unit).Distinct().ToList())
+            unit.TaskManager.ConnectionLost(c => c is IscsiTask { IsExecuting: true } task && task.Owner == phase);
+        foreach (var task in _tasks.Values) Session.Window.Release();
+        _ended = true;
+        Interlocked.MemoryBarrier();
+        ReleaseGhosts();
     }
 
-    /// <summary>Releases the memory of tasks that have completed after the connection's end.</summary>
-    public void ReleaseCompleted()
+    private void ReleaseGhosts()
     {
-        foreach (var task in TakeCompleted()) task.ReleaseData();
+        lock (_ghostGate)
+        {
+            foreach (var task in _completed.Take())
+            {
+                task.IsExecuting = false;
+                ReleaseMemory(task);
+                Memory.Refund(IscsiTask.Bytes);
+                task.UnitNexus!.Unit.Complete(task);
+            }
+        }
     }
 }

@@ -1,3 +1,4 @@
+using LunKit.Fabrics;
 using LunKit.Iscsi.Pdus;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
@@ -47,7 +48,7 @@ internal sealed class DataOutTransfers(FullFeaturePhase phase)
     {
         if (task.IsAborted)
         {
-            phase.Tasks.Drop(task);
+            phase.Tasks.Respond(task, CommandResult.TaskAborted);
             return;
         }
         if (task.Fault is { } fault)
@@ -204,15 +205,24 @@ internal sealed class DataOutTransfers(FullFeaturePhase phase)
         GoOn(task);
     }
 
-    /// <summary>Gives up bursts whose data does not come, and asks for them again (sequence reception time-out, RFC 7143 7.9).</summary>
+    /// <summary>
+    /// Gives up bursts whose data does not come, and asks for them again (sequence reception time-out, RFC 7143 7.9). At error recovery level 0
+    /// nothing can be asked for again: the connection ends.
+    /// </summary>
     public void RetryStalled(long now)
     {
-        if (phase.Tasks.IsEmpty || !CanRetry) return;
-        long limit = now - Limits.DataOutTimeoutSeconds * phase.Connection.Clock.TimestampFrequency;
-        foreach (var task in phase.Tasks.All.Where(t => !t.IsExecuting && t.LastData < limit && t != phase.Receiver.DirectTask).ToList())
+        if (phase.Tasks.IsEmpty) return;
+        int seconds = CanRetry ? Limits.DataOutTimeoutSeconds : Limits.DataOutDeadlineSeconds;
+        long limit = now - seconds * phase.Connection.Clock.TimestampFrequency;
+        // What has not been asked for yet, and waits for credit, is not late.
+        foreach (var task in phase.Tasks.All.Where(t => !t.IsExecuting && t.LastData < limit && (t.ExpectsUnsolicited || t.R2Ts.Count > 0)).ToList())
         {
-            if (task.ExpectsUnsolicited) EndDamaged(task, -1);
-            else if (task.R2Ts.Count > 0) EndDamaged(task, 0);
+            if (!CanRetry)
+            {
+                phase.Connection.Abort($"no data of a write for {seconds} s");
+                return;
+            }
+            if (task != phase.Receiver.DirectTask) EndDamaged(task, task.ExpectsUnsolicited ? -1 : 0);
         }
     }
 

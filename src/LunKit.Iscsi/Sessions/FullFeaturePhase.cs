@@ -21,7 +21,7 @@ internal sealed class FullFeaturePhase
         Parameters = parameters;
         Sender = sender;
         Receiver = receiver;
-        _held = new HeldPdus(connection.Limits.QueueDepth, connection.Memory);
+        _held = new HeldPdus(connection.Limits.QueueDepth, session.Parameters.FirstBurstLength, connection.Memory, session.Window);
         if (parameters.ErrorRecoveryLevel > 0) Kept = new SentResponses(connection.Limits.MaxRetainedBytesPerConnection, connection.Memory);
         Responder = new TaskResponder(sender);
         Tasks = new ConnectionTasks(this);
@@ -47,6 +47,10 @@ internal sealed class FullFeaturePhase
 
     /// <summary>What becomes of the tasks when the connection is lost; null below error recovery level 2.</summary>
     public ConnectionCustody? Custody { get; }
+
+    /// <summary>Whether a PDU must stay unread: it is a command before its turn, and there is no room to hold it.</summary>
+    public bool MustWait(Bhs header) => !_held.HasRoom && !header.IsImmediate && header.Opcode <= PduOpcode.LogoutRequest &&
+        header.Opcode is not (PduOpcode.DataOut or PduOpcode.LoginRequest) && Session.Window.Look(header.CmdSn) == CommandOrder.Later;
 
     /// <summary>Serves one PDU that is here completely.</summary>
     public void Handle(Bhs header, Span<byte> ahs, Memory<byte> data)
@@ -96,33 +100,49 @@ internal sealed class FullFeaturePhase
             Transfers.Damage(task, header, Sense.ProtocolServiceCrcError);
     }
 
-    /// <summary>Where a command's immediate data goes: its task, a held copy of the PDU, or nowhere.</summary>
-    public DirectSegment BeginDirectCommand(Bhs header, Span<byte> ahs, int dataLength)
+    /// <summary>Where a long data segment goes while it is being received.</summary>
+    public DirectSegment BeginDirect(Bhs header, Span<byte> ahs, int dataLength) => header.Opcode switch
+    {
+        PduOpcode.ScsiCommand => BeginDirectCommand(header, ahs, dataLength),
+        PduOpcode.DataOut => BeginDirectDataOut(header, dataLength),
+        _ => DirectSegment.OfControl(dataLength, Connection.Memory),
+    };
+
+    /// <summary>A command's immediate data goes to its task, to a held copy of the PDU, or nowhere.</summary>
+    private DirectSegment BeginDirectCommand(Bhs header, Span<byte> ahs, int dataLength)
     {
         var order = header.IsImmediate ? CommandOrder.Now : Session.Window.Look(header.CmdSn);
         if (order == CommandOrder.Now)
         {
+            if (Tasks.Refusal(header) is { } reason) return new() { Refusal = reason };
             var task = Tasks.Create(header, ahs, dataLength);
-            return new(task.CollectLength == 0 ? default : Transfers.RoomForUnsolicited(task), task);
+            return new() { Memory = task.CollectLength == 0 ? default : Transfers.RoomForUnsolicited(task), Task = task };
         }
         if (order != CommandOrder.Later || _held.Add(header, ahs.Length + dataLength) is not { } held) return default;
         ahs.CopyTo(held.AsSpan(Bhs.Length));
-        return new(held.AsMemory(Bhs.Length + ahs.Length), Held: held);
+        return new() { Memory = held.AsMemory(Bhs.Length + ahs.Length), Held = held };
     }
 
-    public DirectSegment BeginDirectDataOut(Bhs header, int dataLength)
+    private DirectSegment BeginDirectDataOut(Bhs header, int dataLength)
     {
         if (Transfers.Find(header, dataLength, out int offset) is { } task)
         {
             var target = task.Collected[..Math.Min(task.CollectLength, task.Collected.Length)];
-            return new(target[Math.Min(offset, target.Length)..], task);
+            return new() { Memory = target[Math.Min(offset, target.Length)..], Task = task };
         }
-        return _held.Follow(header, dataLength) is { } held ? new(held.AsMemory(Bhs.Length), Held: held) : default;
+        return _held.Follow(header, dataLength) is { } held ? new() { Memory = held.AsMemory(Bhs.Length), Held = held } : default;
     }
 
     /// <summary>A data segment that was received directly is here completely.</summary>
     public void EndDirect(DirectSegment target, Bhs header, bool damaged)
     {
+        if (target.Control is { } control)
+        {
+            if (damaged) RefuseDamaged(header);
+            else Handle(header, default, control.AsMemory(0, header.DataLength));
+            target.ReleaseControl(Connection.Memory);
+            return;
+        }
         Kept?.Acknowledge(header.ExpStatSn);
         if (damaged)
         {
@@ -133,14 +153,32 @@ internal sealed class FullFeaturePhase
             else Transfers.Damage(target.Task, header, Sense.ProtocolServiceCrcError);
             return;
         }
-        if (target.Task is not { } task) return;
-        if (header.Opcode == PduOpcode.DataOut) Transfers.Finish(task, header, header.DataLength);
+        if (target.Task is { } task && header.Opcode == PduOpcode.DataOut)
+        {
+            Transfers.Finish(task, header, header.DataLength);
+            return;
+        }
+        if (target.Task is null && target.Refusal is null) return;
         // Only now: until its data has proven right the command counts as not received (RFC 7143 7.8).
-        else if (header.IsImmediate || TakeTurn(header) == CommandOrder.Now) Tasks.StartDirect(task, header);
-        else Tasks.Free(task);
+        bool isTurn = header.IsImmediate || TakeTurn(header) == CommandOrder.Now;
+        if (target.Task is not { } command)
+        {
+            if (isTurn && target.Refusal is { } reason) Sender.Reject(header, reason);
+        }
+        else if (isTurn)
+        {
+            Tasks.StartDirect(command, header);
+        }
+        else
+        {
+            Tasks.Free(command);
+        }
     }
 
-    /// <summary>Takes a non-immediate command's turn. One that is early is kept, one outside the window or seen before is ignored.</summary>
+    /// <summary>
+    /// Takes a non-immediate command's turn. One that is early is kept; one that is outside the window, seen before, or aborted before it came, is
+    /// ignored.
+    /// </summary>
     private bool IsTurnOf(Bhs header, Span<byte> ahs, ReadOnlySpan<byte> data)
     {
         var order = TakeTurn(header);
@@ -154,8 +192,9 @@ internal sealed class FullFeaturePhase
 
     private CommandOrder TakeTurn(Bhs header)
     {
-        var order = Session.Window.Take(header.CmdSn);
-        if (order == CommandOrder.Now) Session.WakeOthers(Connection);
+        int lun = header.Opcode == PduOpcode.ScsiCommand ? LunAddress.Decode(header.Lun) : CommandWindow.NoLun;
+        var order = Session.Window.Take(header.CmdSn, lun, _held.Count > 0, out bool wakes);
+        if (wakes) Session.WakeOthers(Connection);
         return order;
     }
 
@@ -173,7 +212,8 @@ internal sealed class FullFeaturePhase
     private bool ServeHeldCommands()
     {
         bool any = false;
-        while (_held.Count > 0 && _held.Take(Session.Window.ExpCmdSn) is { } pdus)
+        if (_held.Count > 0 && Session.Window.HasSkipped) _held.DropBefore(Session.Window.ExpCmdSn);
+        while (_held.Count > 0 && _held.Take(Session.Window.ExpCmdSn, Receiver.DirectHeld) is { } pdus)
         {
             any = true;
             foreach (var pdu in pdus)
@@ -195,7 +235,15 @@ internal sealed class FullFeaturePhase
     }
 
     /// <summary>Milliseconds until <see cref="Turn"/> has something to check although nothing was signalled.</summary>
-    public int NextCheckMilliseconds => Management.IsPending || _control.IsPending ? 5 : Transfers.AreWaiting ? 20 : 1000;
+    public int NextCheckMilliseconds =>
+        Management.AwaitsOthers || _control.IsPending ? 5 : Transfers.AreWaiting || Receiver.AwaitsRoom ? 20 : 1000;
+
+    /// <summary>The connection is gone for the network: what waited for its turn is forgotten.</summary>
+    public void Disconnect()
+    {
+        _held.Clear();
+        Tasks.EndPolling();
+    }
 
     /// <summary>Sends a NOP-In that asks for an answer.</summary>
     public void SendPing() => _control.SendPing();

@@ -1,4 +1,5 @@
 using System.Net;
+using LunKit.Fabrics;
 using LunKit.Iscsi.Pdus;
 using LunKit.Linux;
 
@@ -16,19 +17,14 @@ internal sealed class IscsiConnection
         Serving,
         /// <summary>It is gone for the network, and looks after its tasks (error recovery level 2).</summary>
         Keeping,
-        /// <summary>It waits for commands that units still execute.</summary>
-        Ending,
         Ended,
     }
 
     // What a look found instead of bytes: a task that another thread completed.
     private const int HasCompleted = -2;
 
-    // Units still use the memory of executing tasks; a unit that never ends one keeps that memory, and nothing else.
-    private const int EndingSeconds = 30;
-
     private readonly IByteStream _stream;
-    private readonly OutputQueue _output = new();
+    private readonly OutputQueue _output;
     private readonly PduSender _sender;
     private readonly PduReceiver _receiver;
     private readonly LoginPhase _login;
@@ -66,6 +62,7 @@ internal sealed class IscsiConnection
         GroupTag = groupTag;
         LastReceived = _lastTimers = _accepted = Clock.GetTimestamp();
         _stream = stream;
+        _output = new OutputQueue(server.Buffers);
         _sender = new PduSender(_output, server.Log, remote);
         _receiver = new PduReceiver(this, stream, _output);
         _login = new LoginPhase(this, _sender, _receiver);
@@ -120,10 +117,9 @@ internal sealed class IscsiConnection
         if (Volatile.Read(ref _sleeping) != 0) _stream.Signal();
     }
 
-    /// <summary>A task has been completed. Any thread.</summary>
+    /// <summary>A task has been completed, after a full fence. Any thread.</summary>
     public void WakeForCompletion()
     {
-        Interlocked.MemoryBarrier();
         if (Volatile.Read(ref _sleeping) != 0) _stream.Signal();
     }
 
@@ -173,6 +169,12 @@ internal sealed class IscsiConnection
 
     public void HandleLogin(Bhs header, ReadOnlySpan<byte> data) => _phase = _login.Handle(header, data);
 
+    /// <summary>What was queued for sending so far. Any thread.</summary>
+    public long QueuedBytes => _output.Queued;
+
+    /// <summary>Whether the socket has, or nobody will get, what was queued when <see cref="QueuedBytes"/> was <paramref name="mark"/>. Any thread.</summary>
+    public bool HasSent(long mark) => _output.HasSent(mark);
+
     /// <summary>Whether the response to a task waits to be acknowledged here. Any thread.</summary>
     public bool Holds(uint tag) => _sender.Holds(tag);
 
@@ -207,8 +209,6 @@ internal sealed class IscsiConnection
                     return Serve(spins);
                 case Stage.Keeping:
                     return Keep();
-                case Stage.Ending:
-                    return AwaitTasks();
                 default:
                     return false;
             }
@@ -218,7 +218,7 @@ internal sealed class IscsiConnection
             LogMessages.ProtocolError(Server.Log, Remote.ToString(), _login.InitiatorName, e.Message);
             Finish($"protocol error: {e.Message}");
         }
-        catch (IOException e)
+        catch (Exception e) when (e is IOException or OutOfMemoryException)
         {
             Finish(e.Message);
         }
@@ -254,7 +254,14 @@ internal sealed class IscsiConnection
             Finish(_endReason ?? "closed");
             return true;
         }
-        _wantsInput = !IsClosing && _output.Pending < Limits.MaxPendingOutputBytes;
+        bool hasRoom = !IsClosing && _output.Pending < Limits.MaxPendingOutputBytes;
+        if (hasRoom && _receiver.IsStalled)
+        {
+            // What is here already comes before what may come, and need not be followed by anything.
+            _receiver.Parse();
+            if (!_receiver.IsStalled) return true;
+        }
+        _wantsInput = hasRoom && !_receiver.IsStalled;
         int received = _wantsInput ? _receiver.Receive() : PduReceiver.Nothing;
         if (received == PduReceiver.Nothing && spins && _wantsInput && flushed && !_aborting) received = _spin.Look(_look);
         if (received == 0)
@@ -343,12 +350,11 @@ internal sealed class IscsiConnection
     {
         if (_stage != Stage.Serving)
         {
-            // A fault while it ended: what is left is given up.
+            // A fault while it kept tasks: they are given up.
             Complete();
             return;
         }
         _reason = reason;
-        _stage = Stage.Ending;
         _stream.Close();
         _output.Discard();
         if (_phase is not { } phase)
@@ -356,7 +362,7 @@ internal sealed class IscsiConnection
             Complete();
             return;
         }
-        phase.Tasks.EndPolling();
+        phase.Disconnect();
         if (phase.Custody is { } custody && !_endsTasks && phase.Session is { Target: not null, IsClosed: false } session)
         {
             custody.Begin();
@@ -366,44 +372,33 @@ internal sealed class IscsiConnection
             LogMessages.TasksKept(Server.Log, session.Parameters.InitiatorName, Remote.ToString(), custody.Count, reason);
             return;
         }
-        AbortTasks(phase);
+        Complete();
     }
 
     private bool Keep()
     {
-        if (_phase is not { Custody: { } custody } phase) return false;
+        if (_phase is not { Custody: { } custody }) return false;
         int before = custody.Count;
         if (!custody.IsOver()) return custody.Count != before;
         custody.End();
-        AbortTasks(phase);
-        return true;
-    }
-
-    private void AbortTasks(FullFeaturePhase phase)
-    {
-        _stage = Stage.Ending;
-        _closeDeadline = Clock.GetTimestamp() + EndingSeconds * Clock.TimestampFrequency;
-        phase.Tasks.AbortAll();
-        _receiver.Discard();
-    }
-
-    private bool AwaitTasks()
-    {
-        if (_phase is { } phase)
-        {
-            phase.Tasks.ReleaseCompleted();
-            if (phase.Tasks.AreExecuting && Clock.GetTimestamp() < _closeDeadline) return false;
-        }
         Complete();
         return true;
     }
 
+    /// <summary>Nothing is left to be done but what units still execute, which gives its memory back by itself.</summary>
     private void Complete()
     {
+        if (_stage == Stage.Ended) return;
         _stage = Stage.Ended;
+        _receiver.Close();
+        _output.Close();
+        if (_phase is { } phase)
+        {
+            phase.Tasks.Abandon();
+            phase.Kept?.Close();
+        }
         if (_session is { } session && session.Remove(this)) Server.SessionEnded(session);
         Server.ConnectionEnded(this, _reason);
-        Memory.Close();
         _stream.Dispose();
         _released.TrySetResult();
         _ended.TrySetResult();

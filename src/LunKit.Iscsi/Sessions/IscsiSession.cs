@@ -110,7 +110,6 @@ internal sealed class IscsiSession
     {
         lock (_gate)
         {
-            if (_connections.Count == 1) return;
             foreach (var connection in _connections)
                 if (connection != except) connection.Wake();
         }

@@ -1,6 +1,6 @@
 using System.Buffers;
-using System.Runtime.CompilerServices;
 using LunKit.Backstores;
+using LunKit.Fabrics;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
 
@@ -24,26 +24,23 @@ internal struct OutstandingR2T
 /// One SCSI command of a connection, from its PDU to its response. Pooled by its connection, whose thread is the only one that
 /// uses it, except <see cref="RentDataIn"/> from a unit's thread and the completion, which goes to the connection's queue.
 /// </summary>
-internal sealed class IscsiTask : ScsiCommand
+internal sealed class IscsiTask : FabricTask
 {
     // A long read has memory of its own, so that it can go on beside the batch without taking the batch's chunk out of the queue.
     private const int LongBytes = 64 * 1024;
 
+    /// <summary>What a task costs beside its data, on its connection's account.</summary>
+    public const int Bytes = 2048;
+
     // Shorter data is copied faster than it is received into, or sent from, a place of its own.
     private const int LendBytes = 16 * 1024;
 
-    private readonly Action _completed;
-    private ValueTaskAwaiter<CommandResult> _awaiter;
     private Memory<byte>[] _segments = new Memory<byte>[4];
     private byte[]? _scratch;
     private byte[]? _collected;
     private IMemoryOwner<byte>? _collectedOwner;
 
-    public IscsiTask(FullFeaturePhase owner)
-    {
-        Owner = owner;
-        _completed = Complete;
-    }
+    public IscsiTask(FullFeaturePhase owner) => Owner = owner;
 
     /// <summary>The connection that has the task's allegiance. Changes only while the task is not executing.</summary>
     public FullFeaturePhase Owner { get; set; }
@@ -80,10 +77,8 @@ internal sealed class IscsiTask : ScsiCommand
 
     public bool IsRegistered { get; set; }
 
-    /// <summary>It is in the unit's hands and will come back through the completion queue.</summary>
-    public bool IsExecuting { get; set; }
-
-    public CommandResult Result { get; private set; }
+    /// <summary>It came as an immediate command, outside the command window.</summary>
+    public bool IsImmediate { get; set; }
 
     /// <summary>The receive buffer that holds the data, when the command outlives its batch.</summary>
     public ReceiveBuffer? HeldBuffer { get; set; }
@@ -111,7 +106,7 @@ internal sealed class IscsiTask : ScsiCommand
         CollectLength = Received = Solicited = 0;
         NextUnsolicitedDataSn = R2tSn = 0;
         Fault = null;
-        ExpectsUnsolicited = IsUnsolicitedDamaged = IsRegistered = IsExecuting = IsDataInInline = false;
+        ExpectsUnsolicited = IsUnsolicitedDamaged = IsRegistered = IsExecuting = IsImmediate = IsDataInInline = false;
         DataInStart = -1;
         DataInLength = 0;
         DataInChunk = null;
@@ -195,19 +190,11 @@ internal sealed class IscsiTask : ScsiCommand
         return true;
     }
 
-    /// <summary>Completes later: the connection hears of it through its queue.</summary>
-    public void Await(ValueTask<CommandResult> running)
-    {
-        _awaiter = running.GetAwaiter();
-        _awaiter.UnsafeOnCompleted(_completed);
-    }
+    private protected override void OnCompleted() => Owner.Tasks.Completed(this);
 
-    private void Complete()
-    {
-        Result = _awaiter.GetResult();
-        _awaiter = default;
-        Owner.Tasks.Completed(this);
-    }
+    protected internal override void OnAborted() => Owner.Connection.Wake();
+
+    protected internal override void Charge(long bytes) => Owner.Connection.Memory.Charge(bytes);
 
     /// <summary>Bytes produced, as one run, when the initiator expects fewer than the command produced.</summary>
     public byte[]? Scratch => _scratch;

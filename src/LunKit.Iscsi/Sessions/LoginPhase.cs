@@ -59,6 +59,7 @@ internal sealed class LoginPhase(IscsiConnection connection, PduSender sender, P
         var parameters = _negotiation.Parameters;
         if (!isFirst) parameters.JoinSession(session.Parameters);
         var phase = new FullFeaturePhase(connection, session, parameters, sender, receiver);
+        sender.Output.Grow();
         sender.EnterFullFeature(parameters, phase.Kept);
         receiver.EnterFullFeature(phase);
         LogMessages.LoggedIn(connection.Server.Log, parameters.InitiatorName, connection.Remote.ToString(),

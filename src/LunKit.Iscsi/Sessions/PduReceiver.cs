@@ -1,4 +1,6 @@
+using System.Buffers;
 using System.Buffers.Binary;
+using LunKit.Fabrics;
 using LunKit.Iscsi.Pdus;
 using LunKit.Linux;
 
@@ -12,8 +14,6 @@ internal sealed class PduReceiver
 {
     /// <summary>Nothing is there to be received.</summary>
     public const int Nothing = -1;
-
-    private const int RoomWanted = 64 * 1024;
 
     // A data segment shorter than this is waited for in the buffer; a longer one goes to its destination as it comes.
     private const int DirectThreshold = 16 * 1024;
@@ -49,6 +49,7 @@ internal sealed class PduReceiver
     private int _longWritesUnanswered;
     private int _unflushed;
     private bool _outputBlocked;
+    private bool _closed;
 
     public PduReceiver(IscsiConnection connection, IByteStream stream, OutputQueue output)
     {
@@ -56,7 +57,7 @@ internal sealed class PduReceiver
         _stream = stream;
         _output = output;
         _limits = connection.Limits;
-        _buffer = new ReceiveBuffer();
+        _buffer = new ReceiveBuffer(ReceiveBuffer.LoginSize);
     }
 
     /// <summary>Where what was received last lies.</summary>
@@ -65,10 +66,23 @@ internal sealed class PduReceiver
     /// <summary>The task into whose memory a segment is being received: it cannot be dropped now.</summary>
     public IscsiTask? DirectTask => _target.Task;
 
+    /// <summary>The held copy of a PDU that is being received.</summary>
+    public byte[]? DirectHeld => _target.Held;
+
+    /// <summary>Whether PDUs are here that were not served, for the output was full or <see cref="AwaitsRoom"/>: nothing more is received before them.</summary>
+    public bool IsStalled { get; private set; }
+
+    /// <summary>Whether a command before its turn waits for room to be held in.</summary>
+    public bool AwaitsRoom { get; private set; }
+
     /// <summary>The login has been answered: what follows goes to <paramref name="phase"/>, and has the digests that were agreed on.</summary>
     public void EnterFullFeature(FullFeaturePhase phase)
     {
         _phase = phase;
+        var left = _buffer.Array.AsSpan(_start, _end - _start);
+        var full = _connection.Server.Buffers.RentBuffer();
+        left.CopyTo(full.Array);
+        (_start, _end, _buffer) = (0, left.Length, full);
         _headerDigest = phase.Parameters.HeaderDigest;
         _dataDigest = phase.Parameters.DataDigest;
     }
@@ -96,15 +110,13 @@ internal sealed class PduReceiver
     private void MakeRoom()
     {
         if (_start == _end && !_buffer.IsShared) _start = _end = 0;
-        if (_buffer.Array.Length - _end >= RoomWanted) return;
+        if (_buffer.Array.Length - _end >= _buffer.Array.Length / 4) return;
         var left = _buffer.Array.AsSpan(_start, _end - _start);
         if (_buffer.IsShared)
         {
-            var fresh = _connection.Server.RentReceiveBuffer();
+            var fresh = _connection.Server.Buffers.RentBuffer();
             left.CopyTo(fresh.Array);
-            // The commands whose data lies in it keep it.
-            _connection.Memory.Charge(ReceiveBuffer.Size);
-            _buffer.Release();
+            LeaveBuffer();
             _buffer = fresh;
         }
         else
@@ -113,6 +125,21 @@ internal sealed class PduReceiver
         }
         _end = left.Length;
         _start = 0;
+    }
+
+    /// <summary>The commands whose data lies in the buffer keep it, on the connection's account; <see cref="Release"/> takes it back.</summary>
+    private void LeaveBuffer()
+    {
+        _connection.Memory.Charge(ReceiveBuffer.Size);
+        Release(_buffer);
+    }
+
+    /// <summary>Gives up a reference of a buffer that a command kept. Any thread when the connection has ended, else its own.</summary>
+    public void Release(ReceiveBuffer buffer)
+    {
+        if (!buffer.Release()) return;
+        _connection.Memory.Refund(ReceiveBuffer.Size);
+        _connection.Server.Buffers.Return(buffer);
     }
 
     /// <summary>
@@ -139,8 +166,14 @@ internal sealed class PduReceiver
     /// <summary>Handles every PDU that is complete, and begins the one that is not.</summary>
     public void Parse()
     {
+        IsStalled = AwaitsRoom = false;
         while (!_connection.IsClosing)
         {
+            if (_outputBlocked && _output.Pending >= _limits.MaxPendingOutputBytes)
+            {
+                IsStalled = true;
+                return;
+            }
             if (_directActive)
             {
                 if (!ContinueDirect()) return;
@@ -153,11 +186,18 @@ internal sealed class PduReceiver
             if (dataLength > _limits.MaxRecvDataSegmentLength)
                 throw new IscsiProtocolException($"a data segment of {dataLength} bytes, more than the declared {_limits.MaxRecvDataSegmentLength}");
             if (_phase is null && header.Opcode != PduOpcode.LoginRequest) throw new IscsiProtocolException($"{header.Opcode} before login");
+            // Until it is negotiated the length is that of RFC 7143 13.12.
+            if (_phase is null && dataLength > 8192) throw new IscsiProtocolException("a login request of more than 8192 bytes");
             int digest = _headerDigest ? 4 : 0;
             if (available < headerLength + digest) return;
             var bytes = _buffer.Array.AsSpan(_start, headerLength + digest);
             if (digest > 0 && !Crc32C.Matches(bytes[..headerLength], bytes[headerLength..]))
                 throw new IscsiProtocolException("header digest error");
+            if (_phase?.MustWait(header) == true)
+            {
+                IsStalled = AwaitsRoom = true;
+                return;
+            }
             int dataAt = _start + headerLength + digest;
             int trailer = dataLength == 0 ? 0 : Bhs.Padded(dataLength) - dataLength + (_dataDigest ? 4 : 0);
             if (available < headerLength + digest + dataLength + trailer)
@@ -175,7 +215,6 @@ internal sealed class PduReceiver
             else if (damaged) phase.RefuseDamaged(header);
             else phase.Handle(header, ahs, data);
             if (!_outputBlocked && (_output.Pending >= FlushBytes || ++_unflushed >= FlushPdus && _output.Pending > 0)) FlushEarly();
-            if (_outputBlocked && _output.Pending >= _limits.MaxPendingOutputBytes) return;
         }
     }
 
@@ -186,16 +225,13 @@ internal sealed class PduReceiver
     }
 
     /// <summary>
-    /// The segment of a write's immediate data or of a Data-Out is not here yet: the task gets its memory now and the bytes go
-    /// there. False for other PDUs, which are waited for.
+    /// A long data segment is not here yet: it gets its memory now and the bytes go there. False in the login phase, where none is long.
     /// </summary>
     private bool BeginDirect(Bhs header, int dataAt, int dataLength, int trailer)
     {
-        if (_phase is not { } phase || header.Opcode is not (PduOpcode.ScsiCommand or PduOpcode.DataOut)) return false;
+        if (_phase is not { } phase) return false;
         header.Bytes.CopyTo(_directHeader);
-        _target = header.Opcode == PduOpcode.ScsiCommand
-            ? phase.BeginDirectCommand(header, _buffer.Array.AsSpan(_start + Bhs.Length, header.AhsLength), dataLength)
-            : phase.BeginDirectDataOut(header, dataLength);
+        _target = phase.BeginDirect(header, _buffer.Array.AsSpan(_start + Bhs.Length, header.AhsLength), dataLength);
         _direct = _target.Memory[..Math.Min(_target.Memory.Length, dataLength)];
         _directRest = _direct;
         _directSkip = dataLength - _direct.Length;
@@ -237,13 +273,54 @@ internal sealed class PduReceiver
         return true;
     }
 
-    /// <summary>The connection has ended: gives back the memory of the task whose segment was being received.</summary>
-    public void Discard()
+    /// <summary>The task into whose memory a segment is being received has been aborted: what still comes is dropped.</summary>
+    public void LeaveDirect()
     {
-        _target.Task?.ReleaseData();
+        var received = _direct[..(_direct.Length - _directRest.Length)];
+        if (_dataDigest) _directCrc = Crc32C.Append(_directCrc, received.Span);
+        _directSkip += _directRest.Length;
+        _direct = _directRest = default;
         _target = default;
+    }
+
+    /// <summary>The connection is gone for the network: gives back what was being received, and the buffer.</summary>
+    public void Close()
+    {
+        if (_closed) return;
+        _closed = true;
+        // A command that has not been registered has no other owner.
+        if (_target.Task is { IsRegistered: false } task) task.ReleaseData();
+        _target.ReleaseControl(_connection.Memory);
+        _target = default;
+        LeaveBuffer();
     }
 }
 
-/// <summary>Where a data segment goes that is received directly: into a task, into a copy that is held, or (with neither) nowhere.</summary>
-internal readonly record struct DirectSegment(Memory<byte> Memory, IscsiTask? Task = null, byte[]? Held = null);
+/// <summary>
+/// Where a data segment goes that is received directly: into a task, into a copy that is held, into memory for a control PDU, or (with none of them)
+/// nowhere.
+/// </summary>
+internal readonly record struct DirectSegment
+{
+    public Memory<byte> Memory { get; init; }
+    public IscsiTask? Task { get; init; }
+    public byte[]? Held { get; init; }
+    public byte[]? Control { get; init; }
+
+    /// <summary>What a command is rejected with when all of it is here.</summary>
+    public RejectReason? Refusal { get; init; }
+
+    public static DirectSegment OfControl(int length, MemoryAccount account)
+    {
+        var memory = ArrayPool<byte>.Shared.Rent(length);
+        account.Charge(memory.Length);
+        return new() { Memory = memory, Control = memory };
+    }
+
+    public void ReleaseControl(MemoryAccount account)
+    {
+        if (Control is null) return;
+        account.Refund(Control.Length);
+        ArrayPool<byte>.Shared.Return(Control);
+    }
+}

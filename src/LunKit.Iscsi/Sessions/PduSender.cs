@@ -112,8 +112,8 @@ internal sealed class PduSender(OutputQueue output, ILogger log, IPEndPoint remo
         // What error recovery may ask for again is kept as one run; what has a status of its own is not.
         var kept = !withStatus ? null : Sent?.Add(new SentResponse
         {
-            StatSn = StatSn, Tag = tag, Data = new byte[length], Layout = layout, ResidualFlags = residualFlags, Residual = residual,
-        });
+            StatSn = StatSn, Tag = tag, Layout = layout, ResidualFlags = residualFlags, Residual = residual,
+        }.WithData(length));
         uint dataSn = 0;
         for (int offset = 0; offset < length;)
         {

@@ -86,7 +86,7 @@ internal sealed class Retransmission(PduSender sender, SentResponses sent, Conne
         {
             uint dataSn = response.FirstDataSn;
             int offset = response.FirstOffset;
-            for (; dataSn < expDataSn && offset < response.Data!.Length; dataSn++) offset += response.Layout.SegmentLength(offset, response.Data.Length);
+            for (; dataSn < expDataSn && offset < response.DataLength; dataSn++) offset += response.Layout.SegmentLength(offset, response.DataLength);
             (response.FirstDataSn, response.FirstOffset, response.Layout) = (dataSn, offset, sender.Layout);
             // A response of its own when all data is there: the status needs a PDU that carries it.
             response.Header = new byte[Bhs.Length];
@@ -108,8 +108,8 @@ internal sealed class Retransmission(PduSender sender, SentResponses sent, Conne
     private static uint DataInCount(SentResponse response)
     {
         uint dataSn = response.FirstDataSn;
-        for (int offset = response.FirstOffset; offset < response.Data!.Length; dataSn++)
-            offset += response.Layout!.SegmentLength(offset, response.Data.Length);
+        for (int offset = response.FirstOffset; offset < response.DataLength; dataSn++)
+            offset += response.Layout!.SegmentLength(offset, response.DataLength);
         return dataSn;
     }
 
@@ -125,15 +125,15 @@ internal sealed class Retransmission(PduSender sender, SentResponses sent, Conne
     /// <summary>Sends the Data-In PDUs [<paramref name="first"/>, <paramref name="end"/>) of a read, the status in the last if it was there.</summary>
     private void SendDataIn(SentResponse response, uint first, uint end)
     {
-        var (data, layout) = (response.Data!, response.Layout!);
+        var (data, layout, length) = (response.Data!, response.Layout!, response.DataLength);
         uint dataSn = response.FirstDataSn;
-        for (int offset = response.FirstOffset; offset < data.Length && dataSn < end; dataSn++)
+        for (int offset = response.FirstOffset; offset < length && dataSn < end; dataSn++)
         {
-            int segment = layout.SegmentLength(offset, data.Length), next = offset + segment;
+            int segment = layout.SegmentLength(offset, length), next = offset + segment;
             if (dataSn >= first)
             {
-                bool status = next == data.Length && response.Header is null;
-                byte flags = PduSender.FlagsOf(layout, next, data.Length, status, response.ResidualFlags);
+                bool status = next == length && response.Header is null;
+                byte flags = PduSender.FlagsOf(layout, next, length, status, response.ResidualFlags);
                 int at = Output.Reserve(layout.PduLength(segment));
                 var pdu = Output.Current.Array.AsSpan(at, layout.PduLength(segment));
                 data.AsSpan(offset, segment).CopyTo(pdu[layout.HeaderLength..]);

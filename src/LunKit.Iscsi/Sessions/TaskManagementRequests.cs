@@ -5,55 +5,58 @@ using LunKit.Scsi;
 namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
-/// Task management (RFC 7143 11.5, SAM-6 7). A function is answered when every command that it ended has really ended, so that none
-/// of them can still write behind the answer. Only the connection's thread uses it.
+/// Task management (RFC 7143 11.5, SAM-6 7). The unit's task manager ends the commands that it knows; those that have not had their turn yet, on any
+/// connection of the session, lose it here. A function is answered when every command that it ended has left its unit, and the answers that other
+/// connections of the session had queued before have left them. Only the connection's thread uses it.
 /// </summary>
 internal sealed class TaskManagementRequests(FullFeaturePhase phase)
 {
-    private readonly record struct Pending(uint Tag, IReadOnlyList<LogicalUnit> Units, Func<ScsiCommand, bool> Affected, bool CloseTarget);
+    /// <summary>A function whose commands have not all left.</summary>
+    private sealed class Pending(uint tag, Task over, bool closesTarget)
+    {
+        public uint Tag => tag;
+        public Task Over => over;
+        public bool ClosesTarget => closesTarget;
+
+        /// <summary>What other connections of the session had queued when the commands had left.</summary>
+        public List<(IscsiConnection Connection, long Mark)>? Marks;
+    }
 
     private readonly List<Pending> _pending = [];
 
     private IscsiSession Session => phase.Session;
     private IscsiServer Server => phase.Connection.Server;
 
-    /// <summary>Whether functions wait for commands to end.</summary>
-    public bool IsPending => _pending.Count > 0;
+    /// <summary>Whether functions wait for what other connections have queued.</summary>
+    public bool AwaitsOthers { get; private set; }
 
     public void Handle(Bhs header)
     {
+        // Functions that wait hold memory, and are outside the command window.
+        if (_pending.Count >= phase.Connection.Limits.MaxImmediateCommands)
+        {
+            phase.Sender.Reject(header, RejectReason.TooManyImmediateCommands);
+            return;
+        }
         var pdu = new TaskManagementPdu(header.Bytes);
         var function = (TaskManagementFunction)pdu.Function;
         int lun = LunAddress.Decode(header.Lun);
-        var nexus = lun < 0 ? null : Session.Nexus.Luns.Find(lun);
-        bool needsLun = function is TaskManagementFunction.AbortTask or TaskManagementFunction.AbortTaskSet or
-            TaskManagementFunction.ClearTaskSet or TaskManagementFunction.LogicalUnitReset;
-        if (needsLun && nexus is null)
-        {
-            Respond(header.InitiatorTaskTag, TaskManagementResult.LunDoesNotExist);
-            return;
-        }
         LogMessages.TaskManagement(Server.Log, Session.Nexus.InitiatorPort, function.ToString(), lun);
+        // Tasks that other threads have ended are answered before the function takes effect.
+        phase.Tasks.TakeCompletions();
         switch (function)
         {
-            case TaskManagementFunction.AbortTask:
-                AbortTask(header, pdu, nexus!);
-                break;
-            case TaskManagementFunction.AbortTaskSet:
-                Manage(header, [nexus!.Unit], c => c.UnitNexus == nexus, _ => false);
-                break;
-            case TaskManagementFunction.ClearTaskSet:
-                ClearTaskSet(header, nexus!);
-                break;
-            case TaskManagementFunction.LogicalUnitReset:
-                nexus!.Unit.Reset(nexus, Sense.BusDeviceResetOccurred);
-                Manage(header, [nexus.Unit], c => c.IsAborted, _ => false);
+            case TaskManagementFunction.AbortTask or TaskManagementFunction.AbortTaskSet or TaskManagementFunction.ClearTaskSet
+                or TaskManagementFunction.LogicalUnitReset:
+                if (lun >= 0 && Session.Nexus.Luns.Find(lun) is { } nexus) ManageUnit(header, function, nexus);
+                else Respond(header.InitiatorTaskTag, TaskManagementResult.LunDoesNotExist);
                 break;
             case TaskManagementFunction.TargetWarmReset:
-            case TaskManagementFunction.TargetColdReset:
-                var units = Session.Nexus.Luns.Entries.Values.Select(e => e.Unit).ToList();
-                foreach (var unit in units) unit.Reset(null, Sense.PowerOnOrReset);
-                Manage(header, units, c => c.IsAborted, _ => false, function == TaskManagementFunction.TargetColdReset);
+                ResetTarget(header, closes: false);
+                break;
+            // It ends the sessions of all initiators: the operator says whether one of them may (RFC 7143 11.5.1).
+            case TaskManagementFunction.TargetColdReset when Server.Options.AllowsTargetColdReset && Session.Target is not null:
+                ResetTarget(header, closes: true);
                 break;
             case TaskManagementFunction.TaskReassign:
                 Reassign(header, pdu);
@@ -64,6 +67,38 @@ internal sealed class TaskManagementRequests(FullFeaturePhase phase)
         }
     }
 
+    private void ManageUnit(Bhs header, TaskManagementFunction function, UnitNexus nexus)
+    {
+        var manager = nexus.Unit.TaskManager;
+        if (function == TaskManagementFunction.AbortTask)
+        {
+            AbortTask(header, nexus);
+            return;
+        }
+        if (!Session.Window.TryFence(header.CmdSn, nexus.Lun))
+        {
+            Respond(header.InitiatorTaskTag, TaskManagementResult.Rejected);
+            return;
+        }
+        Await(header, function switch
+        {
+            TaskManagementFunction.AbortTaskSet => manager.AbortTaskSet(nexus),
+            TaskManagementFunction.ClearTaskSet => manager.ClearTaskSet(nexus),
+            _ => manager.Reset(nexus, Sense.BusDeviceResetOccurred),
+        });
+    }
+
+    private void ResetTarget(Bhs header, bool closes)
+    {
+        if (!Session.Window.TryFence(header.CmdSn, CommandWindow.NoLun))
+        {
+            Respond(header.InitiatorTaskTag, TaskManagementResult.Rejected);
+            return;
+        }
+        var units = Session.Nexus.Luns.Entries.Values.Select(e => e.Unit).ToList();
+        Await(header, Task.WhenAll(units.Select(u => u.TaskManager.Reset(null, Sense.PowerOnOrReset))), closes);
+    }
+
     private void Reassign(Bhs header, TaskManagementPdu pdu)
     {
         KeptTask? taken = null;
@@ -72,56 +107,52 @@ internal sealed class TaskManagementRequests(FullFeaturePhase phase)
         if (taken is not null) phase.Custody?.Adopt(taken);
     }
 
-    private void AbortTask(Bhs header, TaskManagementPdu pdu, UnitNexus nexus)
+    private void AbortTask(Bhs header, UnitNexus nexus)
     {
+        var pdu = new TaskManagementPdu(header.Bytes);
         uint tag = pdu.ReferencedTaskTag;
-        // A tag that is not here has ended: its response is before this one in the stream (RFC 7143 11.6.1).
-        bool Selects(ScsiCommand c) => c is IscsiTask t && t.InitiatorTaskTag == tag && c.UnitNexus == nexus;
-        bool exists = nexus.Unit.Tasks.Any(Selects);
-        if (!exists)
+        if (nexus.Unit.TaskManager.AbortTask(nexus, c => c is IscsiTask t && t.InitiatorTaskTag == tag) is { } over)
         {
-            bool seen = SerialNumber.IsBefore(pdu.RefCmdSn, Session.Window.ExpCmdSn);
-            Respond(header.InitiatorTaskTag, seen ? TaskManagementResult.TaskDoesNotExist : TaskManagementResult.Complete);
+            Await(header, over);
             return;
         }
-        Manage(header, [nexus.Unit], Selects, _ => false);
+        // It has not come yet: its turn passes without it, and the function is complete. Otherwise it has been answered (RFC 7143 11.6.1).
+        bool isMissing = SerialNumber.IsBefore(pdu.RefCmdSn, header.CmdSn) && Session.Window.Skip(pdu.RefCmdSn);
+        // Connections that hold it, or what comes after it, go on.
+        if (isMissing) Session.WakeOthers(phase.Connection);
+        Respond(header.InitiatorTaskTag, isMissing ? TaskManagementResult.Complete : TaskManagementResult.TaskDoesNotExist);
     }
 
-    private void ClearTaskSet(Bhs header, UnitNexus nexus)
+    private void Await(Bhs header, Task over, bool closesTarget = false)
     {
-        var unit = nexus.Unit;
-        bool tas = unit.ModePages.Bit(0x0A, 0, 5, 0x40);
-        // Other nexuses whose commands end here are told, by status (TAS) or by unit attention.
-        foreach (var other in unit.Nexuses.ToArray())
-            if (other != nexus && !tas && unit.Tasks.Any(c => c.UnitNexus == other)) other.Attend(Sense.CommandsClearedByAnotherInitiator);
-        Manage(header, [unit], _ => true, c => tas && c.UnitNexus != nexus);
-    }
-
-    private void Manage(
-        Bhs header, IReadOnlyList<LogicalUnit> units, Func<ScsiCommand, bool> affected, Func<ScsiCommand, bool> reports, bool closeTarget = false)
-    {
-        foreach (var unit in units) unit.Tasks.Abort(affected, reports);
         phase.Tasks.SweepAborted();
-        // Tasks of other connections that were still collecting data are swept by their own threads.
-        Server.WakeAll();
-        _pending.Add(new(header.InitiatorTaskTag, units, c => c.IsAborted && affected(c), closeTarget));
+        _pending.Add(new(header.InitiatorTaskTag, over, closesTarget));
+        if (!over.IsCompleted) over.GetAwaiter().UnsafeOnCompleted(phase.Connection.Wake);
         Check();
     }
 
-    /// <summary>Answers the functions whose commands have ended.</summary>
+    /// <summary>Answers the functions whose commands have left.</summary>
     public bool Check()
     {
+        if (_pending.Count == 0) return false;
         bool any = false;
+        AwaitsOthers = false;
         for (int i = 0; i < _pending.Count; i++)
         {
             var pending = _pending[i];
-            if (pending.Units.Any(u => u.Tasks.Any(pending.Affected))) continue;
+            if (!pending.Over.IsCompleted) continue;
+            pending.Marks ??= [.. Session.Connections.Where(c => c != phase.Connection).Select(c => (c, c.QueuedBytes))];
+            if (pending.Marks.Exists(m => !m.Connection.HasSent(m.Mark)))
+            {
+                AwaitsOthers = true;
+                continue;
+            }
             _pending.RemoveAt(i--);
             Respond(pending.Tag, TaskManagementResult.Complete);
             any = true;
-            if (!pending.CloseTarget) continue;
+            if (!pending.ClosesTarget || Session.Target is not { } target) continue;
             // TARGET COLD RESET ends all sessions of the target (RFC 7143 11.5.1).
-            Server.CloseSessions(Session.Target!, except: phase.Connection);
+            Server.CloseSessions(target, except: phase.Connection);
             phase.Connection.CloseWhenFlushed("target cold reset", endsTasks: true);
         }
         return any;

@@ -1,4 +1,5 @@
 using LunKit.Backstores;
+using LunKit.Fabrics;
 using LunKit.Iscsi.Pdus;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
@@ -114,13 +115,8 @@ internal sealed class TaskResponder(PduSender sender)
 
     private void SendResponse(IscsiTask task, CommandResult result, byte flags, uint residual, uint dataPdus = 0)
     {
-        int senseLength = 0;
         Span<byte> sense = stackalloc byte[SenseData.MaxLength];
-        if (result.Status == ScsiStatus.CheckCondition)
-        {
-            bool descriptor = task.UnitNexus?.Unit.ModePages.Bit(0x0A, 0, 2, 0x04) ?? false;
-            senseLength = SenseData.Write(sense, result.Detail, descriptor);
-        }
+        int senseLength = SenseWriter.Write(sense, task.UnitNexus?.Unit, result);
         int data = senseLength == 0 ? 0 : 2 + senseLength;
         ScsiResponsePdu.Write(sender.NextHeader(data), task.InitiatorTaskTag, (byte)result.Status, flags, residual, dataPdus > 0 ? dataPdus : task.R2tSn);
         var payload = sender.FinishHeader(advanceStatSn: true, data);

@@ -1,4 +1,4 @@
-namespace LunKit.Iscsi.Sessions;
+namespace LunKit.Fabrics;
 
 /// <summary>
 /// Tasks that were completed by other threads, for the one thread that owns them. Any thread adds, the owner takes all at once. Allocates nothing
