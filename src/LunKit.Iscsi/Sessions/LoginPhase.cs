@@ -24,7 +24,7 @@ internal sealed class LoginPhase(IscsiConnection connection, PduSender sender, P
         if (++_rounds > _limits.MaxNegotiationRounds) throw new IscsiProtocolException("a login that does not come to an end");
         if (_rounds == 1) connection.ConnectionId = pdu.ConnectionId;
         _negotiation.IsLeading = pdu.Tsih == 0;
-        _text.Add(data);
+        if (!_text.TryAdd(data)) throw new IscsiProtocolException($"more than {_limits.MaxTextBytes} bytes of text");
         if (pdu.VersionMin > 0)
         {
             Answer(header, new(LoginStatus.UnsupportedVersion, false, LoginStage.Security, [], $"version {pdu.VersionMin}"), 0);

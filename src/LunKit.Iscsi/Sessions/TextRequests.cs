@@ -20,7 +20,14 @@ internal sealed class TextRequests(FullFeaturePhase phase)
             phase.Sender.Reject(header, RejectReason.InvalidPduField);
             return;
         }
-        _text.Add(data);
+        if (!_text.TryAdd(data))
+        {
+            // The exchange ends, the connection does not.
+            _text.Clear();
+            _tag = Bhs.ReservedTag;
+            phase.Sender.Reject(header, RejectReason.InvalidPduField);
+            return;
+        }
         if ((header.Flags & TextPdu.Continue) != 0)
         {
             // More text is to come: an empty answer asks for it (RFC 7143 11.11.2).
@@ -81,11 +88,15 @@ internal sealed class TextCollector(int maxBytes)
 
     public bool IsEmpty => _bytes.Count == 0;
 
-    public void Add(ReadOnlySpan<byte> data)
+    /// <summary>Takes more text; false when it is more than there may be.</summary>
+    public bool TryAdd(ReadOnlySpan<byte> data)
     {
-        if (_bytes.Count + data.Length > maxBytes) throw new IscsiProtocolException($"more than {maxBytes} bytes of text");
+        if (_bytes.Count + data.Length > maxBytes) return false;
         _bytes.AddRange(data);
+        return true;
     }
+
+    public void Clear() => _bytes.Clear();
 
     /// <summary>The keys of all that has come.</summary>
     public List<KeyValuePair<string, string>> Take()

@@ -17,6 +17,9 @@ internal sealed class MemoryStreams(int capacity = int.MaxValue)
 
     public int Waiting => _toInitiator.Count;
 
+    /// <summary>Called when the connection receives: what happens at that very moment.</summary>
+    public Action? Receiving { get; set; }
+
     public void Send(ReadOnlySpan<byte> bytes)
     {
         foreach (byte b in bytes) _toTarget.Enqueue(b);
@@ -39,6 +42,7 @@ internal sealed class MemoryStreams(int capacity = int.MaxValue)
 
         public int Receive(Span<byte> buffer)
         {
+            streams.Receiving?.Invoke();
             if (streams._toTarget.Count == 0) return streams._initiatorClosed ? 0 : -1;
             int count = Math.Min(buffer.Length, streams._toTarget.Count);
             for (int i = 0; i < count; i++) buffer[i] = streams._toTarget.Dequeue();

@@ -1,128 +1,227 @@
-using System.Net;
-using LunKit.Backstores;
 using LunKit.Iscsi;
-using LunKit.Iscsi.Login;
 using LunKit.Iscsi.Pdus;
-using LunKit.Iscsi.Sessions;
-using LunKit.LogicalUnits;
 using LunKit.Scsi;
-using LunKit.Targets;
 
 namespace LunKit.Tests.Iscsi;
 
-/// <summary>A connection without socket, thread and clock of its own: what a simulation drives.</summary>
+/// <summary>Connections that go by steps, and what only an exact order of events shows.</summary>
 public class StepTests
 {
-    private sealed class ManualClock : TimeProvider
+    private static byte[] Pattern(int length) => [.. Enumerable.Range(0, length).Select(i => (byte)(i * 7 + i / 512))];
+
+    /// <summary>Takes the power-on unit attention; the next CmdSN is 2.</summary>
+    private static void Begin(SteppedInitiator initiator)
     {
-        private long _now;
-
-        public override long TimestampFrequency => 1000;
-
-        public override long GetTimestamp() => _now;
-
-        public void Advance(TimeSpan time) => _now += (long)time.TotalMilliseconds;
-    }
-
-    private static IscsiConnection Connect(MemoryStreams streams, TimeProvider clock, IscsiLimits? limits = null)
-    {
-        var unit = new BlockUnit(new MemoryBackstore(1 << 20), "step", new VolatileUnitState(UnitIdentity.IdOf("step")));
-        var server = new IscsiServer(new IscsiServerOptions
-        {
-            Portals = [new Portal(new IPEndPoint(IPAddress.Loopback, 3260))],
-            Targets = [new Target { Name = TestTarget.Iqn, Luns = new Dictionary<int, LogicalUnit> { [0] = unit } }],
-            Limits = limits ?? new IscsiLimits(),
-        }) { Clock = clock };
-        var address = new IPEndPoint(IPAddress.Loopback, 1);
-        return server.Connect(streams.Target, address, address, 1)!;
-    }
-
-    private static void StepAll(IscsiConnection connection)
-    {
-        for (int i = 0; connection.Step(); i++) Assert.True(i < 1000, "it never stops to find something to do");
-    }
-
-    private static void Send(MemoryStreams streams, byte[] header, byte[] data)
-    {
-        _ = new Bhs(header) { DataLength = data.Length };
-        streams.Send(header);
-        streams.Send(data);
-        streams.Send(new byte[Bhs.Padded(data.Length) - data.Length]);
-    }
-
-    private static Pdu Receive(MemoryStreams streams)
-    {
-        Assert.True(streams.Waiting >= Bhs.Length, "no answer");
-        var header = streams.Receive(Bhs.Length);
-        int length = new Bhs(header).DataLength;
-        return new Pdu(header, streams.Receive(Bhs.Padded(length))[..length]);
-    }
-
-    private static void LogIn(MemoryStreams streams, IscsiConnection connection)
-    {
-        var text = TextKeys.Format(new Dictionary<string, string>
-        {
-            ["InitiatorName"] = "iqn.2026-11.test:step", ["TargetName"] = TestTarget.Iqn, ["MaxRecvDataSegmentLength"] = "65536",
-        });
-        var pdu = new byte[Bhs.Length];
-        LoginPdu.WriteRequest(pdu, true, false, LoginStage.Operational, LoginStage.FullFeature, 0x8000_0000_0001, 0, 1, 1, text.Length);
-        new Bhs(pdu).CmdSn = 1;
-        Send(streams, pdu, text);
-        StepAll(connection);
-        Assert.Equal(0, new LoginPdu(Receive(streams).Header).Status);
-    }
-
-    private static byte[] Command(uint tag, uint cmdSn, byte[] cdb, int read = 0, int write = 0)
-    {
-        var pdu = new byte[Bhs.Length];
-        ScsiCommandPdu.Write(pdu, 0, tag, read > 0, write > 0, true, (int)TaskAttribute.Simple, (uint)(read + write), cdb);
-        new Bhs(pdu).CmdSn = cmdSn;
-        return pdu;
+        initiator.Command(0x100, 1, new byte[6]);
+        initiator.Step();
+        Assert.Equal((byte)ScsiStatus.CheckCondition, initiator.Receive().Status);
     }
 
     [Fact]
     public void LoginWriteAndReadGoByStepsAlone()
     {
-        var streams = new MemoryStreams();
-        var connection = Connect(streams, new ManualClock());
-        LogIn(streams, connection);
-        var data = Enumerable.Range(0, 4096).Select(i => (byte)i).ToArray();
-        Send(streams, Command(1, 1, new byte[6]), []);
-        Send(streams, Command(2, 2, Cdbs.Write16(8, 8), write: 4096), data);
-        Send(streams, Command(3, 3, Cdbs.Read16(8, 8), read: 4096), []);
-        StepAll(connection);
-        Assert.Equal((byte)ScsiStatus.CheckCondition, Receive(streams).Status);
-        Assert.Equal((byte)ScsiStatus.Good, Receive(streams).Status);
-        var read = Receive(streams);
+        var initiator = new SteppedTarget().LogIn();
+        Begin(initiator);
+        var data = Pattern(4096);
+        initiator.Command(2, 2, Cdbs.Write16(8, 8), write: 4096, immediate: data);
+        initiator.Command(3, 3, Cdbs.Read16(8, 8), read: 4096);
+        initiator.Step();
+        Assert.Equal((byte)ScsiStatus.Good, initiator.Receive().Status);
+        var read = initiator.Receive();
         Assert.True(read.HasStatus && read.Data.AsSpan().SequenceEqual(data));
-        Assert.False(connection.Step());
-        streams.Close();
-        StepAll(connection);
-        Assert.True(connection.HasEnded && streams.TargetHasClosed && connection.Ended.IsCompletedSuccessfully);
+        Assert.False(initiator.Connection.Step());
+        initiator.Streams.Close();
+        initiator.Step();
+        Assert.True(initiator.Connection.HasEnded && initiator.Streams.TargetHasClosed && initiator.Connection.Ended.IsCompletedSuccessfully);
     }
 
     [Fact]
     public void TimeIsTheClocks()
     {
-        var (streams, clock) = (new MemoryStreams(), new ManualClock());
-        var connection = Connect(streams, clock, new IscsiLimits { NopInIntervalSeconds = 10, NopInTimeoutSeconds = 5 });
-        LogIn(streams, connection);
-        for (int seconds = 0; seconds < 12; seconds++)
+        var target = new SteppedTarget(new IscsiLimits { NopInIntervalSeconds = 10, NopInTimeoutSeconds = 5, LoginTimeoutSeconds = 3 });
+        var initiator = target.LogIn();
+        Pass(target, initiator, 12);
+        Assert.Equal(PduOpcode.NopIn, initiator.Receive().Opcode);
+        Assert.False(initiator.Connection.HasEnded);
+        Pass(target, initiator, 6);
+        Assert.True(initiator.Connection.HasEnded);
+        var silent = target.Connect();
+        Assert.False(silent.Connection.Step());
+        Pass(target, silent, 4);
+        Assert.True(silent.Connection.HasEnded);
+    }
+
+    private static void Pass(SteppedTarget target, SteppedInitiator initiator, int seconds)
+    {
+        for (int i = 0; i < seconds; i++)
         {
-            clock.Advance(TimeSpan.FromSeconds(1));
-            StepAll(connection);
+            target.Clock.Advance(TimeSpan.FromSeconds(1));
+            initiator.Step();
         }
-        Assert.Equal(PduOpcode.NopIn, Receive(streams).Opcode);
-        for (int seconds = 0; seconds < 8 && !connection.HasEnded; seconds++)
+    }
+
+    /// <summary>Long reads in one segment to an initiator that reads slowly: all are answered, and it need not send anything more.</summary>
+    [Fact]
+    public void WhatWasReceivedIsServedWhenTheOutputDrains()
+    {
+        const int Reads = 40, Each = 64 * 1024;
+        var initiator = new SteppedTarget(new IscsiLimits { MaxPendingOutputBytes = 256 * 1024 }).LogIn(capacity: 96 * 1024);
+        Begin(initiator);
+        for (uint i = 0; i < Reads; i++) initiator.Command(i, 2 + i, Cdbs.Read16(0, Each / 512), read: Each);
+        int got = 0, bytes = 0;
+        for (int i = 0; i < 10 * Reads && bytes < Reads * (Each + Bhs.Length); i++)
         {
-            clock.Advance(TimeSpan.FromSeconds(1));
-            StepAll(connection);
+            initiator.Step();
+            bytes += initiator.Streams.Receive(32 * 1024).Length;
+            got = bytes / (Each + Bhs.Length);
         }
-        Assert.True(connection.HasEnded);
-        var silent = Connect(new MemoryStreams(), clock, new IscsiLimits { LoginTimeoutSeconds = 3 });
-        Assert.False(silent.Step());
-        clock.Advance(TimeSpan.FromSeconds(4));
-        StepAll(silent);
-        Assert.True(silent.HasEnded);
+        Assert.Equal(Reads, got);
+    }
+
+    /// <summary>A task that another thread ends while the function is being received is answered before it, or never.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task NothingFollowsTheResponseToAFunction(bool reset)
+    {
+        var store = new GatedBackstore();
+        var initiator = new SteppedTarget(store: store).LogIn();
+        Begin(initiator);
+        initiator.Command(2, 2, Cdbs.Read16(0, 1), read: 512);
+        initiator.Step();
+        Assert.Equal(1, store.Waiting);
+        initiator.Manage(reset ? TaskManagementFunction.LogicalUnitReset : TaskManagementFunction.AbortTask, 3, 3, reset ? Bhs.ReservedTag : 2, 2);
+        initiator.Streams.Receiving = store.Open;
+        var first = await initiator.AwaitAsync();
+        Assert.Equal((PduOpcode.DataIn, 2u), (first.Opcode, first.Tag));
+        var second = await initiator.AwaitAsync();
+        Assert.Equal((PduOpcode.TaskManagementResponse, reset ? (byte)0 : (byte)TaskManagementResult.TaskDoesNotExist), (second.Opcode, second.Response));
+        await Task.Delay(50);
+        initiator.Step();
+        Assert.Equal(0, initiator.Streams.Waiting);
+    }
+
+    /// <summary>What another connection of the session has queued before leaves it before the function is answered.</summary>
+    [Fact]
+    public async Task AnswersOfOtherConnectionsComeBeforeTheResponse()
+    {
+        var target = new SteppedTarget();
+        var first = target.LogIn(capacity: 1024 * 1024);
+        Begin(first);
+        var second = target.LogIn(first.Tsih, cid: 2, capacity: 1024);
+        second.Command(5, 2, Cdbs.Read16(0, 8), read: 4096);
+        second.Step();
+        Assert.Equal(1024, second.Streams.Waiting);
+        first.Manage(TaskManagementFunction.LogicalUnitReset, 6, 3);
+        await Task.Delay(50);
+        first.Step();
+        Assert.Equal(0, first.Streams.Waiting);
+        for (int left = Bhs.Length + 4096; left > 0; second.Step()) left -= second.Streams.Receive().Length;
+        Assert.Equal(PduOpcode.TaskManagementResponse, (await first.AwaitAsync()).Opcode);
+    }
+
+    /// <summary>Data-Out that was asked for and does not come ends the connection at error recovery level 0.</summary>
+    [Fact]
+    public void MissingDataOutEndsTheConnection()
+    {
+        var target = new SteppedTarget(new IscsiLimits { NopInIntervalSeconds = 0, DataOutDeadlineSeconds = 10 });
+        var initiator = target.LogIn();
+        Begin(initiator);
+        initiator.Command(2, 2, Cdbs.Write16(0, 8), write: 4096);
+        initiator.Step();
+        Assert.Equal(PduOpcode.ReadyToTransfer, initiator.Receive().Opcode);
+        Pass(target, initiator, 9);
+        Assert.False(initiator.Connection.HasEnded);
+        Pass(target, initiator, 3);
+        Assert.True(initiator.Connection.HasEnded);
+        Assert.Equal((0, 0L), (target.Unit.Tasks.Count, target.Server.Memory.Bytes));
+    }
+
+    /// <summary>A command before its turn does not run on the part of its data that has come.</summary>
+    [Fact]
+    public void HeldCommandWaitsForItsData()
+    {
+        var target = new SteppedTarget();
+        var first = target.LogIn();
+        Begin(first);
+        var second = target.LogIn(first.Tsih, cid: 2);
+        var data = Pattern(32 * 1024);
+        second.Command(3, 3, Cdbs.Write16(0, 64), write: data.Length, immediate: data, cut: 20_000);
+        second.Step();
+        first.Command(2, 2, new byte[6]);
+        first.Step();
+        Assert.Equal((byte)ScsiStatus.Good, first.Receive().Status);
+        second.Step();
+        Assert.Equal(0, second.Streams.Waiting);
+        second.Streams.Send(data.AsSpan(20_000));
+        second.Step();
+        Assert.Equal((byte)ScsiStatus.Good, second.Receive().Status);
+        first.Command(4, 4, Cdbs.Read16(0, 64), read: data.Length);
+        first.Step();
+        Assert.Equal(data, first.Receive().Data);
+    }
+
+    /// <summary>Another initiator's reset does not wait for the rest of a segment.</summary>
+    [Fact]
+    public async Task ResetDoesNotWaitForASegment()
+    {
+        var target = new SteppedTarget();
+        var (slow, other) = (target.LogIn(), target.LogIn(isid: 0x8000_0000_0002));
+        Begin(slow);
+        Begin(other);
+        slow.Command(2, 2, Cdbs.Write16(0, 64), write: 32 * 1024);
+        slow.Step();
+        var r2t = slow.Receive();
+        var (pdu, data) = (new byte[Bhs.Length], Pattern(32 * 1024));
+        DataOutPdu.Write(pdu, 0, 2, r2t.TransferTag, data.Length, 0, 0, final: true);
+        slow.Send(pdu, data, cut: 20_000);
+        slow.Step();
+        other.Manage(TaskManagementFunction.LogicalUnitReset, 9, 2);
+        other.Step();
+        slow.Step();
+        Assert.Equal(PduOpcode.TaskManagementResponse, (await other.AwaitAsync()).Opcode);
+        // The rest is read and dropped, and the connection goes on.
+        slow.Streams.Send(data.AsSpan(20_000));
+        slow.Command(3, 3, new byte[6]);
+        Assert.Equal(3u, (await slow.AwaitAsync()).Tag);
+        Assert.Equal(0, slow.Streams.Waiting);
+    }
+
+    /// <summary>The end of a connection does not wait for a disk that hangs; its memory does.</summary>
+    [Fact]
+    public async Task ConnectionEndsBesideADiskThatHangs()
+    {
+        var store = new GatedBackstore();
+        var target = new SteppedTarget(store: store);
+        var initiator = target.LogIn();
+        Begin(initiator);
+        initiator.Command(2, 2, Cdbs.Read16(0, 200), read: 200 * 512);
+        initiator.Command(3, 3, Cdbs.Write16(0, 1), write: 512, immediate: new byte[512]);
+        initiator.Step();
+        Assert.Equal(2, store.Waiting);
+        initiator.Streams.Close();
+        initiator.Step();
+        Assert.True(initiator.Connection.HasEnded);
+        Assert.Equal((0, 0), (target.Server.ConnectionCount, target.Server.SessionCount));
+        Assert.InRange(target.Server.Memory.Bytes, 200 * 512, 1 << 20);
+        Assert.Equal(2, target.Unit.Tasks.Count);
+        store.Open();
+        for (int i = 0; i < 200 && target.Unit.Tasks.Count > 0; i++) await Task.Delay(10);
+        Assert.Equal((0, 0L), (target.Unit.Tasks.Count, target.Server.Memory.Bytes));
+    }
+
+    /// <summary>The answer of a command shows the place in the window that it frees.</summary>
+    [Fact]
+    public async Task AnswerOpensTheWindow()
+    {
+        var store = new GatedBackstore();
+        var initiator = new SteppedTarget(new IscsiLimits { QueueDepth = 1 }, store).LogIn();
+        Begin(initiator);
+        initiator.Command(2, 2, Cdbs.Read16(0, 1), read: 512);
+        initiator.Step();
+        store.Open();
+        var answer = await initiator.AwaitAsync();
+        var header = new Bhs(answer.Header);
+        Assert.Equal((3u, 3u), (header.ExpCmdSn, header.MaxCmdSn));
     }
 }
