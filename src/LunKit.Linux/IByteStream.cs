@@ -16,7 +16,8 @@ public enum StreamReadiness
 
 /// <summary>
 /// A stream of bytes to and from one peer. No call but <see cref="Wait"/> blocks. One thread uses it; other threads call
-/// <see cref="Signal"/> and <see cref="PeerHasClosed"/> only. A failed connection is an <see cref="IOException"/> of the call that notices it.
+/// <see cref="Signal"/> and <see cref="PeerHasClosed"/> only. A failed connection is an <see cref="IOException"/> of the call that
+/// notices it.
 /// </summary>
 public interface IByteStream : IDisposable
 {
@@ -27,7 +28,8 @@ public interface IByteStream : IDisposable
     int Receive(Span<byte> buffer);
 
     /// <summary>
-    /// Receives into <paramref name="first"/> and, when that is full, into <paramref name="second"/>, in one call. Same results as the other.
+    /// Receives into <paramref name="first"/> and, when that is full, into <paramref name="second"/>, in one call. Same results as
+    /// the other.
     /// </summary>
     int Receive(Span<byte> first, Span<byte> second);
 
@@ -51,7 +53,10 @@ public interface IByteStream : IDisposable
     /// <summary>Ends a wait, now or the next one. Any thread, also after disposal.</summary>
     void Signal();
 
-    /// <summary>Whether the peer has closed its end, or this end is closed, or the connection failed; bytes from before may still be here. Any thread.</summary>
+    /// <summary>
+    /// Whether the peer has closed its end, or this end is closed, or the connection failed; bytes from before may still be here. Any
+    /// thread.
+    /// </summary>
     bool PeerHasClosed { get; }
 
     /// <summary>Tells the peer that nothing more is sent. A connection that has failed already stays as it is.</summary>

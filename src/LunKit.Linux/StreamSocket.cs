@@ -5,8 +5,8 @@ using System.Runtime.Versioning;
 namespace LunKit.Linux;
 
 /// <summary>
-/// A connected stream socket with an eventfd beside it, without the cost of <c>Socket</c>'s general case. Its one thread also closes it, so the
-/// descriptor's number is its own in every call of that thread.
+/// A connected stream socket with an eventfd beside it, without the cost of <c>Socket</c>'s general case. Its one thread also closes
+/// it, so the descriptor's number is its own in every call of that thread.
 /// </summary>
 [SupportedOSPlatform("linux")]
 public sealed unsafe class StreamSocket : IByteStream
@@ -17,8 +17,8 @@ public sealed unsafe class StreamSocket : IByteStream
     private readonly int _fd;
 
     /// <summary>
-    /// Takes over a connected, non-blocking socket. Throws <see cref="LinuxException"/> when the process has no descriptor left; the socket is the
-    /// caller's then.
+    /// Takes over a connected, non-blocking socket. Throws <see cref="LinuxException"/> when the process has no descriptor left; the
+    /// socket is the caller's then.
     /// </summary>
     public StreamSocket(Socket socket)
     {

@@ -1,8 +1,8 @@
 namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
-/// The large buffers of all connections of a server, kept when a connection has ended so that connections that come and go cost no garbage of the
-/// pinned heap. Thread safe.
+/// The large buffers of all connections of a server, kept when a connection has ended so that connections that come and go cost no
+/// garbage of the pinned heap. Thread safe.
 /// </summary>
 internal sealed class BufferPool
 {

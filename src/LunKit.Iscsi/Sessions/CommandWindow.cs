@@ -14,15 +14,16 @@ internal enum CommandOrder
 }
 
 /// <summary>
-/// The CmdSN window of a session (RFC 7143 4.2.2.1), shared by its connections, and the commands that task management has ended before their turn
-/// (RFC 7143 11.6.1). Thread safe.
+/// The CmdSN window of a session (RFC 7143 4.2.2.1), shared by its connections, and the commands that task management has ended
+/// before their turn (RFC 7143 11.6.1). Thread safe.
 /// </summary>
 internal sealed class CommandWindow(uint firstCmdSn, int depth)
 {
     /// <summary>No command is addressed so: what is not a command, or a fence for all LUNs.</summary>
     public const int NoLun = -1;
 
-    // Functions that wait for missing commands at a time. An initiator has a few; with more the window stands still for a reason of its own.
+    // Functions that wait for missing commands at a time. An initiator has a few; with more the window stands still for a reason of
+    // its own.
     private const int MaxFences = 64;
 
     /// <summary>Commands before <paramref name="CmdSn"/> at a LUN, or at all, that have not come yet, never run.</summary>
@@ -61,7 +62,7 @@ internal sealed class CommandWindow(uint firstCmdSn, int depth)
         {
             wakes = false;
             if (cmdSn != _expCmdSn) return Elsewhere(cmdSn);
-            bool fenced = _fences.Count > 0 && lun != NoLun && _fences.Exists(f => SerialNumber.IsBefore(cmdSn, f.CmdSn) && (f.Lun == NoLun || f.Lun == lun));
+            bool fenced = _fences.Count > 0 && lun != NoLun && IsFenced(cmdSn, lun);
             Advance();
             wakes = _waiters > (waits ? 1 : 0);
             return fenced ? CommandOrder.Aborted : CommandOrder.Now;
@@ -69,8 +70,8 @@ internal sealed class CommandWindow(uint firstCmdSn, int depth)
     }
 
     /// <summary>
-    /// ABORT TASK of a command that has not come: it counts as received and never runs (RFC 7143 11.6.1). False: its number is not in the window,
-    /// or it came already.
+    /// ABORT TASK of a command that has not come: it counts as received and never runs (RFC 7143 11.6.1). False: its number is not in
+    /// the window, or it came already.
     /// </summary>
     public bool Skip(uint cmdSn)
     {
@@ -85,8 +86,8 @@ internal sealed class CommandWindow(uint firstCmdSn, int depth)
     }
 
     /// <summary>
-    /// A function for a task set, with the number <paramref name="cmdSn"/>: commands before it that have not come never run. False: too many such
-    /// functions wait.
+    /// A function for a task set, with the number <paramref name="cmdSn"/>: commands before it that have not come never run. False:
+    /// too many such functions wait.
     /// </summary>
     /// <param name="cmdSn">Number of the function; one that was not immediate has had its turn, and nothing before it is missing.</param>
     /// <param name="lun">The commands of which LUN, or <see cref="NoLun"/> for all.</param>
@@ -114,6 +115,9 @@ internal sealed class CommandWindow(uint firstCmdSn, int depth)
     {
         lock (_gate) _waiters--;
     }
+
+    private bool IsFenced(uint cmdSn, int lun) =>
+        _fences.Exists(f => SerialNumber.IsBefore(cmdSn, f.CmdSn) && (f.Lun == NoLun || f.Lun == lun));
 
     private CommandOrder Elsewhere(uint cmdSn) =>
         SerialNumber.IsBefore(cmdSn, _expCmdSn) || SerialNumber.IsBefore(_maxCmdSn, cmdSn) || _skipped.Contains(cmdSn)

@@ -3,8 +3,9 @@ using LunKit.Iscsi.Pdus;
 namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
-/// Connection recovery (RFC 7143 7.2, error recovery level 2): a connection that was lost looks after its tasks until another connection of the
-/// session has claimed them by TASK REASSIGN, or the time for that is over. Only the connection's thread uses it, except <see cref="Deliver"/>.
+/// Connection recovery (RFC 7143 7.2, error recovery level 2): a connection that was lost looks after its tasks until another
+/// connection of the session has claimed them by TASK REASSIGN, or the time for that is over. Only the connection's thread uses it,
+/// except <see cref="Deliver"/>.
 /// </summary>
 internal sealed class ConnectionCustody(FullFeaturePhase phase, SentResponses sent, Retransmission retransmission)
 {
@@ -27,20 +28,24 @@ internal sealed class ConnectionCustody(FullFeaturePhase phase, SentResponses se
         return true;
     }
 
-    /// <summary>TASK REASSIGN. The caller sends the result, and then goes on with <paramref name="taken"/> by <see cref="Adopt"/>.</summary>
+    /// <summary>
+    /// TASK REASSIGN. The caller sends the result, and then goes on with <paramref name="taken"/> by <see cref="Adopt"/>.
+    /// </summary>
     public TaskManagementResult Reassign(uint tag, uint expDataSn, out KeptTask? taken)
     {
         var claim = Custody.Claim(tag, Keeper, expDataSn, out taken);
         bool isElsewhere = claim == Reassignment.NoSuchTask && IsElsewhere(tag);
         // Its connection may have put it into custody between the two looks; it does that before it leaves the session's connections.
         if (claim == Reassignment.NoSuchTask && !isElsewhere) claim = Custody.Claim(tag, Keeper, expDataSn, out taken);
-        return claim == Reassignment.Granted ? TaskManagementResult.Complete
-            : isElsewhere || claim == Reassignment.StillAllegiant ? TaskManagementResult.TaskStillAllegiant : TaskManagementResult.TaskDoesNotExist;
+        if (claim == Reassignment.Granted) return TaskManagementResult.Complete;
+        bool isAllegiant = isElsewhere || claim == Reassignment.StillAllegiant;
+        return isAllegiant ? TaskManagementResult.TaskStillAllegiant : TaskManagementResult.TaskDoesNotExist;
     }
 
     /// <summary>Whether a task executes, or its answer is not acknowledged, on a connection that nobody has given up yet.</summary>
     private bool IsElsewhere(uint tag) =>
-        phase.Session.Nexus.Luns.Entries.Values.Any(e => e.Unit.Tasks.Any(c => c is IscsiTask t && t.InitiatorTaskTag == tag && c.UnitNexus == e)) ||
+        phase.Session.Nexus.Luns.Entries.Values.Any(
+            e => e.Unit.Tasks.Any(c => c is IscsiTask t && t.InitiatorTaskTag == tag && c.UnitNexus == e)) ||
         phase.Session.Connections.Any(c => c != Keeper && c.Holds(tag));
 
     /// <summary>Goes on with the tasks that this connection has taken over.</summary>
@@ -80,10 +85,11 @@ internal sealed class ConnectionCustody(FullFeaturePhase phase, SentResponses se
         }
         Custody.Forget(Keeper);
         // What was never acknowledged is sent again on the new connection, its data and its status.
-        foreach (var response in sent.Unacknowledged.Where(r => r.Tag != Bhs.ReservedTag && (r.Header is null || new Bhs(r.Header).Opcode == PduOpcode.ScsiResponse)))
+        foreach (var response in sent.Unacknowledged.Where(r => r.IsOfTask))
             Custody.Keep(new KeptTask(response.Tag, Keeper) { Response = response, IsReady = true });
         sent.Surrender();
-        foreach (var other in undelivered) Custody.Keep(new KeptTask(other.Tag, Keeper) { Task = other.Task, Response = other.Response, IsReady = true });
+        foreach (var other in undelivered)
+            Custody.Keep(new KeptTask(other.Tag, Keeper) { Task = other.Task, Response = other.Response, IsReady = true });
         foreach (var task in phase.Tasks.All.ToList())
         {
             if (!task.IsExecuting) phase.Tasks.GiveUp(task);

@@ -81,7 +81,9 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
         else phase.Transfers.Start(task, header.DataLength, header.IsFinal);
     }
 
-    /// <summary>Answers a command that no unit gets: nothing is at the LUN, it has data in both directions, or there is no room for it.</summary>
+    /// <summary>
+    /// Answers a command that no unit gets: nothing is at the LUN, it has data in both directions, or there is no room for it.
+    /// </summary>
     private bool Refuse(IscsiTask task)
     {
         if (task.UnitNexus is null) Respond(task, AbsentUnit.Execute(task, LunAddress.Decode(task.Lun)));
@@ -98,7 +100,8 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
         var parameters = Session.Parameters;
         if (Session.Target is null) throw new IscsiProtocolException("a SCSI command in a discovery session");
         uint expected = pdu.ExpectedDataTransferLength;
-        if (immediate > 0 && (!pdu.Writes || !parameters.ImmediateData)) throw new IscsiProtocolException("immediate data that was not agreed on");
+        if (immediate > 0 && (!pdu.Writes || !parameters.ImmediateData))
+            throw new IscsiProtocolException("immediate data that was not agreed on");
         if (immediate > parameters.FirstBurstLength || immediate > expected)
             throw new IscsiProtocolException($"{immediate} bytes of immediate data, over FirstBurstLength or the expected length");
         var task = _free.TryPop(out var free) ? free : new IscsiTask(phase);
@@ -190,7 +193,9 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
         task.Await(running);
     }
 
-    /// <summary>Polls the units that have commands of this connection, until <see cref="EndPolling"/>. True: one of them had something.</summary>
+    /// <summary>
+    /// Polls the units that have commands of this connection, until <see cref="EndPolling"/>. True: one of them had something.
+    /// </summary>
     public bool Poll()
     {
         _polled.Begin();
@@ -278,8 +283,8 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
     }
 
     /// <summary>
-    /// The connection has ended: what waits for data is given up, what executes is aborted. Those that units do not end at once keep their memory on
-    /// the account, and their blocks for themselves, until they do, on the thread that ends them.
+    /// The connection has ended: what waits for data is given up, what executes is aborted. Those that units do not end at once keep
+    /// their memory on the account, and their blocks for themselves, until they do, on the thread that ends them.
     /// </summary>
     public void Abandon()
     {

@@ -64,7 +64,8 @@ internal sealed class ControlRequests(FullFeaturePhase phase)
         switch (pdu.Reason)
         {
             case 0:
-                // The nexus ends before the initiator hears so: what it held (RESERVE, PREVENT) must be free for its next command elsewhere.
+                // The nexus ends before the initiator hears so: what it held (RESERVE, PREVENT) must be free for its next command
+                // elsewhere.
                 session.Nexus.Close();
                 Respond(header.InitiatorTaskTag, 0);
                 session.Close("the session was logged out", except: own);

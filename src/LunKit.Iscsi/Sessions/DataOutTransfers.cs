@@ -104,7 +104,8 @@ internal sealed class DataOutTransfers(FullFeaturePhase phase)
     public bool SolicitWaiting()
     {
         bool any = false;
-        while (_waitingForCredit.Count > 0 && (_solicited == 0 || _solicited < Limits.MaxSolicitedBytesPerConnection && !Memory.IsExhausted))
+        while (_waitingForCredit.Count > 0 &&
+            (_solicited == 0 || _solicited < Limits.MaxSolicitedBytesPerConnection && !Memory.IsExhausted))
         {
             var task = _waitingForCredit[0];
             _waitingForCredit.RemoveAt(0);
@@ -148,7 +149,7 @@ internal sealed class DataOutTransfers(FullFeaturePhase phase)
         int index = FindR2T(task, header.TargetTransferTag);
         // A burst that was given up and asked for again may still come, late.
         if (index < 0)
-            return CanRetry ? null : throw new IscsiProtocolException($"Data-Out with unknown target transfer tag {header.TargetTransferTag:x8}");
+            return CanRetry ? null : throw new IscsiProtocolException($"Data-Out with unknown transfer tag {header.TargetTransferTag:x8}");
         var r2t = task.R2Ts[index];
         if (r2t.IsDamaged || offset != r2t.Offset + r2t.Received || pdu.DataSn != r2t.NextDataSn)
             return Misplaced(task, header);
@@ -206,8 +207,8 @@ internal sealed class DataOutTransfers(FullFeaturePhase phase)
     }
 
     /// <summary>
-    /// Gives up bursts whose data does not come, and asks for them again (sequence reception time-out, RFC 7143 7.9). At error recovery level 0
-    /// nothing can be asked for again: the connection ends.
+    /// Gives up bursts whose data does not come, and asks for them again (sequence reception time-out, RFC 7143 7.9). At error
+    /// recovery level 0 nothing can be asked for again: the connection ends.
     /// </summary>
     public void RetryStalled(long now)
     {
@@ -215,7 +216,7 @@ internal sealed class DataOutTransfers(FullFeaturePhase phase)
         int seconds = CanRetry ? Limits.DataOutTimeoutSeconds : Limits.DataOutDeadlineSeconds;
         long limit = now - seconds * phase.Connection.Clock.TimestampFrequency;
         // What has not been asked for yet, and waits for credit, is not late.
-        foreach (var task in phase.Tasks.All.Where(t => !t.IsExecuting && t.LastData < limit && (t.ExpectsUnsolicited || t.R2Ts.Count > 0)).ToList())
+        foreach (var task in phase.Tasks.All.Where(t => !t.IsExecuting && t.LastData < limit && t.AwaitsData).ToList())
         {
             if (!CanRetry)
             {
@@ -265,7 +266,9 @@ internal sealed class DataOutTransfers(FullFeaturePhase phase)
         if (_waitingForCredit.Count > 0) _waitingForCredit.Remove(task);
     }
 
-    /// <summary>Goes on with a write that was taken over; what is missing is asked for anew, from R2TSN <paramref name="r2tSn"/> on.</summary>
+    /// <summary>
+    /// Goes on with a write that was taken over; what is missing is asked for anew, from R2TSN <paramref name="r2tSn"/> on.
+    /// </summary>
     public void Adopt(IscsiTask task, uint r2tSn)
     {
         task.R2tSn = r2tSn;

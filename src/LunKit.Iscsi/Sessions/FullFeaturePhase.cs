@@ -5,8 +5,8 @@ using LunKit.Scsi;
 namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
-/// A connection in full feature phase: one that has a session. Takes each PDU to the object that serves it, in the order of the session's commands.
-/// Only the connection's thread uses it, except where a member says otherwise.
+/// A connection in full feature phase: one that has a session. Takes each PDU to the object that serves it, in the order of the
+/// session's commands. Only the connection's thread uses it, except where a member says otherwise.
 /// </summary>
 internal sealed class FullFeaturePhase
 {
@@ -14,7 +14,8 @@ internal sealed class FullFeaturePhase
     private readonly ControlRequests _control;
     private readonly Retransmission? _retransmission;
 
-    public FullFeaturePhase(IscsiConnection connection, IscsiSession session, NegotiatedParameters parameters, PduSender sender, PduReceiver receiver)
+    public FullFeaturePhase(
+        IscsiConnection connection, IscsiSession session, NegotiatedParameters parameters, PduSender sender, PduReceiver receiver)
     {
         Connection = connection;
         Session = session;
@@ -28,8 +29,9 @@ internal sealed class FullFeaturePhase
         Transfers = new DataOutTransfers(this);
         Management = new TaskManagementRequests(this);
         _control = new ControlRequests(this);
-        if (Kept is { } kept) _retransmission = new Retransmission(sender, kept, Tasks, Transfers);
-        if (parameters.ErrorRecoveryLevel == 2 && _retransmission is { } again && Kept is { } sent) Custody = new ConnectionCustody(this, sent, again);
+        if (Kept is not { } kept) return;
+        _retransmission = new Retransmission(sender, kept, Tasks, Transfers);
+        if (parameters.ErrorRecoveryLevel == 2) Custody = new ConnectionCustody(this, kept, _retransmission);
     }
 
     public IscsiConnection Connection { get; }
@@ -91,7 +93,9 @@ internal sealed class FullFeaturePhase
         else if (_held.Follow(header, data.Length) is { } held) data.CopyTo(held.AsSpan(Bhs.Length));
     }
 
-    /// <summary>The rule for a PDU whose data digest is wrong (RFC 7143 7.8): it is rejected, and its data comes again or its command fails.</summary>
+    /// <summary>
+    /// The rule for a PDU whose data digest is wrong (RFC 7143 7.8): it is rejected, and its data comes again or its command fails.
+    /// </summary>
     public void RefuseDamaged(Bhs header)
     {
         Kept?.Acknowledge(header.ExpStatSn);
@@ -176,8 +180,8 @@ internal sealed class FullFeaturePhase
     }
 
     /// <summary>
-    /// Takes a non-immediate command's turn. One that is early is kept; one that is outside the window, seen before, or aborted before it came, is
-    /// ignored.
+    /// Takes a non-immediate command's turn. One that is early is kept; one that is outside the window, seen before, or aborted
+    /// before it came, is ignored.
     /// </summary>
     private bool IsTurnOf(Bhs header, Span<byte> ahs, ReadOnlySpan<byte> data)
     {
@@ -198,7 +202,9 @@ internal sealed class FullFeaturePhase
         return order;
     }
 
-    /// <summary>One turn of the connection's loop: serves what waited for something else than input. True: it found something to do.</summary>
+    /// <summary>
+    /// One turn of the connection's loop: serves what waited for something else than input. True: it found something to do.
+    /// </summary>
     public bool Turn()
     {
         bool any = Tasks.TakeCompletions();

@@ -5,8 +5,8 @@ namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
 /// Commands that came before their turn (an earlier one is on its way on another connection, or is sent again), with the data PDUs
-/// that followed them. Bounded in number by the command window, in bytes by the connection's account and FirstBurstLength. Only the connection's
-/// thread uses it.
+/// that followed them. Bounded in number by the command window, in bytes by the connection's account and FirstBurstLength. Only the
+/// connection's thread uses it.
 /// </summary>
 internal sealed class HeldPdus(int maxCommands, int maxUnsolicited, MemoryAccount memory, CommandWindow window)
 {
@@ -24,7 +24,9 @@ internal sealed class HeldPdus(int maxCommands, int maxUnsolicited, MemoryAccoun
     /// <summary>Whether one more can be held. The first always can: what it waits for comes on another connection.</summary>
     public bool HasRoom => _commands.Count == 0 || _commands.Count < maxCommands && !memory.IsExhausted;
 
-    /// <summary>Memory for a copy of a command and its data, held at its CmdSN; null when there is no room, or it is here already.</summary>
+    /// <summary>
+    /// Memory for a copy of a command and its data, held at its CmdSN; null when there is no room, or it is here already.
+    /// </summary>
     public byte[]? Add(Bhs header, int length)
     {
         if (!HasRoom || _commands.ContainsKey(header.CmdSn)) return null;

@@ -7,8 +7,8 @@ namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
 /// One connection of an initiator: receives a batch of PDUs, executes what needs no waiting, sends all answers at once. It goes on by
-/// <see cref="Step"/>, which never waits: <see cref="Start"/> makes a thread that steps and sleeps in between, a simulation steps itself. The thread
-/// that steps owns everything of the connection; others only <see cref="Wake"/> it and hand it completed tasks.
+/// <see cref="Step"/>, which never waits: <see cref="Start"/> makes a thread that steps and sleeps in between, a simulation steps
+/// itself. The thread that steps owns everything of the connection; others only <see cref="Wake"/> it and hand it completed tasks.
 /// </summary>
 internal sealed class IscsiConnection
 {
@@ -92,7 +92,9 @@ internal sealed class IscsiConnection
 
     public bool IsOwnThread => Environment.CurrentManagedThreadId == _ownThread;
 
-    /// <summary>Whether the initiator has closed its end, noticed here or not. Any thread; only while the connection has not ended.</summary>
+    /// <summary>
+    /// Whether the initiator has closed its end, noticed here or not. Any thread; only while the connection has not ended.
+    /// </summary>
     public bool PeerHasClosed => _stream.PeerHasClosed;
 
     /// <summary>Whether the initiator knows that the connection is lost, so that its tasks may be reassigned.</summary>
@@ -172,13 +174,18 @@ internal sealed class IscsiConnection
     /// <summary>What was queued for sending so far. Any thread.</summary>
     public long QueuedBytes => _output.Queued;
 
-    /// <summary>Whether the socket has, or nobody will get, what was queued when <see cref="QueuedBytes"/> was <paramref name="mark"/>. Any thread.</summary>
+    /// <summary>
+    /// Whether the socket has, or nobody will get, what was queued when <see cref="QueuedBytes"/> was <paramref name="mark"/>. Any
+    /// thread.
+    /// </summary>
     public bool HasSent(long mark) => _output.HasSent(mark);
 
     /// <summary>Whether the response to a task waits to be acknowledged here. Any thread.</summary>
     public bool Holds(uint tag) => _sender.Holds(tag);
 
-    /// <summary>Hands over a task of another connection whose execution has ended. Any thread; false when this one has ended itself.</summary>
+    /// <summary>
+    /// Hands over a task of another connection whose execution has ended. Any thread; false when this one has ended itself.
+    /// </summary>
     public bool Deliver(KeptTask task) => _phase?.Custody?.Deliver(task) == true;
 
     public uint NewTransferTag() => _nextTransferTag++ == Bhs.ReservedTag ? _nextTransferTag++ : _nextTransferTag - 1;
@@ -190,8 +197,8 @@ internal sealed class IscsiConnection
     }
 
     /// <summary>
-    /// Does what can be done without waiting; false when that was nothing: the next step has something to do when bytes come, somebody calls
-    /// <see cref="Wake"/>, a task is completed, or <see cref="NextTimer"/> has passed. One thread at a time.
+    /// Does what can be done without waiting; false when that was nothing: the next step has something to do when bytes come,
+    /// somebody calls <see cref="Wake"/>, a task is completed, or <see cref="NextTimer"/> has passed. One thread at a time.
     /// </summary>
     public bool Step() => Turn(spins: false);
 
@@ -336,7 +343,8 @@ internal sealed class IscsiConnection
         double idle = Clock.GetElapsedTime(LastReceived, now).TotalSeconds;
         if (_phase is null || Limits.NopInIntervalSeconds == 0 || idle < Limits.NopInIntervalSeconds) return;
         if (!_pinged) Ping(_phase);
-        else if (idle > Limits.NopInIntervalSeconds + Limits.NopInTimeoutSeconds) Abort($"no answer to NOP-In for {Limits.NopInTimeoutSeconds} s", endsTasks: false);
+        else if (idle > Limits.NopInIntervalSeconds + Limits.NopInTimeoutSeconds)
+            Abort($"no answer to NOP-In for {Limits.NopInTimeoutSeconds} s", endsTasks: false);
     }
 
     private void Ping(FullFeaturePhase phase)

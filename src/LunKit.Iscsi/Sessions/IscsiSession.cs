@@ -16,7 +16,8 @@ internal sealed class IscsiSession
     private readonly List<IscsiConnection> _keepers = [];
     private volatile bool _closed;
 
-    public IscsiSession(NegotiatedParameters parameters, Target? target, NodeAcl? acl, ulong isid, ushort tsih, int groupTag, uint firstCmdSn, int depth)
+    public IscsiSession(
+        NegotiatedParameters parameters, Target? target, NodeAcl? acl, ulong isid, ushort tsih, int groupTag, uint firstCmdSn, int depth)
     {
         Parameters = parameters;
         Target = target;

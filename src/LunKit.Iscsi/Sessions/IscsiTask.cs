@@ -67,6 +67,9 @@ internal sealed class IscsiTask : FabricTask
     /// <summary>What has come of the data, and room for some that comes: memory of the unit's, or from the pool.</summary>
     public Memory<byte> Collected { get; private set; }
 
+    /// <summary>Whether the initiator owes it data: unsolicited, or asked for.</summary>
+    public bool AwaitsData => ExpectsUnsolicited || R2Ts.Count > 0;
+
     /// <summary>When data of it came last, or was asked for last.</summary>
     public long LastData { get; set; }
 
@@ -83,7 +86,8 @@ internal sealed class IscsiTask : FabricTask
     /// <summary>The receive buffer that holds the data, when the command outlives its batch.</summary>
     public ReceiveBuffer? HeldBuffer { get; set; }
 
-    // Where the Data-In PDUs are: in the output queue already, at its end (inline), or in bytes that are the task's own until it is answered.
+    // Where the Data-In PDUs are: in the output queue already, at its end (inline), or in bytes that are the task's own until it is
+    // answered.
     public OutputQueue.Chunk? DataInChunk { get; set; }
     public DataInLayout DataInLayout { get; private set; } = null!;
     public int DataInStart { get; private set; } = -1;

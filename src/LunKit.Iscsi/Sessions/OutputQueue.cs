@@ -55,7 +55,10 @@ internal sealed class OutputQueue(BufferPool pool)
         }
     }
 
-    /// <summary>Bytes to send, in a chunk of the queue's or lent by a unit; <see cref="Owner"/> is told when they, and all before them, are sent.</summary>
+    /// <summary>
+    /// Bytes to send, in a chunk of the queue's or lent by a unit; <see cref="Owner"/> is told when they, and all before them, are
+    /// sent.
+    /// </summary>
     private readonly record struct Piece(Chunk? Chunk, ReadOnlyMemory<byte> Bytes, IDisposable? Owner);
 
     private const int KeptChunks = 4;
@@ -77,7 +80,9 @@ internal sealed class OutputQueue(BufferPool pool)
     /// <summary>Bytes that were queued so far. Any thread.</summary>
     public long Queued => Volatile.Read(ref _queued);
 
-    /// <summary>Whether the socket has, or nobody will get, what was queued when <see cref="Queued"/> was <paramref name="mark"/>. Any thread.</summary>
+    /// <summary>
+    /// Whether the socket has, or nobody will get, what was queued when <see cref="Queued"/> was <paramref name="mark"/>. Any thread.
+    /// </summary>
     public bool HasSent(long mark) => Volatile.Read(ref _sent) is var sent && (sent >= mark || sent == Queued);
 
     /// <summary>From here on chunks have their full size.</summary>
@@ -89,7 +94,9 @@ internal sealed class OutputQueue(BufferPool pool)
 
     public Chunk Current => _current;
 
-    /// <summary>Takes <paramref name="length"/> contiguous bytes at the end of the queue; returns their offset in <see cref="Current"/>.</summary>
+    /// <summary>
+    /// Takes <paramref name="length"/> contiguous bytes at the end of the queue; returns their offset in <see cref="Current"/>.
+    /// </summary>
     public int Reserve(int length)
     {
         if (_used + length > _current.Array.Length) Replace(length);
@@ -224,7 +231,10 @@ internal sealed class OutputQueue(BufferPool pool)
         _start = _used = 0;
     }
 
-    /// <summary>Drops everything: nobody will read it. Where commands that live on have parts of the current chunk, only the rest of it is used.</summary>
+    /// <summary>
+    /// Drops everything: nobody will read it. Where commands that live on have parts of the current chunk, only the rest of it is
+    /// used.
+    /// </summary>
     public void Discard()
     {
         while (_pieces.TryDequeue(out var piece)) Drop(piece);

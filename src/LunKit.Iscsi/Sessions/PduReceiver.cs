@@ -7,8 +7,8 @@ using LunKit.Linux;
 namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
-/// Bytes to PDUs: batches of them from one buffer, long data segments straight into their tasks' memory; digests. Only the connection's thread
-/// uses it.
+/// Bytes to PDUs: batches of them from one buffer, long data segments straight into their tasks' memory; digests. Only the
+/// connection's thread uses it.
 /// </summary>
 internal sealed class PduReceiver
 {
@@ -69,13 +69,18 @@ internal sealed class PduReceiver
     /// <summary>The held copy of a PDU that is being received.</summary>
     public byte[]? DirectHeld => _target.Held;
 
-    /// <summary>Whether PDUs are here that were not served, for the output was full or <see cref="AwaitsRoom"/>: nothing more is received before them.</summary>
+    /// <summary>
+    /// Whether PDUs are here that were not served, for the output was full or <see cref="AwaitsRoom"/>: nothing more is received
+    /// before them.
+    /// </summary>
     public bool IsStalled { get; private set; }
 
     /// <summary>Whether a command before its turn waits for room to be held in.</summary>
     public bool AwaitsRoom { get; private set; }
 
-    /// <summary>The login has been answered: what follows goes to <paramref name="phase"/>, and has the digests that were agreed on.</summary>
+    /// <summary>
+    /// The login has been answered: what follows goes to <paramref name="phase"/>, and has the digests that were agreed on.
+    /// </summary>
     public void EnterFullFeature(FullFeaturePhase phase)
     {
         _phase = phase;
@@ -127,7 +132,9 @@ internal sealed class PduReceiver
         _start = 0;
     }
 
-    /// <summary>The commands whose data lies in the buffer keep it, on the connection's account; <see cref="Release"/> takes it back.</summary>
+    /// <summary>
+    /// The commands whose data lies in the buffer keep it, on the connection's account; <see cref="Release"/> takes it back.
+    /// </summary>
     private void LeaveBuffer()
     {
         _connection.Memory.Charge(ReceiveBuffer.Size);
@@ -143,8 +150,9 @@ internal sealed class PduReceiver
     }
 
     /// <summary>
-    /// Sends what waits, unless answers to long writes may wait a little: each send wakes the initiator, which costs as much as a tenth of the
-    /// write, and as long as the next two writes are here already nobody waits for it to send more. True: nothing is left that could be sent.
+    /// Sends what waits, unless answers to long writes may wait a little: each send wakes the initiator, which costs as much as a
+    /// tenth of the write, and as long as the next two writes are here already nobody waits for it to send more. True: nothing is
+    /// left that could be sent.
     /// </summary>
     public bool Flush(bool isClosing)
     {
@@ -184,8 +192,9 @@ internal sealed class PduReceiver
             var header = new Bhs(_buffer.Array.AsSpan(_start, Bhs.Length));
             int dataLength = header.DataLength, headerLength = Bhs.Length + header.AhsLength;
             if (dataLength > _limits.MaxRecvDataSegmentLength)
-                throw new IscsiProtocolException($"a data segment of {dataLength} bytes, more than the declared {_limits.MaxRecvDataSegmentLength}");
-            if (_phase is null && header.Opcode != PduOpcode.LoginRequest) throw new IscsiProtocolException($"{header.Opcode} before login");
+                throw new IscsiProtocolException($"a data segment of {dataLength} bytes, {_limits.MaxRecvDataSegmentLength} were declared");
+            if (_phase is null && header.Opcode != PduOpcode.LoginRequest)
+                throw new IscsiProtocolException($"{header.Opcode} before login");
             // Until it is negotiated the length is that of RFC 7143 13.12.
             if (_phase is null && dataLength > 8192) throw new IscsiProtocolException("a login request of more than 8192 bytes");
             int digest = _headerDigest ? 4 : 0;
@@ -297,8 +306,8 @@ internal sealed class PduReceiver
 }
 
 /// <summary>
-/// Where a data segment goes that is received directly: into a task, into a copy that is held, into memory for a control PDU, or (with none of them)
-/// nowhere.
+/// Where a data segment goes that is received directly: into a task, into a copy that is held, into memory for a control PDU, or
+/// (with none of them) nowhere.
 /// </summary>
 internal readonly record struct DirectSegment
 {

@@ -6,8 +6,8 @@ using Microsoft.Extensions.Logging;
 namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
-/// What a connection sends: headers with StatSN and the command window, digests, padding, and what is kept to be sent again. Writes PDUs into the
-/// output queue in the order in which they leave. Only the connection's thread uses it, except <see cref="Holds"/>.
+/// What a connection sends: headers with StatSN and the command window, digests, padding, and what is kept to be sent again. Writes
+/// PDUs into the output queue in the order in which they leave. Only the connection's thread uses it, except <see cref="Holds"/>.
 /// </summary>
 internal sealed class PduSender(OutputQueue output, ILogger log, IPEndPoint remote)
 {
@@ -32,7 +32,9 @@ internal sealed class PduSender(OutputQueue output, ILogger log, IPEndPoint remo
     /// <summary>From here on headers show a session's command window.</summary>
     public void Join(CommandWindow window) => _window = window;
 
-    /// <summary>The login has been answered: what follows has the digests that were agreed on, and is kept if the session recovers.</summary>
+    /// <summary>
+    /// The login has been answered: what follows has the digests that were agreed on, and is kept if the session recovers.
+    /// </summary>
     public void EnterFullFeature(NegotiatedParameters parameters, SentResponses? sent)
     {
         HasHeaderDigest = parameters.HeaderDigest;
@@ -105,9 +107,11 @@ internal sealed class PduSender(OutputQueue output, ILogger log, IPEndPoint remo
     }
 
     /// <summary>
-    /// Writes the headers between the data of a read, and the status into the last one (phase collapse, RFC 7143 11.7.3). Returns the number of PDUs.
+    /// Writes the headers between the data of a read, and the status into the last one (phase collapse, RFC 7143 11.7.3). Returns the
+    /// number of PDUs.
     /// </summary>
-    public uint WriteDataIn(DataInLayout layout, uint tag, byte[] array, int start, int length, byte residualFlags, uint residual, bool withStatus = true)
+    public uint WriteDataIn(
+        DataInLayout layout, uint tag, byte[] array, int start, int length, byte residualFlags, uint residual, bool withStatus = true)
     {
         // What error recovery may ask for again is kept as one run; what has a status of its own is not.
         var kept = !withStatus ? null : Sent?.Add(new SentResponse

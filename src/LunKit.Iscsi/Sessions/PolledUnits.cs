@@ -3,8 +3,8 @@ using LunKit.LogicalUnits;
 namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
-/// Units whose commands end in another process and that have commands of one connection. As long as the connection's thread is awake it polls
-/// them itself, so that no other thread must be woken for them. Only the connection's thread uses it.
+/// Units whose commands end in another process and that have commands of one connection. As long as the connection's thread is awake
+/// it polls them itself, so that no other thread must be woken for them. Only the connection's thread uses it.
 /// </summary>
 internal sealed class PolledUnits
 {

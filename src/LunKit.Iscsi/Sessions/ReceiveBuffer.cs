@@ -9,7 +9,9 @@ internal sealed class ReceiveBuffer(int size)
     /// <summary>Enough for a batch of 4 KiB writes; longer data segments are received where they belong.</summary>
     public const int Size = 256 * 1024;
 
-    /// <summary>Enough for a login request (RFC 7143 13.12: 8192 bytes of data), before a connection has proven that it is worth more.</summary>
+    /// <summary>
+    /// Enough for a login request (RFC 7143 13.12: 8192 bytes of data), before a connection has proven that it is worth more.
+    /// </summary>
     public const int LoginSize = 16 * 1024;
 
     private int _references = 1;

@@ -3,8 +3,8 @@ using LunKit.Iscsi.Pdus;
 namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
-/// Sends again what was lost on the way: SNACK (RFC 7143 11.16), from error recovery level 1 on, and answers that were taken over from another
-/// connection. Only the connection's thread uses it.
+/// Sends again what was lost on the way: SNACK (RFC 7143 11.16), from error recovery level 1 on, and answers that were taken over
+/// from another connection. Only the connection's thread uses it.
 /// </summary>
 internal sealed class Retransmission(PduSender sender, SentResponses sent, ConnectionTasks tasks, DataOutTransfers transfers)
 {
@@ -27,8 +27,10 @@ internal sealed class Retransmission(PduSender sender, SentResponses sent, Conne
 
     private RejectReason? ResendStatus(uint begRun, uint runLength)
     {
-        var asked = sent.Unacknowledged
-            .Where(r => !SerialNumber.IsBefore(r.StatSn, begRun) && (runLength == 0 || SerialNumber.IsBefore(r.StatSn, begRun + runLength))).ToList();
+        bool IsAsked(uint statSn) =>
+            !SerialNumber.IsBefore(statSn, begRun) && (runLength == 0 || SerialNumber.IsBefore(statSn, begRun + runLength));
+
+        var asked = sent.Unacknowledged.Where(r => IsAsked(r.StatSn)).ToList();
         uint wanted = runLength == 0 ? sender.StatSn - begRun : runLength;
         // Not sent yet, or acknowledged already (RFC 7143 11.16.1).
         if (wanted == 0 || asked.Count != wanted) return RejectReason.ProtocolError;
@@ -59,7 +61,9 @@ internal sealed class Retransmission(PduSender sender, SentResponses sent, Conne
         return null;
     }
 
-    /// <summary>All data of a read again, cut for the initiator's present MaxRecvDataSegmentLength, and its status in a response of its own.</summary>
+    /// <summary>
+    /// All data of a read again, cut for the initiator's present MaxRecvDataSegmentLength, and its status in a response of its own.
+    /// </summary>
     private RejectReason? ResendResegmented(uint tag, uint snackTag)
     {
         if (sent.FindTask(tag) is not { Layout: not null } response) return RejectReason.ProtocolError;
@@ -77,7 +81,8 @@ internal sealed class Retransmission(PduSender sender, SentResponses sent, Conne
     }
 
     /// <summary>
-    /// Sends the answer of a task that was taken over: the data that the initiator lacks, from ExpDataSN on and cut for this connection, and the status.
+    /// Sends the answer of a task that was taken over: the data that the initiator lacks, from ExpDataSN on and cut for this
+    /// connection, and the status.
     /// </summary>
     public void SendAdopted(SentResponse response, uint expDataSn)
     {
@@ -86,7 +91,8 @@ internal sealed class Retransmission(PduSender sender, SentResponses sent, Conne
         {
             uint dataSn = response.FirstDataSn;
             int offset = response.FirstOffset;
-            for (; dataSn < expDataSn && offset < response.DataLength; dataSn++) offset += response.Layout.SegmentLength(offset, response.DataLength);
+            for (; dataSn < expDataSn && offset < response.DataLength; dataSn++)
+                offset += response.Layout.SegmentLength(offset, response.DataLength);
             (response.FirstDataSn, response.FirstOffset, response.Layout) = (dataSn, offset, sender.Layout);
             // A response of its own when all data is there: the status needs a PDU that carries it.
             response.Header = new byte[Bhs.Length];
@@ -122,7 +128,9 @@ internal sealed class Retransmission(PduSender sender, SentResponses sent, Conne
         if (length > 0) sender.FinishData(length);
     }
 
-    /// <summary>Sends the Data-In PDUs [<paramref name="first"/>, <paramref name="end"/>) of a read, the status in the last if it was there.</summary>
+    /// <summary>
+    /// Sends the Data-In PDUs [<paramref name="first"/>, <paramref name="end"/>) of a read, the status in the last if it was there.
+    /// </summary>
     private void SendDataIn(SentResponse response, uint first, uint end)
     {
         var (data, layout, length) = (response.Data!, response.Layout!, response.DataLength);
@@ -137,7 +145,8 @@ internal sealed class Retransmission(PduSender sender, SentResponses sent, Conne
                 int at = Output.Reserve(layout.PduLength(segment));
                 var pdu = Output.Current.Array.AsSpan(at, layout.PduLength(segment));
                 data.AsSpan(offset, segment).CopyTo(pdu[layout.HeaderLength..]);
-                sender.SealDataIn(pdu, layout, response.Tag, segment, dataSn, offset, flags, status ? response.StatSn : 0, status ? response.Residual : 0);
+                sender.SealDataIn(pdu, layout, response.Tag, segment, dataSn, offset, flags,
+                    status ? response.StatSn : 0, status ? response.Residual : 0);
             }
             offset = next;
         }

@@ -1,5 +1,6 @@
 using System.Buffers;
 using LunKit.Fabrics;
+using LunKit.Iscsi.Pdus;
 
 namespace LunKit.Iscsi.Sessions;
 
@@ -12,13 +13,17 @@ internal sealed class SentResponse
     public uint StatSn { get; set; }
     public uint Tag { get; init; }
 
-    /// <summary>Data of a read, from the shared pool; null when there was none, or when it had to be forgotten (<see cref="IsForgotten"/>).</summary>
+    /// <summary>
+    /// Data of a read, from the shared pool; null when there was none, or when it had to be forgotten (<see cref="IsForgotten"/>).
+    /// </summary>
     public byte[]? Data { get; private set; }
 
     /// <summary>Bytes of <see cref="Data"/> that are used.</summary>
     public int DataLength { get; private set; }
 
-    /// <summary>How <see cref="Data"/> was cut into PDUs, of which the first is <see cref="FirstDataSn"/> at <see cref="FirstOffset"/>.</summary>
+    /// <summary>
+    /// How <see cref="Data"/> was cut into PDUs, of which the first is <see cref="FirstDataSn"/> at <see cref="FirstOffset"/>.
+    /// </summary>
     public DataInLayout? Layout { get; set; }
     public uint FirstDataSn { get; set; }
     public int FirstOffset { get; set; }
@@ -30,6 +35,9 @@ internal sealed class SentResponse
     public byte[] Segment { get; set; } = [];
 
     public bool IsForgotten { get; set; }
+
+    /// <summary>Whether it answers a SCSI command.</summary>
+    public bool IsOfTask => Tag != Bhs.ReservedTag && (Header is null || new Bhs(Header).Opcode == PduOpcode.ScsiResponse);
 
     public int Bytes => (Data?.Length ?? 0) + Segment.Length + 128;
 
@@ -86,7 +94,9 @@ internal sealed class SentResponses(long maxBytes, MemoryAccount memory)
         }
     }
 
-    /// <summary>They are others' from here on: nothing of them is forgotten or given back. They stay on the account until <see cref="Close"/>.</summary>
+    /// <summary>
+    /// They are others' from here on: nothing of them is forgotten or given back. They stay on the account until <see cref="Close"/>.
+    /// </summary>
     public void Surrender()
     {
         lock (_gate) _unacknowledged.Clear();
@@ -101,7 +111,7 @@ internal sealed class SentResponses(long maxBytes, MemoryAccount memory)
         _bytes = 0;
     }
 
-    public SentResponse? FindTask(uint tag) => _unacknowledged.LastOrDefault(r => r.Tag == tag && r.Tag != Pdus.Bhs.ReservedTag);
+    public SentResponse? FindTask(uint tag) => _unacknowledged.LastOrDefault(r => r.Tag == tag && r.Tag != Bhs.ReservedTag);
 
     /// <summary>Whether a task's response waits to be acknowledged. Any thread.</summary>
     public bool Holds(uint tag)

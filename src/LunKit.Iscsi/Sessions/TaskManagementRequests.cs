@@ -5,9 +5,10 @@ using LunKit.Scsi;
 namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
-/// Task management (RFC 7143 11.5, SAM-6 7). The unit's task manager ends the commands that it knows; those that have not had their turn yet, on any
-/// connection of the session, lose it here. A function is answered when every command that it ended has left its unit, and the answers that other
-/// connections of the session had queued before have left them. Only the connection's thread uses it.
+/// Task management (RFC 7143 11.5, SAM-6 7). The unit's task manager ends the commands that it knows; those that have not had their
+/// turn yet, on any connection of the session, lose it here. A function is answered when every command that it ended has left its
+/// unit, and the answers that other connections of the session had queued before have left them. Only the connection's thread uses
+/// it.
 /// </summary>
 internal sealed class TaskManagementRequests(FullFeaturePhase phase)
 {

@@ -15,7 +15,8 @@ internal sealed class TaskResponder(PduSender sender)
 
     public void Answer(IscsiTask task, CommandResult result)
     {
-        if (result.Status == ScsiStatus.CheckCondition && result.DataInLength > 0 && task is { Reads: true, DataInChunk: not null, HasLentDataIn: false })
+        if (result.Status == ScsiStatus.CheckCondition && result.DataInLength > 0 &&
+            task is { Reads: true, DataInChunk: not null, HasLentDataIn: false })
         {
             AnswerWithBoth(task, result);
             return;
@@ -58,7 +59,8 @@ internal sealed class TaskResponder(PduSender sender)
     private uint SendDataIn(IscsiTask task, byte flags, uint residual, bool withStatus)
     {
         var chunk = task.DataInChunk!;
-        uint count = sender.WriteDataIn(task.DataInLayout, task.InitiatorTaskTag, chunk.Array, task.DataInStart, task.DataInLength, flags, residual, withStatus);
+        uint count = sender.WriteDataIn(
+            task.DataInLayout, task.InitiatorTaskTag, chunk.Array, task.DataInStart, task.DataInLength, flags, residual, withStatus);
         if (!task.IsDataInInline) Output.Append(chunk, task.DataInStart, task.DataInEnd);
         task.DataInChunk = null;
         return count;
@@ -80,7 +82,9 @@ internal sealed class TaskResponder(PduSender sender)
         sender.WriteDataIn(sender.Layout, task.InitiatorTaskTag, Output.Current.Array, at, data.Length, flags, residual);
     }
 
-    /// <summary>Sends data from the unit's own memory, which it gets back when all is sent: headers from the queue, data from there.</summary>
+    /// <summary>
+    /// Sends data from the unit's own memory, which it gets back when all is sent: headers from the queue, data from there.
+    /// </summary>
     private void SendLent(IscsiTask task, int length, byte residualFlags, uint residual)
     {
         var layout = sender.Layout;
@@ -110,7 +114,8 @@ internal sealed class TaskResponder(PduSender sender)
         // Data of the wrong direction is as good as none.
         if (task.WantedLength > 0 && !task.Writes || task.WantedLength == 0 && result.DataInLength > 0 && !task.Reads) expected = 0;
         if (wanted == expected) return (0, 0);
-        return wanted > expected ? (ScsiResponsePdu.Overflow, (uint)(wanted - expected)) : (ScsiResponsePdu.Underflow, (uint)(expected - wanted));
+        return wanted > expected
+            ? (ScsiResponsePdu.Overflow, (uint)(wanted - expected)) : (ScsiResponsePdu.Underflow, (uint)(expected - wanted));
     }
 
     private void SendResponse(IscsiTask task, CommandResult result, byte flags, uint residual, uint dataPdus = 0)
@@ -118,7 +123,8 @@ internal sealed class TaskResponder(PduSender sender)
         Span<byte> sense = stackalloc byte[SenseData.MaxLength];
         int senseLength = SenseWriter.Write(sense, task.UnitNexus?.Unit, result);
         int data = senseLength == 0 ? 0 : 2 + senseLength;
-        ScsiResponsePdu.Write(sender.NextHeader(data), task.InitiatorTaskTag, (byte)result.Status, flags, residual, dataPdus > 0 ? dataPdus : task.R2tSn);
+        ScsiResponsePdu.Write(
+            sender.NextHeader(data), task.InitiatorTaskTag, (byte)result.Status, flags, residual, dataPdus > 0 ? dataPdus : task.R2tSn);
         var payload = sender.FinishHeader(advanceStatSn: true, data);
         if (data == 0) return;
         payload[0] = 0;

@@ -2,8 +2,10 @@ using System.Net;
 using System.Net.Sockets;
 using LunKit.Backstores;
 using LunKit.Iscsi;
+using LunKit.Iscsi.Initiator;
 using LunKit.Iscsi.Pdus;
 using LunKit.Iscsi.Sessions;
+using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Targets;
 
@@ -110,9 +112,11 @@ public class CommandOrderTests
         }
         // Functions have an allowance of their own.
         for (uint i = 0; i < 5; i++) initiator.Manage(TaskManagementFunction.AbortTask, 0x20 + i, 0x10 + i % 3, initiator.CmdSn - 1);
-        for (int i = 0; i < 2; i++) Assert.Equal((byte)RejectReason.TooManyImmediateCommands, initiator.Receive(PduOpcode.Reject).Header[2]);
+        for (int i = 0; i < 2; i++)
+            Assert.Equal((byte)RejectReason.TooManyImmediateCommands, initiator.Receive(PduOpcode.Reject).Header[2]);
         store.Open();
-        for (int i = 0; i < 3; i++) Assert.Equal((byte)TaskManagementResult.Complete, initiator.Receive(PduOpcode.TaskManagementResponse).Response);
+        for (int i = 0; i < 3; i++)
+            Assert.Equal((byte)TaskManagementResult.Complete, initiator.Receive(PduOpcode.TaskManagementResponse).Response);
         initiator.Command(3, Cdbs.Read16(0, 1), read: 512, isImmediate: true);
         Assert.Equal(3u, initiator.Receive(PduOpcode.DataIn).Tag);
         Assert.Equal(0, target.Server.Memory.Bytes);
@@ -175,7 +179,8 @@ public class CommandOrderTests
         if (text) Array.Fill(data, (byte)'x');
         initiator.Send(pdu, data);
         var answer = initiator.Receive();
-        Assert.Equal((text ? PduOpcode.Reject : PduOpcode.NopIn, 9u), (answer.Opcode, text ? new Bhs(answer.Data).InitiatorTaskTag : answer.Tag));
+        uint tag = text ? new Bhs(answer.Data).InitiatorTaskTag : answer.Tag;
+        Assert.Equal((text ? PduOpcode.Reject : PduOpcode.NopIn, 9u), (answer.Opcode, tag));
         if (!text) Assert.Equal(data[..1024], answer.Data);
         initiator.Command(3, new byte[6]);
         while (answer.Opcode != PduOpcode.ScsiResponse) answer = initiator.Receive();
@@ -200,11 +205,11 @@ public class CommandOrderTests
     public async Task ThreadThatCannotBeStartedCostsOneConnection()
     {
         int failures = 1;
-        await using var unit = new LunKit.LogicalUnits.BlockUnit(new MemoryBackstore(1 << 20), "t", new LunKit.LogicalUnits.VolatileUnitState(LunKit.LogicalUnits.UnitIdentity.IdOf("t")));
+        await using var unit = new BlockUnit(new MemoryBackstore(1 << 20), "t", new VolatileUnitState(UnitIdentity.IdOf("t")));
         await using var server = new IscsiServer(new IscsiServerOptions
         {
             Portals = [new Portal(new IPEndPoint(IPAddress.Loopback, 0))],
-            Targets = [new Target { Name = TestTarget.Iqn, Luns = new Dictionary<int, LunKit.LogicalUnits.LogicalUnit> { [0] = unit } }],
+            Targets = [new Target { Name = TestTarget.Iqn, Luns = new Dictionary<int, LogicalUnit> { [0] = unit } }],
         })
         {
             StartThread = connection =>
@@ -218,7 +223,8 @@ public class CommandOrderTests
         refused.Connect(server.Portals[0].EndPoint);
         Assert.Equal(0, refused.Receive(new byte[1]));
         Assert.Equal(0, server.ConnectionCount);
-        await using var served = await LunKit.Iscsi.Initiator.IscsiInitiator.ConnectAsync(new() { Portal = server.Portals[0].EndPoint, TargetName = TestTarget.Iqn });
+        var options = new InitiatorOptions { Portal = server.Portals[0].EndPoint, TargetName = TestTarget.Iqn };
+        await using var served = await IscsiInitiator.ConnectAsync(options);
         await served.ExecuteAsync(0, new byte[6]);
         Assert.Equal(ScsiStatus.Good, (await served.ExecuteAsync(0, new byte[6])).Status);
     }

@@ -32,7 +32,8 @@ public class StepTests
         Assert.False(initiator.Connection.Step());
         initiator.Streams.Close();
         initiator.Step();
-        Assert.True(initiator.Connection.HasEnded && initiator.Streams.TargetHasClosed && initiator.Connection.Ended.IsCompletedSuccessfully);
+        Assert.True(initiator.Connection.HasEnded && initiator.Streams.TargetHasClosed);
+        Assert.True(initiator.Connection.Ended.IsCompletedSuccessfully);
     }
 
     [Fact]
@@ -60,7 +61,9 @@ public class StepTests
         }
     }
 
-    /// <summary>Long reads in one segment to an initiator that reads slowly: all are answered, and it need not send anything more.</summary>
+    /// <summary>
+    /// Long reads in one segment to an initiator that reads slowly: all are answered, and it need not send anything more.
+    /// </summary>
     [Fact]
     public void WhatWasReceivedIsServedWhenTheOutputDrains()
     {
@@ -90,12 +93,14 @@ public class StepTests
         initiator.Command(2, 2, Cdbs.Read16(0, 1), read: 512);
         initiator.Step();
         Assert.Equal(1, store.Waiting);
-        initiator.Manage(reset ? TaskManagementFunction.LogicalUnitReset : TaskManagementFunction.AbortTask, 3, 3, reset ? Bhs.ReservedTag : 2, 2);
+        var function = reset ? TaskManagementFunction.LogicalUnitReset : TaskManagementFunction.AbortTask;
+        initiator.Manage(function, 3, 3, reset ? Bhs.ReservedTag : 2, 2);
         initiator.Streams.Receiving = store.Open;
         var first = await initiator.AwaitAsync();
         Assert.Equal((PduOpcode.DataIn, 2u), (first.Opcode, first.Tag));
         var second = await initiator.AwaitAsync();
-        Assert.Equal((PduOpcode.TaskManagementResponse, reset ? (byte)0 : (byte)TaskManagementResult.TaskDoesNotExist), (second.Opcode, second.Response));
+        var expected = reset ? TaskManagementResult.Complete : TaskManagementResult.TaskDoesNotExist;
+        Assert.Equal((PduOpcode.TaskManagementResponse, (byte)expected), (second.Opcode, second.Response));
         await Task.Delay(50);
         initiator.Step();
         Assert.Equal(0, initiator.Streams.Waiting);

@@ -40,7 +40,8 @@ internal sealed class SteppedTarget
     public IscsiServer Server { get; }
 
     /// <summary>A connection past its login; of a new session without <paramref name="tsih"/>.</summary>
-    public SteppedInitiator LogIn(ushort tsih = 0, ushort cid = 1, ulong isid = 0x8000_0000_0001, int capacity = int.MaxValue, uint cmdSn = 1)
+    public SteppedInitiator LogIn(
+        ushort tsih = 0, ushort cid = 1, ulong isid = 0x8000_0000_0001, int capacity = int.MaxValue, uint cmdSn = 1)
     {
         var initiator = new SteppedInitiator(this, capacity);
         initiator.LogIn(tsih, cid, isid, cmdSn);
