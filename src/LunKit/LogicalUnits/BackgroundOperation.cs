@@ -116,7 +116,14 @@ internal sealed class BackgroundOperation(BlockUnit unit)
     /// <summary>Ends the operation for the process to stop; a sanitize stays remembered as not done.</summary>
     public async ValueTask StopAsync()
     {
-        await _stop.CancelAsync().ConfigureAwait(false);
+        try
+        {
+            _stop.Cancel();
+        }
+        catch (AggregateException e)
+        {
+            LogMessages.CancellationThrew(unit.Log, e, unit.Identity.Name);
+        }
         await _running.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 

@@ -327,7 +327,7 @@ public abstract class LogicalUnit : IAsyncDisposable
         var closing = DrainAndReleaseAsync();
         using var late = new CancellationTokenSource();
         bool isClosed = await Task.WhenAny(closing, Task.Delay(limit, Runtime.Time, late.Token)).ConfigureAwait(false) == closing;
-        await late.CancelAsync().ConfigureAwait(false);
+        late.Cancel();
         if (!isClosed)
         {
             string held = string.Join("; ", Tasks.Describe(8));
