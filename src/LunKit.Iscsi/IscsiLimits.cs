@@ -3,7 +3,7 @@ namespace LunKit.Iscsi;
 /// <summary>What one peer, and all peers together, may use. Every default says why.</summary>
 public sealed record IscsiLimits
 {
-    /// <summary>Connections in all: each has a thread and buffers of about half a MiB.</summary>
+    /// <summary>Connections in all: each has a thread, and once it has logged in buffers of 768 KiB.</summary>
     public int MaxConnections { get; init; } = 1024;
 
     /// <summary>Connections from one address: room for a multi-session host, not for a flood.</summary>
@@ -23,6 +23,12 @@ public sealed record IscsiLimits
 
     /// <summary>Commands outstanding per session (the CmdSN window).</summary>
     public int QueueDepth { get; init; } = 256;
+
+    /// <summary>
+    /// Immediate commands that may wait at a time on one connection, and as many task management functions: they are outside the command window.
+    /// Initiators use them one by one, to recover; more are rejected.
+    /// </summary>
+    public int MaxImmediateCommands { get; init; } = 8;
 
     /// <summary>Data segment bytes of one PDU that the target takes (MaxRecvDataSegmentLength).</summary>
     public int MaxRecvDataSegmentLength { get; init; } = 256 * 1024;
@@ -56,6 +62,12 @@ public sealed record IscsiLimits
 
     /// <summary>Seconds without data for an R2T until it is asked for again (error recovery level 1 and 2).</summary>
     public int DataOutTimeoutSeconds { get; init; } = 5;
+
+    /// <summary>
+    /// Seconds without data that was asked for until the connection ends (error recovery level 0, where nothing can be asked for again). Twice what
+    /// initiators give a command by default, so that theirs is the first to notice.
+    /// </summary>
+    public int DataOutDeadlineSeconds { get; init; } = 60;
 
     /// <summary>Seconds that the tasks of a lost connection wait for another one (DefaultTime2Retain, error recovery level 2).</summary>
     public int Time2RetainSeconds { get; init; } = 20;

@@ -1,12 +1,12 @@
-using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
-using LunKit.Fabrics;
 using LunKit.Backstores;
+using LunKit.Fabrics;
 using LunKit.Iscsi.Login;
 using LunKit.Iscsi.Pdus;
 using LunKit.Iscsi.Sessions;
+using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Targets;
 using Microsoft.Extensions.Logging;
@@ -20,14 +20,12 @@ namespace LunKit.Iscsi;
 /// </summary>
 public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
 {
-    private const int KeptReceiveBuffers = 64;
     private static readonly TimeSpan s_reinstatement = TimeSpan.FromSeconds(10), s_closing = TimeSpan.FromSeconds(1);
 
     private readonly Lock _gate = new();
     private readonly List<(Socket Socket, int GroupTag)> _listeners = [];
     private readonly HashSet<IscsiConnection> _connections = [];
     private readonly List<IscsiSession> _sessions = [];
-    private readonly ConcurrentBag<ReceiveBuffer> _buffers = [];
     private ushort _lastTsih;
     private volatile bool _stopping;
 
@@ -67,8 +65,14 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
 
     internal ILogger Log { get; }
 
+    /// <summary>The time by which connections go; a simulation has its own.</summary>
+    internal TimeProvider Clock { get; init; } = TimeProvider.System;
+
     /// <summary>What the commands of all connections hold.</summary>
     internal MemoryAccount Memory { get; }
+
+    /// <summary>The large buffers of the connections.</summary>
+    internal BufferPool Buffers { get; } = new();
 
     internal IReadOnlyList<IscsiConnection> Connections
     {
@@ -107,6 +111,7 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
         }
     }
 
+    /// <summary>Accepts until the server stops. Whatever fails costs the connection that it was for, and nothing else.</summary>
     private void Accept(Socket listener, int group)
     {
         while (!_stopping)
@@ -120,12 +125,34 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
                 DoNotPaceLoopback(socket);
                 Add(socket, group);
             }
-            catch (Exception e) when (e is SocketException or ObjectDisposedException or InvalidCastException or IOException)
+            catch (Exception e)
             {
                 socket?.Dispose();
-                // Out of descriptors, or the peer was gone already: the next one may do better.
-                if (!_stopping && e is SocketException { SocketErrorCode: SocketError.TooManyOpenSockets }) listener.Poll(100_000, SelectMode.SelectError);
+                if (_stopping) return;
+                // The peer was gone already, or threads, descriptors or memory have run out: they may be there again in a moment.
+                bool isScarce = socket is not null || e is not SocketException { SocketErrorCode: SocketError.ConnectionAborted or SocketError.ConnectionReset };
+                if (isScarce) LogMessages.AcceptFailed(Log, e.Message);
+                if (isScarce && !TryPause(listener)) return;
             }
+        }
+    }
+
+    /// <summary>Waits a little; false when the listener is closed.</summary>
+    private static bool TryPause(Socket listener)
+    {
+        try
+        {
+            listener.Poll(100_000, SelectMode.SelectError);
+            return true;
+        }
+        catch (ObjectDisposedException)
+        {
+            return false;
+        }
+        catch (Exception e) when (e is SocketException or OutOfMemoryException)
+        {
+            // Without a pause, then.
+            return true;
         }
     }
 
@@ -151,8 +178,30 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
 
     private void Add(Socket socket, int group)
     {
-        var remote = (IPEndPoint)socket.RemoteEndPoint!;
-        IscsiConnection connection;
+        var (remote, local) = ((IPEndPoint)socket.RemoteEndPoint!, (IPEndPoint)socket.LocalEndPoint!);
+        var stream = new StreamSocket(socket);
+        IscsiConnection? connection = null;
+        try
+        {
+            connection = Connect(stream, remote, local, group);
+            if (connection is null) stream.Dispose();
+            else StartThread(connection);
+        }
+        catch
+        {
+            // No thread or no memory for it.
+            stream.Dispose();
+            if (connection is not null) ConnectionEnded(connection, "no thread can be started");
+            throw;
+        }
+    }
+
+    /// <summary>Makes the thread of a connection; a test has one that fails.</summary>
+    internal Action<IscsiConnection> StartThread { get; init; } = static connection => connection.Start();
+
+    /// <summary>Makes a connection of a stream to an initiator. The caller makes it go on; null: it is refused, and the stream is the caller's.</summary>
+    internal IscsiConnection? Connect(IByteStream stream, IPEndPoint remote, IPEndPoint local, int group)
+    {
         lock (_gate)
         {
             string? refusal = _stopping ? "the server stops"
@@ -162,13 +211,12 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
             if (refusal is not null)
             {
                 LogMessages.ConnectionRefused(Log, remote.ToString(), refusal);
-                socket.Dispose();
-                return;
+                return null;
             }
-            connection = new IscsiConnection(this, socket, group);
+            var connection = new IscsiConnection(this, stream, remote, local, group);
             _connections.Add(connection);
+            return connection;
         }
-        connection.Start();
     }
 
     IReadOnlyList<ChapCredential> ITargetDirectory.DiscoveryChap => Options.DiscoveryChap;
@@ -249,31 +297,12 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
         LogMessages.ConnectionEnded(Log, connection.Session?.Parameters.InitiatorName ?? "", connection.Remote.ToString(), reason);
     }
 
-    /// <summary>Makes every connection look around: tasks of theirs may have been aborted.</summary>
-    internal void WakeAll()
-    {
-        lock (_gate)
-            foreach (var connection in _connections) connection.Wake();
-    }
-
     internal void CloseSessions(Target target, IscsiConnection except)
     {
         lock (_gate)
         {
             foreach (var session in SessionsOf(target.Name)) session.Close("target cold reset", except);
         }
-    }
-
-    internal ReceiveBuffer RentReceiveBuffer()
-    {
-        if (!_buffers.TryTake(out var buffer)) return new ReceiveBuffer();
-        buffer.Reuse();
-        return buffer;
-    }
-
-    internal void ReturnReceiveBuffer(ReceiveBuffer buffer)
-    {
-        if (_buffers.Count < KeptReceiveBuffers) _buffers.Add(buffer);
     }
 
     /// <summary>

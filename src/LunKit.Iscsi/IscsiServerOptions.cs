@@ -14,6 +14,12 @@ public sealed record IscsiServerOptions
     /// <summary>Credentials for discovery sessions; none: discovery needs no authentication.</summary>
     public IReadOnlyList<ChapCredential> DiscoveryChap { get; init; } = [];
 
+    /// <summary>
+    /// Whether an initiator may end the sessions of all initiators of its target by TARGET COLD RESET (RFC 7143 11.5.1). Otherwise it is answered
+    /// "not supported".
+    /// </summary>
+    public bool AllowsTargetColdReset { get; init; }
+
     /// <summary>Bounds on what peers may use.</summary>
     public IscsiLimits Limits { get; init; } = new();
 }

@@ -4,7 +4,7 @@ using Microsoft.Win32.SafeHandles;
 namespace LunKit.Linux;
 
 /// <summary>
-/// A Linux eventfd: any thread <see cref="Signal"/>s, one thread waits for it in <see cref="StreamSocket.Wait"/> and then drains it.
+/// A Linux eventfd: any thread <see cref="Signal"/>s, one thread waits for it, e.g. in <see cref="StreamSocket.Wait"/>, and then drains it.
 /// </summary>
 [SupportedOSPlatform("linux")]
 public sealed unsafe class EventFd : IDisposable

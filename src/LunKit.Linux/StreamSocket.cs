@@ -1,40 +1,34 @@
+using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using System.Runtime.Versioning;
 
 namespace LunKit.Linux;
 
-/// <summary>What a <see cref="StreamSocket.Wait"/> saw.</summary>
-[Flags]
-public enum SocketReadiness
-{
-    /// <summary>The time-out passed.</summary>
-    None = 0,
-    /// <summary>Bytes (or the end of the stream, or an error) can be received without waiting.</summary>
-    Readable = 1,
-    /// <summary>At least some bytes can be sent without waiting.</summary>
-    Writable = 2,
-    /// <summary>The <see cref="EventFd"/> was signalled.</summary>
-    Signalled = 4,
-}
-
 /// <summary>
-/// The three calls that a connection's thread makes on a connected stream socket, without the cost of <c>Socket</c>'s general
-/// case. Borrows the descriptor: the owner keeps the handle open for as long as this is used, and closes it.
-/// One thread calls it, and closes the descriptor; others ask <see cref="PeerHasClosed"/> only.
+/// A connected stream socket with an eventfd beside it, without the cost of <c>Socket</c>'s general case. Its one thread also closes
+/// it, so the descriptor's number is its own in every call of that thread.
 /// </summary>
 [SupportedOSPlatform("linux")]
-public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
+public sealed unsafe class StreamSocket : IByteStream
 {
-    /// <summary>Pieces that one call sends at most.</summary>
-    public const int MaxPieces = 32;
-
-    // Its one thread is who closes it, so the number is its own in every call of that thread.
-    private readonly int _fd = (int)handle.DangerousGetHandle();
+    private readonly Socket _socket;
+    private readonly SafeHandle _handle;
+    private readonly EventFd _wake;
+    private readonly int _fd;
 
     /// <summary>
-    /// Receives what is there. Returns the byte count, 0 at the end of the stream, or -1 when nothing is there now.
-    /// Throws <see cref="LinuxException"/> when the connection failed.
+    /// Takes over a connected, non-blocking socket. Throws <see cref="LinuxException"/> when the process has no descriptor left; the
+    /// socket is the caller's then.
     /// </summary>
+    public StreamSocket(Socket socket)
+    {
+        _wake = new EventFd();
+        _socket = socket;
+        _handle = socket.SafeHandle;
+        _fd = (int)_handle.DangerousGetHandle();
+    }
+
+    /// <inheritdoc/>
     public int Receive(Span<byte> buffer)
     {
         // SAFETY: the span is pinned for the call, which writes at most its length.
@@ -51,10 +45,7 @@ public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
         }
     }
 
-    /// <summary>
-    /// Receives into <paramref name="first"/> and, when that is full, into <paramref name="second"/>, in one call.
-    /// Same results as <see cref="Receive(Span{byte})"/>. The caller has seen that the socket is readable or does not wait.
-    /// </summary>
+    /// <inheritdoc/>
     public int Receive(Span<byte> first, Span<byte> second)
     {
         // SAFETY: both spans are pinned for the call, which writes at most their lengths.
@@ -74,14 +65,14 @@ public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
         }
     }
 
-    /// <summary>Whether the peer has closed its end (or this end is closed, or the connection failed), though bytes from before may still be here. Any thread.</summary>
+    /// <inheritdoc/>
     public bool PeerHasClosed
     {
         get
         {
             try
             {
-                using var open = new OpenDescriptor(handle);
+                using var open = new OpenDescriptor(_handle);
                 var fd = new LibC.pollfd { fd = open.Number, events = LibC.POLLRDHUP };
                 // SAFETY: one entry, a local.
                 return LibC.poll(&fd, 1, 0) > 0;
@@ -93,7 +84,7 @@ public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
         }
     }
 
-    /// <summary>Bytes that can be received now.</summary>
+    /// <inheritdoc/>
     public int Available
     {
         get
@@ -104,9 +95,7 @@ public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
         }
     }
 
-    /// <summary>Sends what fits now. Returns the byte count, or -1 when nothing fits; throws when the connection failed.</summary>
-    /// <param name="buffer">The bytes.</param>
-    /// <param name="more">The caller sends more at once: a packet may wait for it.</param>
+    /// <inheritdoc/>
     public int Send(ReadOnlySpan<byte> buffer, bool more = false)
     {
         int flags = LibC.MSG_DONTWAIT | LibC.MSG_NOSIGNAL | (more ? LibC.MSG_MORE : 0);
@@ -124,12 +113,12 @@ public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
         }
     }
 
-    /// <summary>Sends what fits now of several pieces, at most <see cref="MaxPieces"/>, in one call. Same results as the other.</summary>
+    /// <inheritdoc/>
     public int Send(ReadOnlySpan<ReadOnlyMemory<byte>> pieces, bool more)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(pieces.Length, MaxPieces);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(pieces.Length, IByteStream.MaxPieces);
         int flags = LibC.MSG_DONTWAIT | LibC.MSG_NOSIGNAL | (more ? LibC.MSG_MORE : 0);
-        var vectors = stackalloc LibC.iovec[MaxPieces];
+        var vectors = stackalloc LibC.iovec[IByteStream.MaxPieces];
         var pins = new Pins();
         try
         {
@@ -155,16 +144,13 @@ public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
         }
     }
 
-    [System.Runtime.CompilerServices.InlineArray(MaxPieces)]
+    [System.Runtime.CompilerServices.InlineArray(IByteStream.MaxPieces)]
     private struct Pins { private System.Buffers.MemoryHandle _element; }
 
-    /// <summary>
-    /// Waits until the socket is readable (if <paramref name="read"/>), writable (if <paramref name="write"/>) or the eventfd is
-    /// signalled, at most <paramref name="timeoutMilliseconds"/> (-1: no limit). A signal is taken back before this returns.
-    /// </summary>
-    public SocketReadiness Wait(bool read, bool write, int timeoutMilliseconds)
+    /// <inheritdoc/>
+    public StreamReadiness Wait(bool read, bool write, int timeoutMilliseconds)
     {
-        using var signals = new OpenDescriptor(wake.Handle);
+        using var signals = new OpenDescriptor(_wake.Handle);
         var fds = stackalloc LibC.pollfd[2];
         // A poll entry with a negative descriptor is ignored, which keeps a hung-up socket from spinning a waiter that wants neither.
         fds[0] = new LibC.pollfd
@@ -175,16 +161,42 @@ public sealed unsafe class StreamSocket(SafeHandle handle, EventFd wake)
         fds[1] = new LibC.pollfd { fd = signals.Number, events = LibC.POLLIN };
         // SAFETY: two entries on the stack, count two.
         int n = LibC.poll(fds, 2, timeoutMilliseconds);
-        if (n <= 0) return SocketReadiness.None;
-        var result = SocketReadiness.None;
+        if (n <= 0) return StreamReadiness.None;
+        var result = StreamReadiness.None;
         short seen = fds[0].revents;
-        if (read && (seen & (LibC.POLLIN | LibC.POLLHUP | LibC.POLLERR)) != 0) result |= SocketReadiness.Readable;
-        if (write && (seen & (LibC.POLLOUT | LibC.POLLHUP | LibC.POLLERR)) != 0) result |= SocketReadiness.Writable;
+        if (read && (seen & (LibC.POLLIN | LibC.POLLHUP | LibC.POLLERR)) != 0) result |= StreamReadiness.Readable;
+        if (write && (seen & (LibC.POLLOUT | LibC.POLLHUP | LibC.POLLERR)) != 0) result |= StreamReadiness.Writable;
         if (fds[1].revents != 0)
         {
-            wake.Drain();
-            result |= SocketReadiness.Signalled;
+            _wake.Drain();
+            result |= StreamReadiness.Signalled;
         }
         return result;
+    }
+
+    /// <inheritdoc/>
+    public void Signal() => _wake.Signal();
+
+    /// <inheritdoc/>
+    public void ShutdownSend()
+    {
+        try
+        {
+            _socket.Shutdown(SocketShutdown.Send);
+        }
+        catch (SocketException)
+        {
+            // The peer was faster.
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Close() => _socket.Dispose();
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _socket.Dispose();
+        _wake.Dispose();
     }
 }

@@ -5,33 +5,50 @@ namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
 /// Commands that came before their turn (an earlier one is on its way on another connection, or is sent again), with the data PDUs
-/// that followed them. Bounded in number by the command window, in bytes by the connection's account. Only the connection's thread
-/// uses it.
+/// that followed them. Bounded in number by the command window, in bytes by the connection's account and FirstBurstLength. Only the
+/// connection's thread uses it.
 /// </summary>
-internal sealed class HeldPdus(int maxCommands, MemoryAccount memory)
+internal sealed class HeldPdus(int maxCommands, int maxUnsolicited, MemoryAccount memory, CommandWindow window)
 {
-    private readonly SortedDictionary<uint, List<byte[]>> _commands = [];
+    private sealed class Held
+    {
+        public readonly List<byte[]> Pdus = [];
+        public uint Tag;
+        public int DataBytes;
+    }
+
+    private readonly Dictionary<uint, Held> _commands = [];
 
     public int Count => _commands.Count;
 
-    /// <summary>Memory for a copy of a command and its data, held at its CmdSN; null when there is no room.</summary>
+    /// <summary>Whether one more can be held. The first always can: what it waits for comes on another connection.</summary>
+    public bool HasRoom => _commands.Count == 0 || _commands.Count < maxCommands && !memory.IsExhausted;
+
+    /// <summary>
+    /// Memory for a copy of a command and its data, held at its CmdSN; null when there is no room, or it is here already.
+    /// </summary>
     public byte[]? Add(Bhs header, int length)
     {
-        if (_commands.Count >= maxCommands || memory.IsExhausted || _commands.ContainsKey(header.CmdSn)) return null;
+        if (!HasRoom || _commands.ContainsKey(header.CmdSn)) return null;
+        var held = new Held { Tag = header.InitiatorTaskTag };
         var pdu = Copy(header, length);
-        _commands.Add(header.CmdSn, [pdu]);
+        held.Pdus.Add(pdu);
+        _commands.Add(header.CmdSn, held);
+        if (_commands.Count == 1) window.AddWaiter();
         return pdu;
     }
 
-    /// <summary>Memory for a copy of a Data-Out whose command is held; null when none is, or when there is no room.</summary>
+    /// <summary>Memory for a copy of a Data-Out whose command is held; null when none is.</summary>
     public byte[]? Follow(Bhs header, int length)
     {
-        if (_commands.Count == 0 || memory.IsExhausted) return null;
-        foreach (var pdus in _commands.Values)
+        if (_commands.Count == 0) return null;
+        foreach (var held in _commands.Values)
         {
-            if (new Bhs(pdus[0].AsSpan(0, Bhs.Length)).InitiatorTaskTag != header.InitiatorTaskTag) continue;
+            if (held.Tag != header.InitiatorTaskTag) continue;
+            held.DataBytes += length;
+            if (held.DataBytes > maxUnsolicited) throw new IscsiProtocolException("unsolicited data past FirstBurstLength");
             var pdu = Copy(header, length);
-            pdus.Add(pdu);
+            held.Pdus.Add(pdu);
             return pdu;
         }
         return null;
@@ -40,21 +57,42 @@ internal sealed class HeldPdus(int maxCommands, MemoryAccount memory)
     /// <summary>Forgets a PDU whose data turned out to be damaged.</summary>
     public void Drop(byte[] pdu)
     {
-        foreach (var (cmdSn, pdus) in _commands)
+        foreach (var (cmdSn, held) in _commands)
         {
-            if (!pdus.Remove(pdu)) continue;
+            if (!held.Pdus.Remove(pdu)) continue;
             memory.Refund(pdu.Length);
-            if (pdus.Count == 0) _commands.Remove(cmdSn);
+            if (held.Pdus.Count == 0) Remove(cmdSn);
             return;
         }
     }
 
-    /// <summary>The PDUs of the command whose turn it is, if it is here.</summary>
-    public List<byte[]>? Take(uint cmdSn)
+    /// <summary>The PDUs of the command whose turn it is, if all that has begun of them is here.</summary>
+    /// <param name="cmdSn">Its number.</param>
+    /// <param name="incomplete">The copy that is being received.</param>
+    public List<byte[]>? Take(uint cmdSn, byte[]? incomplete)
     {
-        if (!_commands.Remove(cmdSn, out var pdus)) return null;
-        foreach (var pdu in pdus) memory.Refund(pdu.Length);
-        return pdus;
+        if (!_commands.TryGetValue(cmdSn, out var held) || incomplete is not null && held.Pdus.Contains(incomplete)) return null;
+        Remove(cmdSn);
+        return held.Pdus;
+    }
+
+    /// <summary>Drops the commands whose turn has passed without them.</summary>
+    public void DropBefore(uint cmdSn)
+    {
+        foreach (uint passed in _commands.Keys.Where(c => SerialNumber.IsBefore(c, cmdSn)).ToList()) Remove(passed);
+    }
+
+    /// <summary>Drops all.</summary>
+    public void Clear()
+    {
+        foreach (uint cmdSn in _commands.Keys.ToList()) Remove(cmdSn);
+    }
+
+    private void Remove(uint cmdSn)
+    {
+        if (!_commands.Remove(cmdSn, out var held)) return;
+        foreach (var pdu in held.Pdus) memory.Refund(pdu.Length);
+        if (_commands.Count == 0) window.RemoveWaiter();
     }
 
     private byte[] Copy(Bhs header, int length)

@@ -1,89 +1,128 @@
-using System.Diagnostics;
 using System.Net;
-using System.Net.Sockets;
 using LunKit.Fabrics;
-using LunKit.Iscsi.Login;
 using LunKit.Iscsi.Pdus;
 using LunKit.Linux;
 
 namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
-/// One TCP connection, on a thread of its own that owns its socket, its buffers and its tasks: receives a batch of PDUs, executes
-/// what needs no waiting, sends all answers at once. Other threads only <see cref="Wake"/> it and hand it completed tasks.
+/// One connection of an initiator: receives a batch of PDUs, executes what needs no waiting, sends all answers at once. It goes on by
+/// <see cref="Step"/>, which never waits: <see cref="Start"/> makes a thread that steps and sleeps in between, a simulation steps
+/// itself. The thread that steps owns everything of the connection; others only <see cref="Wake"/> it and hand it completed tasks.
 /// </summary>
-internal sealed partial class IscsiConnection
+internal sealed class IscsiConnection
 {
-    /// <summary>What a look found instead of bytes: a task that another thread completed.</summary>
+    private enum Stage
+    {
+        Serving,
+        /// <summary>It is gone for the network, and looks after its tasks (error recovery level 2).</summary>
+        Keeping,
+        Ended,
+    }
+
+    // What a look found instead of bytes: a task that another thread completed.
     private const int HasCompleted = -2;
 
-    private readonly IscsiServer _server;
-    private readonly Socket _socket;
-    private readonly EventFd _wake = new();
-    private readonly StreamSocket _stream;
-    private readonly Thread _thread;
-    private readonly IscsiLimits _limits;
-    private readonly MemoryAccount _memory;
-    private readonly Lock _completionGate = new();
+    private readonly IByteStream _stream;
+    private readonly OutputQueue _output;
+    private readonly PduSender _sender;
+    private readonly PduReceiver _receiver;
+    private readonly LoginPhase _login;
+    private readonly SpinBudget _spin = new();
+    private readonly Func<int> _look;
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private List<IscsiTask> _completions = [];
-    private List<IscsiTask> _completionsInWork = [];
+    private readonly TaskCompletionSource _released = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly long _accepted;
+    private volatile FullFeaturePhase? _phase;
+    private volatile IscsiSession? _session;
     private int _sleeping;
     private int _lookAround;
-    private int _executing;
     private volatile bool _aborting;
     private volatile bool _endsTasks;
     private volatile string? _endReason;
     private volatile int _stopRequested;
-    private long _lastReceived = Stopwatch.GetTimestamp();
-    private long _closeDeadline;
+    private volatile int _ownThread;
+    private Stage _stage;
+    private string _reason = "closed";
     private long _lastTimers;
-    private bool _closeAfterFlush;
-    private bool _abandoned;
-    private readonly SpinBudget _spin = new();
-    private readonly Func<int> _look;
+    private long _closeDeadline;
+    private bool _pinged;
+    private bool _wantsInput = true;
+    private bool _wantsOutput;
+    private uint _nextTransferTag = 1;
 
-    public IscsiConnection(IscsiServer server, Socket socket, int groupTag)
+    public IscsiConnection(IscsiServer server, IByteStream stream, IPEndPoint remote, IPEndPoint local, int groupTag)
     {
-        _server = server;
-        _socket = socket;
-        _limits = server.Options.Limits;
-        _memory = new MemoryAccount(_limits.MaxOutstandingBytesPerConnection, server.Memory);
-        _held = new HeldPdus(_limits.QueueDepth, _memory);
-        Remote = (IPEndPoint)socket.RemoteEndPoint!;
-        Local = (IPEndPoint)socket.LocalEndPoint!;
+        Server = server;
+        Limits = server.Options.Limits;
+        Clock = server.Clock;
+        Memory = new MemoryAccount(Limits.MaxOutstandingBytesPerConnection, server.Memory);
+        Remote = remote;
+        Local = local;
         GroupTag = groupTag;
-        _stream = new StreamSocket(socket.SafeHandle, _wake);
-        _negotiation = new LoginNegotiation(server, _limits, groupTag);
-        DataInLayout = new DataInLayout(_negotiation.Parameters);
-        _look = () => PollUnits() || _completions.Count > 0 ? HasCompleted : ReceiveMore();
-        _thread = new Thread(Run, maxStackSize: 512 * 1024) { IsBackground = true, Name = $"iscsi {Remote}" };
+        LastReceived = _lastTimers = _accepted = Clock.GetTimestamp();
+        _stream = stream;
+        _output = new OutputQueue(server.Buffers);
+        _sender = new PduSender(_output, server.Log, remote);
+        _receiver = new PduReceiver(this, stream, _output);
+        _login = new LoginPhase(this, _sender, _receiver);
+        _look = () => _phase?.Tasks.PollAgain() == true ? HasCompleted : _receiver.Receive();
     }
 
+    public IscsiServer Server { get; }
+    public IscsiLimits Limits { get; }
+    public TimeProvider Clock { get; }
+    public MemoryAccount Memory { get; }
     public IPEndPoint Remote { get; }
     public IPEndPoint Local { get; }
     public int GroupTag { get; }
-    public ushort ConnectionId { get; private set; }
-    public IscsiSession? Session { get; private set; }
-    public OutputQueue Output { get; } = new();
-    public DataInLayout DataInLayout { get; private set; }
-    public MemoryAccount Memory => _memory;
-    public Task Ended => _ended.Task;
-    public bool IsOwnThread => Environment.CurrentManagedThreadId == _thread.ManagedThreadId;
+    public ushort ConnectionId { get; set; }
 
-    /// <summary>Whether the initiator has closed its end, noticed here or not. Any thread; only while the connection has not ended.</summary>
+    /// <summary>The session that it has logged in to, or null. Any thread.</summary>
+    public IscsiSession? Session => _session;
+
+    /// <summary>When bytes came last.</summary>
+    public long LastReceived { get; private set; }
+
+    /// <summary>Completes when nothing of the connection is left.</summary>
+    public Task Ended => _ended.Task;
+
+    /// <summary>Completes when the connection is gone for the network: it has ended, or only keeps tasks.</summary>
+    public Task Released => _released.Task;
+
+    public bool IsOwnThread => Environment.CurrentManagedThreadId == _ownThread;
+
+    /// <summary>
+    /// Whether the initiator has closed its end, noticed here or not. Any thread; only while the connection has not ended.
+    /// </summary>
     public bool PeerHasClosed => _stream.PeerHasClosed;
 
-    /// <summary>What the thread has allocated when it last looked for input: for the test that commands cost nothing.</summary>
+    /// <summary>Whether the initiator knows that the connection is lost, so that its tasks may be reassigned.</summary>
+    public bool IsLoggedOutForRecovery { get; private set; }
+
+    /// <summary>No more PDUs are served: what is queued is still sent.</summary>
+    public bool IsClosing { get; private set; }
+
+    /// <summary>Whether the server stops.</summary>
+    public bool IsStopping => _stopRequested != 0;
+
+    /// <summary>What the thread has allocated when it ran its timers last: for the test that commands cost nothing.</summary>
     public long AllocatedBytes { get; private set; }
 
-    public void Start() => _thread.Start();
+    /// <summary>Makes a thread that serves the connection.</summary>
+    public void Start() => new Thread(Run, maxStackSize: 512 * 1024) { IsBackground = true, Name = $"iscsi {Remote}" }.Start();
 
     /// <summary>Makes the thread look around. Any thread.</summary>
     public void Wake()
     {
         Interlocked.Exchange(ref _lookAround, 1);
-        if (Volatile.Read(ref _sleeping) != 0) _wake.Signal();
+        if (Volatile.Read(ref _sleeping) != 0) _stream.Signal();
+    }
+
+    /// <summary>A task has been completed, after a full fence. Any thread.</summary>
+    public void WakeForCompletion()
+    {
+        if (Volatile.Read(ref _sleeping) != 0) _stream.Signal();
     }
 
     /// <summary>
@@ -98,6 +137,13 @@ internal sealed partial class IscsiConnection
         Wake();
     }
 
+    /// <summary>The initiator has given the connection up, by a logout or by logging in with its identifier again. Any thread.</summary>
+    public void LogOutForRecovery(string reason)
+    {
+        IsLoggedOutForRecovery = true;
+        Abort(reason, endsTasks: false);
+    }
+
     /// <summary>Asks the initiator to log out, and ends the connection when it did or the time is over. Any thread.</summary>
     public void RequestLogout(int seconds)
     {
@@ -105,212 +151,264 @@ internal sealed partial class IscsiConnection
         Wake();
     }
 
-    /// <summary>A task that went on after its batch is done. Any thread.</summary>
-    public void Completed(IscsiTask task)
+    /// <summary>Ends the connection when all that is queued has been sent.</summary>
+    public void CloseWhenFlushed(string reason, bool endsTasks)
     {
-        lock (_completionGate)
-        {
-            if (!_abandoned) _completions.Add(task);
-            else
-            {
-                // Nobody answers it any more.
-                task.ReleaseData();
-                task.UnitNexus!.Unit.Complete(task);
-            }
-        }
-        if (Volatile.Read(ref _sleeping) != 0) _wake.Signal();
+        _endReason ??= reason;
+        _endsTasks = endsTasks;
+        IsClosing = true;
     }
+
+    /// <summary>The same after a logout for recovery: the tasks stay.</summary>
+    public void CloseForRecovery(string reason)
+    {
+        IsLoggedOutForRecovery = true;
+        CloseWhenFlushed(reason, endsTasks: false);
+    }
+
+    /// <summary>The server has given the connection its place in a session.</summary>
+    public void Join(IscsiSession session) => _session = session;
+
+    public void HandleLogin(Bhs header, ReadOnlySpan<byte> data) => _phase = _login.Handle(header, data);
+
+    /// <summary>What was queued for sending so far. Any thread.</summary>
+    public long QueuedBytes => _output.Queued;
+
+    /// <summary>
+    /// Whether the socket has, or nobody will get, what was queued when <see cref="QueuedBytes"/> was <paramref name="mark"/>. Any
+    /// thread.
+    /// </summary>
+    public bool HasSent(long mark) => _output.HasSent(mark);
+
+    /// <summary>Whether the response to a task waits to be acknowledged here. Any thread.</summary>
+    public bool Holds(uint tag) => _sender.Holds(tag);
+
+    /// <summary>
+    /// Hands over a task of another connection whose execution has ended. Any thread; false when this one has ended itself.
+    /// </summary>
+    public bool Deliver(KeptTask task) => _phase?.Custody?.Deliver(task) == true;
+
+    public uint NewTransferTag() => _nextTransferTag++ == Bhs.ReservedTag ? _nextTransferTag++ : _nextTransferTag - 1;
 
     private void Run()
     {
-        string reason = "closed";
+        while (_stage != Stage.Ended)
+            if (!Turn(spins: true)) Sleep();
+    }
+
+    /// <summary>
+    /// Does what can be done without waiting; false when that was nothing: the next step has something to do when bytes come,
+    /// somebody calls <see cref="Wake"/>, a task is completed, or <see cref="NextTimer"/> has passed. One thread at a time.
+    /// </summary>
+    public bool Step() => Turn(spins: false);
+
+    /// <summary>Whether nothing is left to be done.</summary>
+    public bool HasEnded => _stage == Stage.Ended;
+
+    private bool Turn(bool spins)
+    {
+        _ownThread = Environment.CurrentManagedThreadId;
         try
         {
-            Loop();
-            reason = _endReason ?? "closed by the initiator";
+            switch (_stage)
+            {
+                case Stage.Serving:
+                    return Serve(spins);
+                case Stage.Keeping:
+                    return Keep();
+                default:
+                    return false;
+            }
         }
         catch (IscsiProtocolException e)
         {
-            reason = $"protocol error: {e.Message}";
-            LogMessages.ProtocolError(_server.Log, Remote.ToString(), _negotiation.Parameters.InitiatorName, e.Message);
+            LogMessages.ProtocolError(Server.Log, Remote.ToString(), _login.InitiatorName, e.Message);
+            Finish($"protocol error: {e.Message}");
         }
-        catch (LinuxException e)
+        catch (Exception e) when (e is IOException or OutOfMemoryException)
         {
-            reason = e.Message;
+            Finish(e.Message);
         }
         catch (Exception e)
         {
-            reason = "internal fault";
-            LogMessages.ConnectionCrashed(_server.Log, e, Remote.ToString());
+            LogMessages.ConnectionCrashed(Server.Log, e, Remote.ToString());
+            Finish("internal fault");
         }
-        finally
+        return true;
+    }
+
+    private bool Serve(bool spins)
+    {
+        if (_aborting)
         {
-            EndPolling();
-            End(reason);
+            Finish(_endReason ?? "closed by the initiator");
+            return true;
         }
-    }
-
-    private void Loop()
-    {
-        while (!_aborting)
+        bool any = false;
+        if (_phase is { } phase) any = phase.Tasks.Poll() | phase.Turn();
+        if (Volatile.Read(ref _lookAround) != 0 && Interlocked.Exchange(ref _lookAround, 0) != 0)
         {
-            BeginPolling();
-            PollUnits();
-            TakeCompletions();
-            if (Volatile.Read(ref _lookAround) != 0 && Interlocked.Exchange(ref _lookAround, 0) != 0)
-            {
-                RunTimers();
-                TakeAdopted();
-            }
-            if (_held.Count > 0) ServeHeldCommands();
-            if (_waitingForCredit.Count > 0) SolicitWaiting();
-            if (_pendingManagement.Count > 0) CheckTaskManagement();
-            bool flushed = MayHoldBack() || Output.Flush(_stream);
-            _outputBlocked = !flushed;
-            _unflushed = 0;
-            if (_closeAfterFlush && flushed)
-            {
-                _socket.Shutdown(SocketShutdown.Send);
-                return;
-            }
-            bool wantsInput = !_closeAfterFlush && Output.Pending < _limits.MaxPendingOutputBytes;
-            int received = wantsInput ? ReceiveMore() : -1;
-            if (received == -1 && wantsInput && flushed && !_aborting) received = _spin.Look(_look);
-            if (received == 0) return;
-            if (received == HasCompleted) continue;
-            if (received > 0)
-            {
-                _lastReceived = Stopwatch.GetTimestamp();
-                _pingTag = 0;
-                // A peer that never lets the thread sleep does not escape the timers.
-                if (_lastReceived - _lastTimers > Stopwatch.Frequency) RunTimers();
-                Parse();
-                continue;
-            }
-            if (HasCompletions()) continue;
-            EndPolling();
-            Sleep(wantsInput, write: !flushed);
+            RunTimers(Clock.GetTimestamp());
+            any = true;
+        }
+        int pending = _output.Pending;
+        bool flushed = _receiver.Flush(IsClosing);
+        any |= _output.Pending != pending;
+        _wantsOutput = !flushed;
+        if (IsClosing && flushed)
+        {
+            _stream.ShutdownSend();
+            Finish(_endReason ?? "closed");
+            return true;
+        }
+        bool hasRoom = !IsClosing && _output.Pending < Limits.MaxPendingOutputBytes;
+        if (hasRoom && _receiver.IsStalled)
+        {
+            // What is here already comes before what may come, and need not be followed by anything.
+            _receiver.Parse();
+            if (!_receiver.IsStalled) return true;
+        }
+        _wantsInput = hasRoom && !_receiver.IsStalled;
+        int received = _wantsInput ? _receiver.Receive() : PduReceiver.Nothing;
+        if (received == PduReceiver.Nothing && spins && _wantsInput && flushed && !_aborting) received = _spin.Look(_look);
+        if (received == 0)
+        {
+            Finish(_endReason ?? "closed by the initiator");
+            return true;
+        }
+        if (received == HasCompleted) return true;
+        long now = Clock.GetTimestamp();
+        if (received > 0)
+        {
+            LastReceived = now;
+            _pinged = false;
+            // A peer that never lets the thread sleep does not escape the timers.
+            if (now - _lastTimers > Clock.TimestampFrequency) RunTimers(now);
+            _receiver.Parse();
+            return true;
+        }
+        if (MillisecondsSinceTimers(now) >= TimerMilliseconds)
+        {
+            RunTimers(now);
+            return true;
+        }
+        // One that spins has looked again already, at all that can change.
+        return any && !spins;
+    }
+
+    private long MillisecondsSinceTimers(long now) => (now - _lastTimers) * 1000 / Clock.TimestampFrequency;
+
+    private int TimerMilliseconds
+    {
+        get
+        {
+            int most = _stopRequested != 0 || _closeDeadline != 0 || _phase is null ? 200 : 1000;
+            return _phase is { } phase ? Math.Min(most, phase.NextCheckMilliseconds) : most;
         }
     }
 
-    private bool HasCompletions()
+    /// <summary>How long a step that had nothing to do may be followed by none.</summary>
+    public TimeSpan NextTimer => _stage switch
     {
-        lock (_completionGate) return _completions.Count > 0;
-    }
+        Stage.Serving => TimeSpan.FromMilliseconds(Math.Max(1, TimerMilliseconds - MillisecondsSinceTimers(Clock.GetTimestamp()))),
+        _ => TimeSpan.FromMilliseconds(100),
+    };
 
-    private void Sleep(bool read, bool write)
+    private void Sleep()
     {
+        if (_stage == Stage.Ended) return;
+        _phase?.Tasks.EndPolling();
         // The flag goes up before the last look, so that whoever completes a task after that look signals.
         Interlocked.Exchange(ref _sleeping, 1);
-        if (HasCompletions() || _aborting || Volatile.Read(ref _lookAround) != 0)
-        {
-            Volatile.Write(ref _sleeping, 0);
-            return;
-        }
-        var seen = _stream.Wait(read, write, NextTimerMilliseconds());
+        bool serves = _stage == Stage.Serving;
+        if (_phase?.Tasks.HaveCompleted != true && !(serves && (_aborting || Volatile.Read(ref _lookAround) != 0)))
+            _stream.Wait(serves && _wantsInput, serves && _wantsOutput, (int)NextTimer.TotalMilliseconds);
         Volatile.Write(ref _sleeping, 0);
-        if (seen == SocketReadiness.None) RunTimers();
     }
 
-    private void TakeCompletions()
+    private void RunTimers(long now)
     {
-        lock (_completionGate)
-        {
-            if (_completions.Count == 0) return;
-            (_completions, _completionsInWork) = (_completionsInWork, _completions);
-        }
-        foreach (var task in _completionsInWork)
-        {
-            _executing--;
-            task.IsExecuting = false;
-            Respond(task, task.Result);
-        }
-        _completionsInWork.Clear();
-        CheckTaskManagement();
-    }
-
-    private int NextTimerMilliseconds()
-    {
-        if (_pendingManagement.Count > 0) return 5;
-        if (_waitingForCredit.Count > 0) return 20;
-        if (_stopRequested != 0 || _closeDeadline != 0 || Session is null) return 200;
-        return 1000;
-    }
-
-    private void RunTimers()
-    {
-        long now = _lastTimers = Stopwatch.GetTimestamp();
+        _lastTimers = now;
         AllocatedBytes = GC.GetAllocatedBytesForCurrentThread();
-        double idle = Stopwatch.GetElapsedTime(_lastReceived, now).TotalSeconds;
-        CheckTaskManagement();
-        SweepAborted();
-        RetryStalledBursts(now);
+        _phase?.RunTimers(now);
         if (_stopRequested != 0 && _closeDeadline == 0)
         {
-            _closeDeadline = now + _stopRequested * Stopwatch.Frequency;
-            if (IsFullFeature) SendAsyncLogoutRequest(_stopRequested);
+            _closeDeadline = now + _stopRequested * Clock.TimestampFrequency;
+            if (_phase is { } phase) phase.RequestLogout(_stopRequested);
             else Abort("the server stops");
         }
-        if (_closeDeadline != 0 && now >= _closeDeadline && _executing == 0) Abort("the server stops");
-        if (!IsFullFeature && Stopwatch.GetElapsedTime(_accepted, now).TotalSeconds > _limits.LoginTimeoutSeconds)
-            Abort($"no login within {_limits.LoginTimeoutSeconds} s");
-        if (!IsFullFeature || _limits.NopInIntervalSeconds == 0 || idle < _limits.NopInIntervalSeconds) return;
-        if (_pingTag == 0) SendPing();
-        else if (idle > _limits.NopInIntervalSeconds + _limits.NopInTimeoutSeconds) Abort($"no answer to NOP-In for {_limits.NopInTimeoutSeconds} s", endsTasks: false);
+        if (_closeDeadline != 0 && now >= _closeDeadline && _phase?.Tasks.AreExecuting != true) Abort("the server stops");
+        if (_phase is null && Clock.GetElapsedTime(_accepted, now).TotalSeconds > Limits.LoginTimeoutSeconds)
+            Abort($"no login within {Limits.LoginTimeoutSeconds} s");
+        double idle = Clock.GetElapsedTime(LastReceived, now).TotalSeconds;
+        if (_phase is null || Limits.NopInIntervalSeconds == 0 || idle < Limits.NopInIntervalSeconds) return;
+        if (!_pinged) Ping(_phase);
+        else if (idle > Limits.NopInIntervalSeconds + Limits.NopInTimeoutSeconds)
+            Abort($"no answer to NOP-In for {Limits.NopInTimeoutSeconds} s", endsTasks: false);
     }
 
-    private void End(string reason)
+    private void Ping(FullFeaturePhase phase)
     {
-        var session = Session;
-        bool keeps = session is { Parameters.ErrorRecoveryLevel: 2, Target: not null, IsClosed: false } && !_endsTasks;
-        _socket.Dispose();
-        Output.Discard();
-        if (keeps)
+        _pinged = true;
+        phase.SendPing();
+    }
+
+    /// <summary>The connection is gone for the network. Its tasks end, or wait for another connection.</summary>
+    private void Finish(string reason)
+    {
+        if (_stage != Stage.Serving)
         {
-            BeginCustody(session!);
-            session!.BeginCustody(this);
-            _released.SetResult();
-            LogMessages.TasksKept(_server.Log, session.Parameters.InitiatorName, Remote.ToString(), session.Custody.Of(this).Count, reason);
-            KeepTasks(session);
+            // A fault while it kept tasks: they are given up.
+            Complete();
+            return;
         }
-        EndTasks();
-        bool last = session is not null && session.Remove(this);
-        if (last) _server.SessionEnded(session!);
-        _server.ConnectionEnded(this, reason);
-        _memory.Close();
-        _wake.Dispose();
+        _reason = reason;
+        _stream.Close();
+        _output.Discard();
+        if (_phase is not { } phase)
+        {
+            Complete();
+            return;
+        }
+        phase.Disconnect();
+        if (phase.Custody is { } custody && !_endsTasks && phase.Session is { Target: not null, IsClosed: false } session)
+        {
+            custody.Begin();
+            session.BeginCustody(this);
+            _stage = Stage.Keeping;
+            _released.TrySetResult();
+            LogMessages.TasksKept(Server.Log, session.Parameters.InitiatorName, Remote.ToString(), custody.Count, reason);
+            return;
+        }
+        Complete();
+    }
+
+    private bool Keep()
+    {
+        if (_phase is not { Custody: { } custody }) return false;
+        int before = custody.Count;
+        if (!custody.IsOver()) return custody.Count != before;
+        custody.End();
+        Complete();
+        return true;
+    }
+
+    /// <summary>Nothing is left to be done but what units still execute, which gives its memory back by itself.</summary>
+    private void Complete()
+    {
+        if (_stage == Stage.Ended) return;
+        _stage = Stage.Ended;
+        _receiver.Close();
+        _output.Close();
+        if (_phase is { } phase)
+        {
+            phase.Tasks.Abandon();
+            phase.Kept?.Close();
+        }
+        if (_session is { } session && session.Remove(this)) Server.SessionEnded(session);
+        Server.ConnectionEnded(this, _reason);
+        _stream.Dispose();
         _released.TrySetResult();
-        _ended.SetResult();
-    }
-
-    private void EndTasks()
-    {
-        foreach (var task in _tasks.Values.Where(t => !t.IsExecuting))
-        {
-            task.ReleaseData();
-            task.UnitNexus!.Unit.Complete(task);
-        }
-        foreach (var unit in _tasks.Values.Where(t => t.IsExecuting).Select(t => t.UnitNexus!.Unit).Distinct().ToList())
-            unit.TaskManager.ConnectionLost(c => c is IscsiTask { IsExecuting: true } task && task.Owner == this);
-        _directTask?.ReleaseData();
-        // Units still use the memory of executing tasks; one that does not end keeps that memory, and its blocks for itself.
-        long deadline = Stopwatch.GetTimestamp() + Stopwatch.Frequency / 2;
-        while (_executing > 0 && Stopwatch.GetTimestamp() < deadline)
-        {
-            lock (_completionGate)
-            {
-                _executing -= _completions.Count;
-                foreach (var task in _completions)
-                {
-                    task.ReleaseData();
-                    task.UnitNexus!.Unit.Complete(task);
-                }
-                _completions.Clear();
-            }
-            if (_executing == 0) break;
-            Interlocked.Exchange(ref _sleeping, 1);
-            _stream.Wait(false, false, 100);
-        }
-        lock (_completionGate) _abandoned = true;
+        _ended.TrySetResult();
     }
 }

@@ -16,7 +16,8 @@ internal sealed class IscsiSession
     private readonly List<IscsiConnection> _keepers = [];
     private volatile bool _closed;
 
-    public IscsiSession(NegotiatedParameters parameters, Target? target, NodeAcl? acl, ulong isid, ushort tsih, int groupTag, uint firstCmdSn, int depth)
+    public IscsiSession(
+        NegotiatedParameters parameters, Target? target, NodeAcl? acl, ulong isid, ushort tsih, int groupTag, uint firstCmdSn, int depth)
     {
         Parameters = parameters;
         Target = target;
@@ -110,7 +111,6 @@ internal sealed class IscsiSession
     {
         lock (_gate)
         {
-            if (_connections.Count == 1) return;
             foreach (var connection in _connections)
                 if (connection != except) connection.Wake();
         }

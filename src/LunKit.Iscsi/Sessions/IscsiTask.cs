@@ -1,7 +1,6 @@
 using System.Buffers;
-using System.Runtime.CompilerServices;
-using LunKit.Fabrics;
 using LunKit.Backstores;
+using LunKit.Fabrics;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
 
@@ -30,6 +29,9 @@ internal sealed class IscsiTask : FabricTask
     // A long read has memory of its own, so that it can go on beside the batch without taking the batch's chunk out of the queue.
     private const int LongBytes = 64 * 1024;
 
+    /// <summary>What a task costs beside its data, on its connection's account.</summary>
+    public const int Bytes = 2048;
+
     // Shorter data is copied faster than it is received into, or sent from, a place of its own.
     private const int LendBytes = 16 * 1024;
 
@@ -38,13 +40,10 @@ internal sealed class IscsiTask : FabricTask
     private byte[]? _collected;
     private IMemoryOwner<byte>? _collectedOwner;
 
-    public IscsiTask(IscsiConnection connection)
-    {
-        Owner = connection;
-    }
+    public IscsiTask(FullFeaturePhase owner) => Owner = owner;
 
     /// <summary>The connection that has the task's allegiance. Changes only while the task is not executing.</summary>
-    public IscsiConnection Owner { get; set; }
+    public FullFeaturePhase Owner { get; set; }
 
     public uint InitiatorTaskTag { get; private set; }
     public ulong Lun { get; private set; }
@@ -68,6 +67,9 @@ internal sealed class IscsiTask : FabricTask
     /// <summary>What has come of the data, and room for some that comes: memory of the unit's, or from the pool.</summary>
     public Memory<byte> Collected { get; private set; }
 
+    /// <summary>Whether the initiator owes it data: unsolicited, or asked for.</summary>
+    public bool AwaitsData => ExpectsUnsolicited || R2Ts.Count > 0;
+
     /// <summary>When data of it came last, or was asked for last.</summary>
     public long LastData { get; set; }
 
@@ -78,10 +80,14 @@ internal sealed class IscsiTask : FabricTask
 
     public bool IsRegistered { get; set; }
 
+    /// <summary>It came as an immediate command, outside the command window.</summary>
+    public bool IsImmediate { get; set; }
+
     /// <summary>The receive buffer that holds the data, when the command outlives its batch.</summary>
     public ReceiveBuffer? HeldBuffer { get; set; }
 
-    // Where the Data-In PDUs are: in the output queue already, at its end (inline), or in bytes that are the task's own until it is answered.
+    // Where the Data-In PDUs are: in the output queue already, at its end (inline), or in bytes that are the task's own until it is
+    // answered.
     public OutputQueue.Chunk? DataInChunk { get; set; }
     public DataInLayout DataInLayout { get; private set; } = null!;
     public int DataInStart { get; private set; } = -1;
@@ -104,7 +110,7 @@ internal sealed class IscsiTask : FabricTask
         CollectLength = Received = Solicited = 0;
         NextUnsolicitedDataSn = R2tSn = 0;
         Fault = null;
-        ExpectsUnsolicited = IsUnsolicitedDamaged = IsRegistered = IsExecuting = IsDataInInline = false;
+        ExpectsUnsolicited = IsUnsolicitedDamaged = IsRegistered = IsExecuting = IsImmediate = IsDataInInline = false;
         DataInStart = -1;
         DataInLength = 0;
         DataInChunk = null;
@@ -143,7 +149,7 @@ internal sealed class IscsiTask : FabricTask
     /// <summary>Gives back all memory but what the output queue sends.</summary>
     public void ReleaseData()
     {
-        if (!Collected.IsEmpty) Owner.Memory.Refund(Collected.Length);
+        if (!Collected.IsEmpty) Owner.Connection.Memory.Refund(Collected.Length);
         if (_collected is not null) ArrayPool<byte>.Shared.Return(_collected);
         _collectedOwner?.Dispose();
         Collected = default;
@@ -151,7 +157,7 @@ internal sealed class IscsiTask : FabricTask
         _collectedOwner = null;
         if (_scratch is not null)
         {
-            Owner.Memory.Refund(_scratch.Length);
+            Owner.Connection.Memory.Refund(_scratch.Length);
             ArrayPool<byte>.Shared.Return(_scratch);
             _scratch = null;
         }
@@ -188,11 +194,11 @@ internal sealed class IscsiTask : FabricTask
         return true;
     }
 
-    private protected override void OnCompleted() => Owner.Completed(this);
+    private protected override void OnCompleted() => Owner.Tasks.Completed(this);
 
-    protected internal override void OnAborted() => Owner.Wake();
+    protected internal override void OnAborted() => Owner.Connection.Wake();
 
-    protected internal override void Charge(long bytes) => Owner.Memory.Charge(bytes);
+    protected internal override void Charge(long bytes) => Owner.Connection.Memory.Charge(bytes);
 
     /// <summary>Bytes produced, as one run, when the initiator expects fewer than the command produced.</summary>
     public byte[]? Scratch => _scratch;
@@ -203,23 +209,23 @@ internal sealed class IscsiTask : FabricTask
         if (!Reads || length > ExpectedLength)
         {
             _scratch = ArrayPool<byte>.Shared.Rent(length);
-            Owner.Memory.Charge(_scratch.Length);
+            Owner.Connection.Memory.Charge(_scratch.Length);
             return new DataBuffer(_scratch.AsMemory(0, length));
         }
         DataInLength = length;
         // Its own from here on: a text negotiation may change the connection's while the command runs.
-        DataInLayout = Owner.DataInLayout;
+        DataInLayout = Owner.Sender.Layout;
         int total = DataInLayout.TotalLength(length);
         // One that went on after its batch has no place in the queue yet, even where its own thread ends it.
-        if (total < LongBytes && Owner.IsOwnThread && !IsExecuting)
+        if (total < LongBytes && Owner.Connection.IsOwnThread && !IsExecuting)
         {
-            DataInStart = Owner.Output.Reserve(total);
-            DataInChunk = Owner.Output.Current;
+            DataInStart = Owner.Sender.Output.Reserve(total);
+            DataInChunk = Owner.Sender.Output.Current;
             IsDataInInline = true;
         }
         else
         {
-            DataInChunk = new OutputQueue.Chunk(total, Owner.Memory);
+            DataInChunk = new OutputQueue.Chunk(total, Owner.Connection.Memory);
             DataInStart = 0;
         }
         DataInEnd = DataInStart + total;

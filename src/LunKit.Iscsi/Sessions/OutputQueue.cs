@@ -8,33 +8,41 @@ namespace LunKit.Iscsi.Sessions;
 /// What a connection has to send, in order, in few large contiguous pieces: commands write their headers and read their data
 /// straight into it. Only the connection's thread uses it.
 /// </summary>
-internal sealed class OutputQueue
+internal sealed class OutputQueue(BufferPool pool)
 {
     /// <summary>One send per this many bytes when there is that much.</summary>
     public const int ChunkBytes = 512 * 1024;
 
+    /// <summary>Enough for the answers of a login, before a connection has proven that it is worth more.</summary>
+    public const int LoginBytes = 16 * 1024;
+
     /// <summary>A piece of memory with bytes to send; alive while the queue or a command refers to it.</summary>
     internal sealed class Chunk
     {
-        private readonly bool _rented;
         private readonly MemoryAccount? _account;
+        private readonly int _size;
         private int _references = 1;
 
-        /// <summary>A chunk of the queue's own size, or one rented for a single long answer, on the account of its connection.</summary>
-        public Chunk(int size, MemoryAccount? account = null)
+        /// <summary>A chunk of the queue's own size, which a pool keeps.</summary>
+        public Chunk()
         {
+            Array = GC.AllocateUninitializedArray<byte>(ChunkBytes, pinned: true);
+            IsStandard = true;
+        }
+
+        /// <summary>A chunk for a single long answer, on the account of its connection, or for a login, on nobody's.</summary>
+        public Chunk(int size, MemoryAccount? account)
+        {
+            Array = ArrayPool<byte>.Shared.Rent(size);
+            _size = size;
             _account = account;
-            _rented = account is not null || size > ChunkBytes;
             account?.Charge(size);
-            Size = size;
-            Array = _rented ? ArrayPool<byte>.Shared.Rent(size) : GC.AllocateUninitializedArray<byte>(ChunkBytes, pinned: true);
         }
 
         public byte[] Array { get; }
-        private int Size { get; }
-        public bool IsStandard => !_rented;
+        public bool IsStandard { get; }
 
-        // Tasks that were reassigned may share one on two connections.
+        // Any thread: tasks that outlive their connection give theirs back on the thread that ends them.
         public void AddReference() => Interlocked.Increment(ref _references);
         public bool Release() => Interlocked.Decrement(ref _references) == 0;
         public bool IsShared => Volatile.Read(ref _references) > 1;
@@ -42,37 +50,66 @@ internal sealed class OutputQueue
 
         public void Free()
         {
-            _account?.Refund(Size);
-            if (_rented) ArrayPool<byte>.Shared.Return(Array);
+            _account?.Refund(_size);
+            if (!IsStandard) ArrayPool<byte>.Shared.Return(Array);
         }
     }
 
-    /// <summary>Bytes to send, in a chunk of the queue's or lent by a unit; <see cref="Owner"/> is told when they, and all before them, are sent.</summary>
+    /// <summary>
+    /// Bytes to send, in a chunk of the queue's or lent by a unit; <see cref="Owner"/> is told when they, and all before them, are
+    /// sent.
+    /// </summary>
     private readonly record struct Piece(Chunk? Chunk, ReadOnlyMemory<byte> Bytes, IDisposable? Owner);
 
     private const int KeptChunks = 4;
-    private readonly ReadOnlyMemory<byte>[] _gather = new ReadOnlyMemory<byte>[StreamSocket.MaxPieces];
+    private readonly ReadOnlyMemory<byte>[] _gather = new ReadOnlyMemory<byte>[IByteStream.MaxPieces];
     private readonly Queue<Piece> _pieces = new();
     private readonly Stack<Chunk> _free = new();
-    private Chunk _current = new(ChunkBytes);
+    private Chunk _current = new(LoginBytes, null);
     private int _start;
     private int _used;
     private int _sentOfFirst;
+    private long _queued;
+    private long _sent;
+    private bool _small = true;
+    private bool _closed;
 
     /// <summary>Bytes that wait to be sent.</summary>
-    public int Pending { get; private set; }
+    public int Pending => (int)(_queued - _sent);
+
+    /// <summary>Bytes that were queued so far. Any thread.</summary>
+    public long Queued => Volatile.Read(ref _queued);
+
+    /// <summary>
+    /// Whether the socket has, or nobody will get, what was queued when <see cref="Queued"/> was <paramref name="mark"/>. Any thread.
+    /// </summary>
+    public bool HasSent(long mark) => Volatile.Read(ref _sent) is var sent && (sent >= mark || sent == Queued);
+
+    /// <summary>From here on chunks have their full size.</summary>
+    public void Grow()
+    {
+        _small = false;
+        Replace(0);
+    }
 
     public Chunk Current => _current;
 
-    /// <summary>Takes <paramref name="length"/> contiguous bytes at the end of the queue; returns their offset in <see cref="Current"/>.</summary>
+    /// <summary>
+    /// Takes <paramref name="length"/> contiguous bytes at the end of the queue; returns their offset in <see cref="Current"/>.
+    /// </summary>
     public int Reserve(int length)
     {
         if (_used + length > _current.Array.Length) Replace(length);
         int at = _used;
         _used += length;
-        Pending += length;
+        Add(length);
         return at;
     }
+
+    // Others read both counts, to know what has left.
+    private void Add(int bytes) => Volatile.Write(ref _queued, _queued + bytes);
+
+    private void Count(int sent) => Volatile.Write(ref _sent, _sent + sent);
 
     public Span<byte> Append(int length)
     {
@@ -83,7 +120,7 @@ internal sealed class OutputQueue
     /// <summary>Gives back the bytes from <paramref name="offset"/> on, which were reserved last.</summary>
     public void Unreserve(int offset)
     {
-        Pending -= _used - offset;
+        Add(offset - _used);
         _used = offset;
     }
 
@@ -105,7 +142,7 @@ internal sealed class OutputQueue
     {
         Seal();
         _pieces.Enqueue(new(chunk, chunk.Array.AsMemory(start, end - start), null));
-        Pending += end - start;
+        Add(end - start);
     }
 
     /// <summary>Queues bytes that stay where they are; who lent them is named by <see cref="ReleaseWhenSent"/> afterwards.</summary>
@@ -113,7 +150,7 @@ internal sealed class OutputQueue
     {
         Seal();
         _pieces.Enqueue(new(null, bytes, null));
-        Pending += bytes.Length;
+        Add(bytes.Length);
     }
 
     /// <summary>Disposes <paramref name="owner"/> when all that is queued now was sent, or is discarded.</summary>
@@ -124,19 +161,19 @@ internal sealed class OutputQueue
     }
 
     /// <summary>Sends as much as the socket takes; true when all is sent.</summary>
-    public bool Flush(StreamSocket socket)
+    public bool Flush(IByteStream stream)
     {
         while (_pieces.Count > 0)
         {
             Seal();
-            if (!SendPieces(socket)) return false;
+            if (!SendPieces(stream)) return false;
         }
         while (_start < _used)
         {
-            int sent = socket.Send(_current.Array.AsSpan(_start, _used - _start));
+            int sent = stream.Send(_current.Array.AsSpan(_start, _used - _start));
             if (sent < 0) return false;
             _start += sent;
-            Pending -= sent;
+            Count(sent);
         }
         // Where commands have parts of it, the rest of the chunk is used first.
         if (!_current.IsShared) _start = _used = 0;
@@ -144,7 +181,7 @@ internal sealed class OutputQueue
     }
 
     /// <summary>Sends some pieces with one call, in order, and drops those that are sent; false when the socket takes no more.</summary>
-    private bool SendPieces(StreamSocket socket)
+    private bool SendPieces(IByteStream stream)
     {
         int count = 0, length = 0, skip = _sentOfFirst;
         foreach (var piece in _pieces)
@@ -156,10 +193,10 @@ internal sealed class OutputQueue
             length += piece.Bytes.Length - skip;
             skip = 0;
         }
-        int sent = length == 0 ? 0 : socket.Send(_gather.AsSpan(0, count), more: Pending > length);
+        int sent = length == 0 ? 0 : stream.Send(_gather.AsSpan(0, count), more: Pending > length);
         Array.Clear(_gather, 0, count);
         if (sent < 0) return false;
-        Pending -= sent;
+        Count(sent);
         sent += _sentOfFirst;
         while (_pieces.TryPeek(out var first) && first.Bytes.Length <= sent)
         {
@@ -188,27 +225,50 @@ internal sealed class OutputQueue
     {
         Seal();
         Return(_current);
-        _current = length <= ChunkBytes && _free.TryPop(out var kept) ? kept : new Chunk(length);
+        _current = length > ChunkBytes ? new Chunk(length, null)
+            : _small ? new Chunk(Math.Max(length, LoginBytes), null)
+            : _free.TryPop(out var kept) ? kept : pool.RentChunk();
         _start = _used = 0;
     }
 
-    /// <summary>Drops everything: nobody will read it. The current chunk is not reused, for commands that live on may have parts of it.</summary>
+    /// <summary>
+    /// Drops everything: nobody will read it. Where commands that live on have parts of the current chunk, only the rest of it is
+    /// used.
+    /// </summary>
     public void Discard()
     {
         while (_pieces.TryDequeue(out var piece)) Drop(piece);
-        _start = _used = _sentOfFirst = Pending = 0;
+        _start = _current.IsShared ? _used : 0;
+        _used = _start;
+        _sentOfFirst = 0;
+        Volatile.Write(ref _sent, _queued);
     }
 
-    /// <summary>Gives up one reference of a chunk.</summary>
+    /// <summary>The connection has ended: all chunks go back to the pool, those that commands have when these return them.</summary>
+    public void Close()
+    {
+        Discard();
+        _closed = true;
+        Return(_current);
+        while (_free.TryPop(out var chunk)) pool.Return(chunk);
+    }
+
+    /// <summary>Gives up one reference of a chunk. Any thread when the queue is closed, else the connection's.</summary>
     public void Return(Chunk chunk)
     {
         if (!chunk.Release()) return;
-        if (!chunk.IsStandard || _free.Count >= KeptChunks)
+        if (!chunk.IsStandard)
         {
             chunk.Free();
-            return;
         }
-        chunk.Reuse();
-        _free.Push(chunk);
+        else if (_closed || _free.Count >= KeptChunks)
+        {
+            pool.Return(chunk);
+        }
+        else
+        {
+            chunk.Reuse();
+            _free.Push(chunk);
+        }
     }
 }

@@ -1,4 +1,6 @@
+using System.Buffers;
 using LunKit.Fabrics;
+using LunKit.Iscsi.Pdus;
 
 namespace LunKit.Iscsi.Sessions;
 
@@ -11,10 +13,17 @@ internal sealed class SentResponse
     public uint StatSn { get; set; }
     public uint Tag { get; init; }
 
-    /// <summary>Data of a read; null when there was none, or when it had to be forgotten (<see cref="IsForgotten"/>).</summary>
-    public byte[]? Data { get; set; }
+    /// <summary>
+    /// Data of a read, from the shared pool; null when there was none, or when it had to be forgotten (<see cref="IsForgotten"/>).
+    /// </summary>
+    public byte[]? Data { get; private set; }
 
-    /// <summary>How <see cref="Data"/> was cut into PDUs, of which the first is <see cref="FirstDataSn"/> at <see cref="FirstOffset"/>.</summary>
+    /// <summary>Bytes of <see cref="Data"/> that are used.</summary>
+    public int DataLength { get; private set; }
+
+    /// <summary>
+    /// How <see cref="Data"/> was cut into PDUs, of which the first is <see cref="FirstDataSn"/> at <see cref="FirstOffset"/>.
+    /// </summary>
     public DataInLayout? Layout { get; set; }
     public uint FirstDataSn { get; set; }
     public int FirstOffset { get; set; }
@@ -27,7 +36,26 @@ internal sealed class SentResponse
 
     public bool IsForgotten { get; set; }
 
+    /// <summary>Whether it answers a SCSI command.</summary>
+    public bool IsOfTask => Tag != Bhs.ReservedTag && (Header is null || new Bhs(Header).Opcode == PduOpcode.ScsiResponse);
+
     public int Bytes => (Data?.Length ?? 0) + Segment.Length + 128;
+
+    /// <summary>Takes room for the data of a read.</summary>
+    public SentResponse WithData(int length)
+    {
+        Data = ArrayPool<byte>.Shared.Rent(length);
+        DataLength = length;
+        return this;
+    }
+
+    /// <summary>Gives the data back.</summary>
+    public void ReleaseData()
+    {
+        if (Data is not { } data) return;
+        Data = null;
+        ArrayPool<byte>.Shared.Return(data);
+    }
 }
 
 /// <summary>
@@ -62,10 +90,28 @@ internal sealed class SentResponses(long maxBytes, MemoryAccount memory)
         {
             lock (_gate) _unacknowledged.RemoveFirst();
             Account(-oldest.Value.Bytes);
+            oldest.Value.ReleaseData();
         }
     }
 
-    public SentResponse? FindTask(uint tag) => _unacknowledged.LastOrDefault(r => r.Tag == tag && r.Tag != Pdus.Bhs.ReservedTag);
+    /// <summary>
+    /// They are others' from here on: nothing of them is forgotten or given back. They stay on the account until <see cref="Close"/>.
+    /// </summary>
+    public void Surrender()
+    {
+        lock (_gate) _unacknowledged.Clear();
+    }
+
+    /// <summary>The connection has ended.</summary>
+    public void Close()
+    {
+        foreach (var response in _unacknowledged) response.ReleaseData();
+        Surrender();
+        memory.Refund(_bytes);
+        _bytes = 0;
+    }
+
+    public SentResponse? FindTask(uint tag) => _unacknowledged.LastOrDefault(r => r.Tag == tag && r.Tag != Bhs.ReservedTag);
 
     /// <summary>Whether a task's response waits to be acknowledged. Any thread.</summary>
     public bool Holds(uint tag)
@@ -82,7 +128,7 @@ internal sealed class SentResponses(long maxBytes, MemoryAccount memory)
             if (node.Value.Data is not { } data) continue;
             _bytes -= data.Length;
             memory.Refund(data.Length);
-            node.Value.Data = null;
+            node.Value.ReleaseData();
             node.Value.IsForgotten = true;
         }
     }

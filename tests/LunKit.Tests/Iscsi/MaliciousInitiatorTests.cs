@@ -50,7 +50,6 @@ public class MaliciousInitiatorTests
             p => new Bhs(p.AsSpan(0, 48)).DataLength = 0xFFFFFF,                                         // longer than declared
             p => { new Bhs(p.AsSpan(0, 48)).Set(20, 512); },                                            // more data than expected
             p => p[1] = (byte)(p[1] & ~0x20),                                                            // data without W
-            p => p[1] |= 0x60,                                                                           // bidirectional
         ];
         foreach (var lie in lies)
         {

@@ -73,11 +73,13 @@ internal sealed class ScriptedInitiator : IDisposable
     /// <summary>Damages the data digest of the next PDU that has data.</summary>
     public bool DamageNext { get; set; }
 
-    public void Command(uint tag, byte[] cdb, int read = 0, int write = 0, byte[]? immediate = null, uint? cmdSn = null, int lun = 0)
+    public void Command(uint tag, byte[] cdb, int read = 0, int write = 0, byte[]? immediate = null, uint? cmdSn = null, int lun = 0,
+        bool isImmediate = false)
     {
         var pdu = new byte[Bhs.Length];
         ScsiCommandPdu.Write(pdu, LunAddress.Encode(lun), tag, read > 0, write > 0, true, (int)TaskAttribute.Simple, (uint)(read + write), cdb);
-        new Bhs(pdu).CmdSn = cmdSn ?? CmdSn++;
+        if (isImmediate) pdu[0] |= 0x40;
+        new Bhs(pdu).CmdSn = cmdSn ?? (isImmediate ? CmdSn : CmdSn++);
         Send(pdu, immediate ?? []);
     }
 
@@ -104,6 +106,16 @@ internal sealed class ScriptedInitiator : IDisposable
         new Bhs(pdu).CmdSn = CmdSn;
         Send(pdu, []);
         return Receive(PduOpcode.TaskManagementResponse);
+    }
+
+    /// <summary>An immediate task management function.</summary>
+    public void Manage(TaskManagementFunction function, uint tag, uint referencedTag = Bhs.ReservedTag, uint refCmdSn = 0)
+    {
+        var pdu = new byte[Bhs.Length];
+        TaskManagementPdu.WriteRequest(pdu, (int)function, 0, tag, referencedTag, refCmdSn);
+        pdu[0] |= 0x40;
+        new Bhs(pdu).CmdSn = CmdSn;
+        Send(pdu, []);
     }
 
     public Pdu Logout(int reason, ushort cid)

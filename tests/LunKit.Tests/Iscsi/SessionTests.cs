@@ -182,7 +182,7 @@ public class SessionTests
     [Fact]
     public async Task ResetTellsEveryNexus()
     {
-        await using var target = new TestTarget();
+        await using var target = new TestTarget(coldReset: true);
         var a = await target.ConnectAsync();
         var b = await target.ConnectAsync(target.Options with { Isid = 0x8000_0000_0002 });
         Assert.Equal(0, await a.ManageAsync(TaskManagementFunction.LogicalUnitReset, 0));

@@ -15,7 +15,8 @@ internal sealed class TestTarget : IAsyncDisposable
 
     public TestTarget(
         IscsiLimits? limits = null, ChapCredential? chap = null, ChapCredential? mutual = null, IReadOnlyList<NodeAcl>? acls = null,
-        IReadOnlyDictionary<int, IBackstore>? stores = null, string? redirect = null, int portals = 1)
+        IReadOnlyDictionary<int, IBackstore>? stores = null, string? redirect = null, int portals = 1,
+        bool coldReset = false)
     {
         stores ??= new Dictionary<int, IBackstore> { [0] = new MemoryBackstore(64 << 20) };
         Units = stores.ToDictionary(s => s.Key, s => new BlockUnit(s.Value, $"lun{s.Key}", new VolatileUnitState(UnitIdentity.IdOf($"lun{s.Key}"))));
@@ -29,6 +30,7 @@ internal sealed class TestTarget : IAsyncDisposable
             Portals = [.. Enumerable.Range(1, portals).Select(i => new Portal(new IPEndPoint(IPAddress.Loopback, 0), i))],
             Targets = [Target],
             DiscoveryChap = Target.Chap,
+            AllowsTargetColdReset = coldReset,
             Limits = limits ?? new IscsiLimits { LogoutTimeoutSeconds = 1 },
         });
         Server.Start();

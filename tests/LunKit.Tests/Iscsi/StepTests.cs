@@ -1,0 +1,232 @@
+using LunKit.Iscsi;
+using LunKit.Iscsi.Pdus;
+using LunKit.Scsi;
+
+namespace LunKit.Tests.Iscsi;
+
+/// <summary>Connections that go by steps, and what only an exact order of events shows.</summary>
+public class StepTests
+{
+    private static byte[] Pattern(int length) => [.. Enumerable.Range(0, length).Select(i => (byte)(i * 7 + i / 512))];
+
+    /// <summary>Takes the power-on unit attention; the next CmdSN is 2.</summary>
+    private static void Begin(SteppedInitiator initiator)
+    {
+        initiator.Command(0x100, 1, new byte[6]);
+        initiator.Step();
+        Assert.Equal((byte)ScsiStatus.CheckCondition, initiator.Receive().Status);
+    }
+
+    [Fact]
+    public void LoginWriteAndReadGoByStepsAlone()
+    {
+        var initiator = new SteppedTarget().LogIn();
+        Begin(initiator);
+        var data = Pattern(4096);
+        initiator.Command(2, 2, Cdbs.Write16(8, 8), write: 4096, immediate: data);
+        initiator.Command(3, 3, Cdbs.Read16(8, 8), read: 4096);
+        initiator.Step();
+        Assert.Equal((byte)ScsiStatus.Good, initiator.Receive().Status);
+        var read = initiator.Receive();
+        Assert.True(read.HasStatus && read.Data.AsSpan().SequenceEqual(data));
+        Assert.False(initiator.Connection.Step());
+        initiator.Streams.Close();
+        initiator.Step();
+        Assert.True(initiator.Connection.HasEnded && initiator.Streams.TargetHasClosed);
+        Assert.True(initiator.Connection.Ended.IsCompletedSuccessfully);
+    }
+
+    [Fact]
+    public void TimeIsTheClocks()
+    {
+        var target = new SteppedTarget(new IscsiLimits { NopInIntervalSeconds = 10, NopInTimeoutSeconds = 5, LoginTimeoutSeconds = 3 });
+        var initiator = target.LogIn();
+        Pass(target, initiator, 12);
+        Assert.Equal(PduOpcode.NopIn, initiator.Receive().Opcode);
+        Assert.False(initiator.Connection.HasEnded);
+        Pass(target, initiator, 6);
+        Assert.True(initiator.Connection.HasEnded);
+        var silent = target.Connect();
+        Assert.False(silent.Connection.Step());
+        Pass(target, silent, 4);
+        Assert.True(silent.Connection.HasEnded);
+    }
+
+    private static void Pass(SteppedTarget target, SteppedInitiator initiator, int seconds)
+    {
+        for (int i = 0; i < seconds; i++)
+        {
+            target.Clock.Advance(TimeSpan.FromSeconds(1));
+            initiator.Step();
+        }
+    }
+
+    /// <summary>
+    /// Long reads in one segment to an initiator that reads slowly: all are answered, and it need not send anything more.
+    /// </summary>
+    [Fact]
+    public void WhatWasReceivedIsServedWhenTheOutputDrains()
+    {
+        const int Reads = 40, Each = 64 * 1024;
+        var initiator = new SteppedTarget(new IscsiLimits { MaxPendingOutputBytes = 256 * 1024 }).LogIn(capacity: 96 * 1024);
+        Begin(initiator);
+        for (uint i = 0; i < Reads; i++) initiator.Command(i, 2 + i, Cdbs.Read16(0, Each / 512), read: Each);
+        int got = 0, bytes = 0;
+        for (int i = 0; i < 10 * Reads && bytes < Reads * (Each + Bhs.Length); i++)
+        {
+            initiator.Step();
+            bytes += initiator.Streams.Receive(32 * 1024).Length;
+            got = bytes / (Each + Bhs.Length);
+        }
+        Assert.Equal(Reads, got);
+    }
+
+    /// <summary>A task that another thread ends while the function is being received is answered before it, or never.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task NothingFollowsTheResponseToAFunction(bool reset)
+    {
+        var store = new GatedBackstore();
+        var initiator = new SteppedTarget(store: store).LogIn();
+        Begin(initiator);
+        initiator.Command(2, 2, Cdbs.Read16(0, 1), read: 512);
+        initiator.Step();
+        Assert.Equal(1, store.Waiting);
+        var function = reset ? TaskManagementFunction.LogicalUnitReset : TaskManagementFunction.AbortTask;
+        initiator.Manage(function, 3, 3, reset ? Bhs.ReservedTag : 2, 2);
+        initiator.Streams.Receiving = store.Open;
+        var first = await initiator.AwaitAsync();
+        Assert.Equal((PduOpcode.DataIn, 2u), (first.Opcode, first.Tag));
+        var second = await initiator.AwaitAsync();
+        var expected = reset ? TaskManagementResult.Complete : TaskManagementResult.TaskDoesNotExist;
+        Assert.Equal((PduOpcode.TaskManagementResponse, (byte)expected), (second.Opcode, second.Response));
+        await Task.Delay(50);
+        initiator.Step();
+        Assert.Equal(0, initiator.Streams.Waiting);
+    }
+
+    /// <summary>What another connection of the session has queued before leaves it before the function is answered.</summary>
+    [Fact]
+    public async Task AnswersOfOtherConnectionsComeBeforeTheResponse()
+    {
+        var target = new SteppedTarget();
+        var first = target.LogIn(capacity: 1024 * 1024);
+        Begin(first);
+        var second = target.LogIn(first.Tsih, cid: 2, capacity: 1024);
+        second.Command(5, 2, Cdbs.Read16(0, 8), read: 4096);
+        second.Step();
+        Assert.Equal(1024, second.Streams.Waiting);
+        first.Manage(TaskManagementFunction.LogicalUnitReset, 6, 3);
+        await Task.Delay(50);
+        first.Step();
+        Assert.Equal(0, first.Streams.Waiting);
+        for (int left = Bhs.Length + 4096; left > 0; second.Step()) left -= second.Streams.Receive().Length;
+        Assert.Equal(PduOpcode.TaskManagementResponse, (await first.AwaitAsync()).Opcode);
+    }
+
+    /// <summary>Data-Out that was asked for and does not come ends the connection at error recovery level 0.</summary>
+    [Fact]
+    public void MissingDataOutEndsTheConnection()
+    {
+        var target = new SteppedTarget(new IscsiLimits { NopInIntervalSeconds = 0, DataOutDeadlineSeconds = 10 });
+        var initiator = target.LogIn();
+        Begin(initiator);
+        initiator.Command(2, 2, Cdbs.Write16(0, 8), write: 4096);
+        initiator.Step();
+        Assert.Equal(PduOpcode.ReadyToTransfer, initiator.Receive().Opcode);
+        Pass(target, initiator, 9);
+        Assert.False(initiator.Connection.HasEnded);
+        Pass(target, initiator, 3);
+        Assert.True(initiator.Connection.HasEnded);
+        Assert.Equal((0, 0L), (target.Unit.Tasks.Count, target.Server.Memory.Bytes));
+    }
+
+    /// <summary>A command before its turn does not run on the part of its data that has come.</summary>
+    [Fact]
+    public void HeldCommandWaitsForItsData()
+    {
+        var target = new SteppedTarget();
+        var first = target.LogIn();
+        Begin(first);
+        var second = target.LogIn(first.Tsih, cid: 2);
+        var data = Pattern(32 * 1024);
+        second.Command(3, 3, Cdbs.Write16(0, 64), write: data.Length, immediate: data, cut: 20_000);
+        second.Step();
+        first.Command(2, 2, new byte[6]);
+        first.Step();
+        Assert.Equal((byte)ScsiStatus.Good, first.Receive().Status);
+        second.Step();
+        Assert.Equal(0, second.Streams.Waiting);
+        second.Streams.Send(data.AsSpan(20_000));
+        second.Step();
+        Assert.Equal((byte)ScsiStatus.Good, second.Receive().Status);
+        first.Command(4, 4, Cdbs.Read16(0, 64), read: data.Length);
+        first.Step();
+        Assert.Equal(data, first.Receive().Data);
+    }
+
+    /// <summary>Another initiator's reset does not wait for the rest of a segment.</summary>
+    [Fact]
+    public async Task ResetDoesNotWaitForASegment()
+    {
+        var target = new SteppedTarget();
+        var (slow, other) = (target.LogIn(), target.LogIn(isid: 0x8000_0000_0002));
+        Begin(slow);
+        Begin(other);
+        slow.Command(2, 2, Cdbs.Write16(0, 64), write: 32 * 1024);
+        slow.Step();
+        var r2t = slow.Receive();
+        var (pdu, data) = (new byte[Bhs.Length], Pattern(32 * 1024));
+        DataOutPdu.Write(pdu, 0, 2, r2t.TransferTag, data.Length, 0, 0, final: true);
+        slow.Send(pdu, data, cut: 20_000);
+        slow.Step();
+        other.Manage(TaskManagementFunction.LogicalUnitReset, 9, 2);
+        other.Step();
+        slow.Step();
+        Assert.Equal(PduOpcode.TaskManagementResponse, (await other.AwaitAsync()).Opcode);
+        // The rest is read and dropped, and the connection goes on.
+        slow.Streams.Send(data.AsSpan(20_000));
+        slow.Command(3, 3, new byte[6]);
+        Assert.Equal(3u, (await slow.AwaitAsync()).Tag);
+        Assert.Equal(0, slow.Streams.Waiting);
+    }
+
+    /// <summary>The end of a connection does not wait for a disk that hangs; its memory does.</summary>
+    [Fact]
+    public async Task ConnectionEndsBesideADiskThatHangs()
+    {
+        var store = new GatedBackstore();
+        var target = new SteppedTarget(store: store);
+        var initiator = target.LogIn();
+        Begin(initiator);
+        initiator.Command(2, 2, Cdbs.Read16(0, 200), read: 200 * 512);
+        initiator.Command(3, 3, Cdbs.Write16(0, 1), write: 512, immediate: new byte[512]);
+        initiator.Step();
+        Assert.Equal(2, store.Waiting);
+        initiator.Streams.Close();
+        initiator.Step();
+        Assert.True(initiator.Connection.HasEnded);
+        Assert.Equal((0, 0), (target.Server.ConnectionCount, target.Server.SessionCount));
+        Assert.InRange(target.Server.Memory.Bytes, 200 * 512, 1 << 20);
+        Assert.Equal(2, target.Unit.Tasks.Count);
+        store.Open();
+        for (int i = 0; i < 200 && target.Unit.Tasks.Count > 0; i++) await Task.Delay(10);
+        Assert.Equal((0, 0L), (target.Unit.Tasks.Count, target.Server.Memory.Bytes));
+    }
+
+    /// <summary>The answer of a command shows the place in the window that it frees.</summary>
+    [Fact]
+    public async Task AnswerOpensTheWindow()
+    {
+        var store = new GatedBackstore();
+        var initiator = new SteppedTarget(new IscsiLimits { QueueDepth = 1 }, store).LogIn();
+        Begin(initiator);
+        initiator.Command(2, 2, Cdbs.Read16(0, 1), read: 512);
+        initiator.Step();
+        store.Open();
+        var answer = await initiator.AwaitAsync();
+        var header = new Bhs(answer.Header);
+        Assert.Equal((3u, 3u), (header.ExpCmdSn, header.MaxCmdSn));
+    }
+}
