@@ -7,9 +7,7 @@ namespace LunKit.Iscsi.Sessions;
 /// <summary>NOP, text, logout, and asynchronous messages.</summary>
 internal sealed partial class IscsiConnection
 {
-    private byte[] _textAnswer = [];
-    private int _textSent;
-    private uint _textTag = Bhs.ReservedTag;
+    private readonly TextExchange _text;
     private uint _pingTag;
 
     private void HandleControl(Bhs header, Memory<byte> data)
@@ -51,64 +49,21 @@ internal sealed partial class IscsiConnection
 
     private void HandleText(Bhs header, ReadOnlySpan<byte> data)
     {
-        bool goesOn = header.TargetTransferTag != Bhs.ReservedTag;
-        if (goesOn && header.TargetTransferTag != _textTag)
+        var reply = _text.Take(header.IsFinal, (header.Flags & TextPdu.Continue) != 0, header.TargetTransferTag, data);
+        if (reply.Rejection is { } reason)
         {
-            Reject(header, RejectReason.InvalidPduField);
+            Reject(header, reason);
             return;
         }
-        AddText(data);
-        if ((header.Flags & TextPdu.Continue) != 0)
-        {
-            // More text is to come: an empty answer asks for it (RFC 7143 11.11.2).
-            _textTag = NewTransferTag();
-            SendText(header.InitiatorTaskTag, 0, [], _textTag);
-            return;
-        }
-        if (!goesOn || _text.Count > 0)
-        {
-            _textAnswer = TextKeys.Format(AnswerText(TextKeys.Parse([.. _text])));
-            _textSent = 0;
-            _text.Clear();
-        }
-        int length = Math.Min(_textAnswer.Length - _textSent, _negotiation.Parameters.PeerMaxRecvDataSegmentLength);
-        bool last = _textSent + length == _textAnswer.Length;
-        _textTag = last ? Bhs.ReservedTag : NewTransferTag();
-        SendText(header.InitiatorTaskTag, last ? TextPdu.Final : TextPdu.Continue, _textAnswer.AsSpan(_textSent, length), _textTag);
-        _textSent += length;
+        int length = reply.Text.Length;
+        TextPdu.Write(NextHeader(length), PduOpcode.TextResponse, reply.Flags, header.InitiatorTaskTag, reply.TransferTag, length);
+        reply.Text.Span.CopyTo(FinishHeader(advanceStatSn: true, length));
+        FinishData(length);
+        if (reply.HasNewParameters) DataInLayout = new DataInLayout(_negotiation.Parameters);
     }
 
-    private void SendText(uint tag, byte flags, ReadOnlySpan<byte> text, uint transferTag)
-    {
-        TextPdu.Write(NextHeader(text.Length), PduOpcode.TextResponse, flags, tag, transferTag, text.Length);
-        text.CopyTo(FinishHeader(advanceStatSn: true, text.Length));
-        FinishData(text.Length);
-    }
-
-    private List<KeyValuePair<string, string>> AnswerText(List<KeyValuePair<string, string>> keys)
-    {
-        var answer = new List<KeyValuePair<string, string>>();
-        foreach (var (key, value) in keys)
-        {
-            if (key == "SendTargets")
-            {
-                answer.AddRange(SendTargets.Answer(value, _negotiation.Parameters.IsDiscovery, Session!.Target, _server.Targets,
-                    _server.Portals, _negotiation.Parameters.InitiatorName, Local.Address));
-            }
-            else if (!NegotiableKeys.Table.TryGetValue(key, out var negotiable))
-            {
-                answer.Add(new(key, NegotiableKeys.NotUnderstood));
-            }
-            else
-            {
-                bool allowed = (negotiable.Scope & KeyScope.FullFeature) != 0;
-                string? reply = allowed ? negotiable.Answer(_negotiation.Parameters, _limits, value) : NegotiableKeys.Reject;
-                if (reply is not null) answer.Add(new(key, reply));
-                DataInLayout = new DataInLayout(_negotiation.Parameters);
-            }
-        }
-        return answer;
-    }
+    private List<KeyValuePair<string, string>>? AnswerSendTargets(string value) => SendTargets.Answer(
+        value, _negotiation.Parameters.IsDiscovery, Session!.Target, _server.Targets, _server.Portals, _negotiation.Parameters.InitiatorName, Local.Address);
 
     private void HandleLogout(Bhs header)
     {

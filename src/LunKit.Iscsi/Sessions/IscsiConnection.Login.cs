@@ -9,35 +9,20 @@ internal sealed partial class IscsiConnection
 {
     private readonly LoginNegotiation _negotiation;
     private readonly long _accepted = Stopwatch.GetTimestamp();
-    private readonly List<byte> _text = [];
-    private int _rounds;
+    private readonly LoginExchange _login;
 
     private bool IsFullFeature { get; set; }
 
     private void HandleLogin(Bhs header, ReadOnlySpan<byte> data)
     {
         var pdu = new LoginPdu(header.Bytes);
-        if (++_rounds > _limits.MaxNegotiationRounds) throw new IscsiProtocolException("a login that does not come to an end");
-        if (_rounds == 1) ConnectionId = pdu.ConnectionId;
-        _negotiation.IsLeading = pdu.Tsih == 0;
-        AddText(data);
-        if (pdu.VersionMin > 0)
-        {
-            Answer(header, new(LoginStatus.UnsupportedVersion, false, LoginStage.Security, [], $"version {pdu.VersionMin}"), 0);
-            return;
-        }
-        if (pdu.Continue)
-        {
-            if (pdu.Transit) throw new IscsiProtocolException("a login request with both T and C");
-            Answer(header, new(LoginStatus.Success, false, pdu.CurrentStage, []), pdu.Tsih);
-            return;
-        }
-        var answer = _negotiation.Step(pdu.Transit, pdu.CurrentStage, pdu.NextStage, TextKeys.Parse([.. _text]));
-        _text.Clear();
+        var answer = _login.Take(pdu, data);
+        // The exchange refuses another one in a later request.
+        ConnectionId = pdu.ConnectionId;
         ushort tsih = pdu.Tsih;
         if (answer is { Status: LoginStatus.Success, Transit: true, Next: LoginStage.FullFeature })
         {
-            var (status, session, reason) = _server.Admit(this, _negotiation, pdu.Isid, pdu.Tsih, header.CmdSn);
+            var (status, session, reason) = _server.Sessions.Admit(this, _negotiation, pdu.Isid, pdu.Tsih, header.CmdSn, _limits.QueueDepth);
             if (status == LoginStatus.Success)
             {
                 Session = session;
@@ -58,17 +43,10 @@ internal sealed partial class IscsiConnection
             _negotiation.Target?.Name ?? "discovery", Session.Tsih, _negotiation.User ?? "-");
     }
 
-    private void AddText(ReadOnlySpan<byte> data)
-    {
-        if (_text.Count + data.Length > _limits.MaxTextBytes) throw new IscsiProtocolException($"more than {_limits.MaxTextBytes} bytes of text");
-        _text.AddRange(data);
-    }
-
     private void Answer(Bhs request, LoginAnswer answer, ushort tsih)
     {
         var pdu = new LoginPdu(request.Bytes);
         var text = TextKeys.Format(answer.Keys);
-        if (text.Length > 8192) throw new IscsiProtocolException("a login answer of more than 8192 bytes");
         LoginPdu.WriteResponse(NextHeader(text.Length), answer.Transit, false, pdu.CurrentStage, answer.Next, pdu.Isid, tsih,
             request.InitiatorTaskTag, answer.Status, text.Length);
         var data = FinishHeader(advanceStatSn: answer.Status == LoginStatus.Success, text.Length);

@@ -54,6 +54,8 @@ internal sealed partial class IscsiConnection
         GroupTag = groupTag;
         _stream = new StreamSocket(socket.SafeHandle, _wake);
         _negotiation = new LoginNegotiation(server, _limits, groupTag);
+        _login = new LoginExchange(_negotiation, _limits);
+        _text = new TextExchange(_negotiation.Parameters, _limits, AnswerSendTargets);
         DataInLayout = new DataInLayout(_negotiation.Parameters);
         _look = () => PollUnits() || _completions.Count > 0 ? HasCompleted : ReceiveMore();
         _thread = new Thread(Run, maxStackSize: 512 * 1024) { IsBackground = true, Name = $"iscsi {Remote}" };
@@ -270,6 +272,8 @@ internal sealed partial class IscsiConnection
             KeepTasks(session);
         }
         EndTasks();
+        // The session may go on without this connection: its tasks' places in the window are free again.
+        foreach (var task in _tasks.Values) if (task.IsRegistered) session!.Window.Release();
         bool last = session is not null && session.Remove(this);
         if (last) _server.SessionEnded(session!);
         _server.ConnectionEnded(this, reason);

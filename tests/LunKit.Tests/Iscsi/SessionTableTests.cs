@@ -1,0 +1,246 @@
+using LunKit.Backstores;
+using LunKit.Iscsi.Pdus;
+using LunKit.Iscsi.Sessions;
+using LunKit.Targets;
+
+namespace LunKit.Tests.Iscsi;
+
+/// <summary>Who gets which place: one session for each I_T nexus, and one that goes on when a connection is replaced (RFC 7143 6.3.4, 6.3.5).</summary>
+public class SessionTableTests
+{
+    private const int PowerOn = 0x2900, Reserved = 0x18;
+
+    private static async Task UntilAsync(Func<bool> condition, string what)
+    {
+        for (int i = 0; !condition(); i++)
+        {
+            Assert.True(i < 600, what);
+            await Task.Delay(50);
+        }
+    }
+
+    [Fact]
+    public async Task LoginsOfOneNexusAtOnceEndInOneSession()
+    {
+        await using var target = new TestTarget();
+        for (int round = 0; round < 20; round++)
+        {
+            var connections = new List<RawConnection>();
+            for (int i = 0; i < 8; i++) connections.Add(await RawConnection.OpenAsync(target));
+            var replies = await Task.WhenAll(connections.Select(async c =>
+            {
+                try
+                {
+                    return (await c.LoginAsync()).Status;
+                }
+                catch (Exception e) when (e is IOException or System.Net.Sockets.SocketException)
+                {
+                    return -1; // replaced before its answer was sent
+                }
+            }));
+            Assert.All(replies, s => Assert.Contains(s, (int[])[0, 0x0301, -1]));
+            Assert.Contains(0, replies);
+            await UntilAsync(() => target.Server.ConnectionCount <= 1, "replaced connections do not end");
+            Assert.Equal(1, target.Server.SessionCount);
+            Assert.Single(target.Unit.Nexuses.ToArray());
+            connections.ForEach(c => c.Dispose());
+        }
+    }
+
+    /// <summary>Both logins meet an old session that does not end, and go on when it does.</summary>
+    [Fact]
+    public async Task LaterOfTwoLoginsThatWaitGetsThePlace()
+    {
+        var store = new HeldReads();
+        await using var target = new TestTarget(stores: new Dictionary<int, IBackstore> { [0] = store });
+        using var old = await RawConnection.OpenAsync(target);
+        Assert.Equal(0, (await old.LoginAsync()).Status);
+        Assert.Equal(PowerOn, (await old.TestAsync()).Sense);
+        await old.CommandAsync(1, Cdbs.Read16(0, 1), read: 512);
+        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
+        using var first = await RawConnection.OpenAsync(target);
+        using var second = await RawConnection.OpenAsync(target);
+        var earlier = first.LoginAsync();
+        await UntilAsync(() => target.Server.Connections.Any(c => c.Session is { IsClosed: true }), "the first login does not replace the session");
+        var later = second.LoginAsync();
+        // The first hears at once that it has lost, or after its time if the command holds the old session for so long.
+        Assert.Equal(0x0301, (await earlier).Status);
+        store.Open();
+        int status = (await later).Status;
+        Assert.Contains(status, (int[])[0, 0x0301]);
+        await UntilAsync(() => target.Server.SessionCount == (status == 0 ? 1 : 0), "the old session does not end");
+    }
+
+    [Fact]
+    public async Task LoginDoesNotWaitLongForASessionThatDoesNotEnd()
+    {
+        var store = new HeldReads();
+        await using var target = new TestTarget(stores: new Dictionary<int, IBackstore> { [0] = store });
+        using var old = await RawConnection.OpenAsync(target);
+        await old.LoginAsync();
+        await old.TestAsync();
+        await old.CommandAsync(1, Cdbs.Read16(0, 1), read: 512);
+        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
+        using var again = await RawConnection.OpenAsync(target);
+        long start = System.Diagnostics.Stopwatch.GetTimestamp();
+        int status = (await again.LoginAsync()).Status;
+        // Either the session ended without its command, or the login was told to come again; never both sessions.
+        Assert.Contains(status, (int[])[0, 0x0301]);
+        Assert.Single(target.Unit.Nexuses.ToArray());
+        Assert.InRange(System.Diagnostics.Stopwatch.GetElapsedTime(start), TimeSpan.Zero, SessionTable.Patience + TimeSpan.FromSeconds(4));
+        store.Open();
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    public async Task ConnectionIsReinstatedAndTheSessionGoesOn(int level)
+    {
+        await using var target = new TestTarget(new() { QueueDepth = 8, LogoutTimeoutSeconds = 1 });
+        using var old = await RawConnection.OpenAsync(target);
+        var login = await old.LoginAsync($"ErrorRecoveryLevel={level}", "InitialR2T=Yes", "ImmediateData=No");
+        Assert.Equal(PowerOn, (await old.TestAsync()).Sense);
+        // What the nexus holds: a reservation (RESERVE(6)), and a write whose data is still to come.
+        Assert.Equal(0, (await old.TestAsync([0x16, 0, 0, 0, 0, 0])).Status);
+        await old.CommandAsync(0x77, Cdbs.Write16(0, 8), write: 4096);
+        Assert.Equal(PduOpcode.ReadyToTransfer, (await old.ReceiveAsync()).Opcode);
+        using var fresh = await RawConnection.OpenAsync(target, tsih: login.Tsih, cmdSn: old.CmdSn);
+        var again = await fresh.LoginAsync();
+        Assert.Equal((0, login.Tsih), (again.Status, again.Tsih));
+        Assert.Equal(1, target.Server.SessionCount);
+        await UntilAsync(() => target.Server.ConnectionCount == 1, "the old connection stays");
+        // The numbers go on, and the whole window is free: what the old connection held of it came back.
+        Assert.Equal((old.CmdSn, old.CmdSn + 7), (new Bhs(again.Header).ExpCmdSn, new Bhs(again.Header).MaxCmdSn));
+        Assert.False(target.Unit.Tasks.Any(_ => true));
+        // No unit attention, for the nexus was not lost; and it still has its reservation.
+        Assert.Equal((0, 0), await fresh.TestAsync());
+        using var other = await RawConnection.OpenAsync(target, isid: 0x8000_0000_0099);
+        await other.LoginAsync();
+        await other.TestAsync();
+        Assert.Equal(Reserved, (await other.TestAsync()).Status);
+        // And again, on and on.
+        using var third = await RawConnection.OpenAsync(target, tsih: login.Tsih, cmdSn: fresh.CmdSn);
+        Assert.Equal(0, (await third.LoginAsync()).Status);
+        Assert.Equal((0, 0), await third.TestAsync());
+        Assert.True(await fresh.IsClosedAsync());
+    }
+
+    [Fact]
+    public async Task LostConnectionOfTwoIsReinstatedBesideTheOther()
+    {
+        await using var target = new TestTarget();
+        using var leading = await RawConnection.OpenAsync(target);
+        var login = await leading.LoginAsync("MaxConnections=2");
+        await leading.TestAsync();
+        using var second = await RawConnection.OpenAsync(target, tsih: login.Tsih, cid: 2);
+        Assert.Equal(0, (await second.LoginAsync()).Status);
+        using var third = await RawConnection.OpenAsync(target, tsih: login.Tsih, cid: 3);
+        Assert.Equal(0x0206, (await third.LoginAsync()).Status);
+        using var again = await RawConnection.OpenAsync(target, tsih: login.Tsih, cid: 2, cmdSn: leading.CmdSn);
+        Assert.Equal(0, (await again.LoginAsync()).Status);
+        Assert.True(await second.IsClosedAsync());
+        Assert.Equal((0, 0), await again.TestAsync());
+        leading.CmdSn = again.CmdSn;
+        Assert.Equal((0, 0), await leading.TestAsync());
+        Assert.Equal(1, target.Server.SessionCount);
+    }
+
+    [Theory]
+    [InlineData(0, 0x0000, "iqn.2026-11.test:raw")] // another session of another port: nothing to join
+    [InlineData(1, 0x020A, "iqn.2026-11.test:raw")]
+    [InlineData(0x7777, 0x020A, "iqn.2026-11.test:raw")]
+    [InlineData(-1, 0x020A, "iqn.2026-11.test:other")] // the handle alone opens nothing
+    public async Task HandlesOfOthersJoinNothing(int tsih, int expected, string name)
+    {
+        await using var target = new TestTarget();
+        using var owner = await RawConnection.OpenAsync(target, isid: 0x8000_0000_0043);
+        var login = await owner.LoginAsync("MaxConnections=4");
+        await owner.TestAsync();
+        using var other = await RawConnection.OpenAsync(target, tsih: tsih < 0 ? login.Tsih : (ushort)tsih, cid: 2, name: name,
+            isid: tsih < 0 ? 0x8000_0000_0043UL : 0x8000_0000_0042);
+        Assert.Equal(expected, (await other.LoginAsync()).Status);
+        Assert.Equal((0, 0), await owner.TestAsync());
+    }
+
+    [Fact]
+    public async Task NamesThatDifferInCaseAreOneNexus()
+    {
+        await using var target = new TestTarget();
+        using var lower = await RawConnection.OpenAsync(target, name: "iqn.2026-11.test:host");
+        await lower.LoginAsync();
+        await lower.TestAsync();
+        using var upper = await RawConnection.OpenAsync(target, name: "IQN.2026-11.Test:HOST", isid: 0x8000_0000_0042);
+        Assert.Equal(0, (await upper.LoginAsync()).Status);
+        Assert.True(await lower.IsClosedAsync());
+        Assert.Equal(1, target.Server.SessionCount);
+        var nexus = Assert.Single(target.Unit.Nexuses.ToArray()).Nexus;
+        Assert.Equal(("iqn.2026-11.test:host", "iqn.2026-11.test:host,i,0x800000000042"), (nexus.InitiatorName, nexus.InitiatorPort));
+    }
+
+    /// <summary>A reservation is the nexus's, however its name is written.</summary>
+    [Fact]
+    public async Task ReservationSurvivesAnotherSpellingOfTheName()
+    {
+        await using var target = new TestTarget();
+        byte[] Parameters(ulong key, ulong newKey)
+        {
+            var list = new byte[24];
+            System.Buffers.Binary.BinaryPrimitives.WriteUInt64BigEndian(list, key);
+            System.Buffers.Binary.BinaryPrimitives.WriteUInt64BigEndian(list.AsSpan(8), newKey);
+            return list;
+        }
+        byte[] Cdb(byte action, byte type) => [0x5F, action, type, 0, 0, 0, 0, 0, 24, 0];
+        using var first = await RawConnection.OpenAsync(target, name: "iqn.2026-11.test:host", isid: 0x8000_0000_CD01);
+        await first.LoginAsync();
+        await first.TestAsync();
+        Assert.Equal((0, 0), await first.TestAsync(Cdb(0, 0), 24, Parameters(0, 0xA1)));
+        Assert.Equal((0, 0), await first.TestAsync(Cdb(1, 3), 24, Parameters(0xA1, 0)));
+        first.Dispose();
+        using var again = await RawConnection.OpenAsync(target, name: "iqn.2026-11.TEST:Host", isid: 0x8000_0000_CD01);
+        await again.LoginAsync();
+        await again.TestAsync();
+        Assert.Equal((0, 0), await again.TestAsync(Cdbs.Write16(0, 1), 512, new byte[512]));
+    }
+
+    [Fact]
+    public async Task AnotherUserTakesNoSessionOver()
+    {
+        ChapCredential alice = new("alice", "correct horse battery"), bob = new("bob", "staple and some more");
+        await using var target = new TestTarget(chap: alice);
+        target.Server.SetTarget(target.Target with { Chap = [alice, bob] });
+        var owner = await target.ConnectAsync(target.Options with { Chap = alice, MaxConnections = 2 });
+        foreach (ushort handle in (ushort[])[0, owner.SessionHandle])
+        {
+            var refused = await Assert.ThrowsAsync<LunKit.Iscsi.Initiator.IscsiLoginException>(() => LunKit.Iscsi.Initiator.IscsiInitiator.ConnectAsync(
+                target.Options with { Chap = bob, SessionHandle = handle, ConnectionId = 1 }));
+            Assert.Equal(0x0202, refused.Status);
+        }
+        Assert.Equal(LunKit.Scsi.ScsiStatus.Good, (await owner.ExecuteAsync(0, new byte[6])).Status);
+        // A user that may no longer log in holds nothing.
+        target.Server.SetTarget(target.Target with { Chap = [bob] });
+        await target.ConnectAsync(target.Options with { Chap = bob });
+        Assert.Equal(1, target.Server.SessionCount);
+    }
+
+    /// <summary>Reads wait until the gate is opened, and do not hear of cancellation.</summary>
+    private sealed class HeldReads : IBackstore
+    {
+        private readonly TaskCompletionSource _open = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private readonly TaskCompletionSource _entered = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public Task Entered => _entered.Task;
+        public BackstoreGeometry Geometry { get; } = new(1 << 20);
+        public BackstoreFeatures Features => BackstoreFeatures.Concurrent;
+
+        public void Open() => _open.TrySetResult();
+
+        public async ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
+        {
+            _entered.TrySetResult();
+            await _open.Task;
+        }
+
+        public ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken) => ValueTask.CompletedTask;
+        public ValueTask FlushAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
+    }
+}
