@@ -196,8 +196,7 @@ internal sealed class LoginNegotiation(ITargetDirectory targets, IscsiLimits lim
                 answer.Add(new(key, NegotiableKeys.NotUnderstood));
                 continue;
             }
-            bool irrelevant = !IsLeading && (negotiable.Scope & KeyScope.LeadingOnly) != 0 ||
-                Parameters.IsDiscovery && (negotiable.Scope & KeyScope.NormalOnly) != 0;
+            bool irrelevant = !IsLeading && (negotiable.Scope & KeyScope.LeadingOnly) != 0;
             string? reply = irrelevant ? NegotiableKeys.Irrelevant : negotiable.Answer(Parameters, limits, value);
             if (reply is not null) answer.Add(new(key, reply));
         }

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace LunKit.Iscsi.Login;
 
-/// <summary>Where a key may stand, and when it means nothing (RFC 7143 13).</summary>
+/// <summary>Where a key may stand (RFC 7143 13).</summary>
 [Flags]
 internal enum KeyScope
 {
@@ -12,18 +12,17 @@ internal enum KeyScope
     /// <summary>Only the first connection of a session negotiates it.</summary>
     LeadingOnly = 4,
 
-    /// <summary>Irrelevant in a discovery session.</summary>
-    NormalOnly = 8,
-
     Anywhere = Login | FullFeature,
     Session = Login | LeadingOnly,
-    NormalSession = Login | LeadingOnly | NormalOnly,
 }
 
 /// <summary>One key: where it may be used, and what takes the offer and gives the answer (null: declared, no answer).</summary>
 internal sealed record NegotiableKey(KeyScope Scope, Func<NegotiatedParameters, IscsiLimits, string, string?> Answer);
 
-/// <summary>The operational keys of RFC 7143 13, as a table. "Reject" answers a value that the key cannot have.</summary>
+/// <summary>
+/// The operational keys of RFC 7143 13, as a table. "Reject" answers a value that the key cannot have. A discovery session is answered like any
+/// other: for keys that mean nothing there the standard allows "Irrelevant", but not every initiator can read it.
+/// </summary>
 internal static class NegotiableKeys
 {
     public const string Reject = "Reject", NotUnderstood = "NotUnderstood", Irrelevant = "Irrelevant", MaxBurstLength = "MaxBurstLength";
@@ -34,21 +33,21 @@ internal static class NegotiableKeys
         ["DataDigest"] = new(KeyScope.Login, (p, _, v) => Digest(v, on => p.DataDigest = on)),
         ["MaxRecvDataSegmentLength"] = new(KeyScope.Anywhere, (p, _, v) =>
             TextKeys.TryNumber(v, 512, 0xFF_FFFF, out int n) ? Declared(() => p.PeerMaxRecvDataSegmentLength = n) : Reject),
-        ["MaxConnections"] = new(KeyScope.NormalSession, (p, l, v) => Minimum(v, 1, 65535, l.MaxConnectionsPerSession, n => p.MaxConnections = n)),
-        ["InitialR2T"] = new(KeyScope.NormalSession, (p, _, v) => Or(v, mine: false, b => p.InitialR2T = b)),
-        ["ImmediateData"] = new(KeyScope.NormalSession, (p, _, v) => And(v, mine: true, b => p.ImmediateData = b)),
-        [MaxBurstLength] = new(KeyScope.NormalSession, MaxBurst),
-        ["FirstBurstLength"] = new(KeyScope.NormalSession, FirstBurst),
-        ["MaxOutstandingR2T"] = new(KeyScope.NormalSession, (p, l, v) => Minimum(v, 1, 65535, l.MaxOutstandingR2T, n => p.MaxOutstandingR2T = n)),
+        ["MaxConnections"] = new(KeyScope.Session, (p, l, v) => Minimum(v, 1, 65535, l.MaxConnectionsPerSession, n => p.MaxConnections = n)),
+        ["InitialR2T"] = new(KeyScope.Session, (p, _, v) => Or(v, mine: false, b => p.InitialR2T = b)),
+        ["ImmediateData"] = new(KeyScope.Session, (p, _, v) => And(v, mine: true, b => p.ImmediateData = b)),
+        [MaxBurstLength] = new(KeyScope.Session, MaxBurst),
+        ["FirstBurstLength"] = new(KeyScope.Session, FirstBurst),
+        ["MaxOutstandingR2T"] = new(KeyScope.Session, (p, l, v) => Minimum(v, 1, 65535, l.MaxOutstandingR2T, n => p.MaxOutstandingR2T = n)),
         // Data in another order than its offsets is never sent and never accepted: both are answered Yes (OR).
-        ["DataPDUInOrder"] = new(KeyScope.NormalSession, (p, _, v) => Or(v, mine: true, b => p.DataPduInOrder = b)),
-        ["DataSequenceInOrder"] = new(KeyScope.NormalSession, (p, _, v) => Or(v, mine: true, b => p.DataSequenceInOrder = b)),
+        ["DataPDUInOrder"] = new(KeyScope.Session, (p, _, v) => Or(v, mine: true, b => p.DataPduInOrder = b)),
+        ["DataSequenceInOrder"] = new(KeyScope.Session, (p, _, v) => Or(v, mine: true, b => p.DataSequenceInOrder = b)),
         ["DefaultTime2Wait"] = new(KeyScope.Session, (p, _, v) => Maximum(v, 0, 3600, 2, n => p.DefaultTime2Wait = n)),
         ["DefaultTime2Retain"] = new(KeyScope.Session, (p, l, v) => Minimum(v, 0, 3600, l.Time2RetainSeconds, n => p.DefaultTime2Retain = n)),
         ["ErrorRecoveryLevel"] = new(KeyScope.Session, (p, l, v) => Minimum(v, 0, 2, l.ErrorRecoveryLevel, n => p.ErrorRecoveryLevel = n)),
         ["InitiatorAlias"] = new(KeyScope.Anywhere, (p, _, v) => Declared(() => p.InitiatorAlias = v.Length <= 255 ? v : v[..255])),
-        ["iSCSIProtocolLevel"] = new(KeyScope.NormalSession, (_, _, v) => Minimum(v, 0, 31, 1, _ => { })),
-        ["TaskReporting"] = new(KeyScope.NormalSession, (_, _, v) => v.Split(',').Contains("RFC3720") ? "RFC3720" : Reject),
+        ["iSCSIProtocolLevel"] = new(KeyScope.Session, (_, _, v) => Minimum(v, 0, 31, 1, _ => { })),
+        ["TaskReporting"] = new(KeyScope.Session, (_, _, v) => v.Split(',').Contains("RFC3720") ? "RFC3720" : Reject),
         // Markers are obsolete; old initiators still ask, and must not hear NotUnderstood (RFC 7143 13.25).
         ["IFMarker"] = new(KeyScope.Login, (_, _, _) => "No"),
         ["OFMarker"] = new(KeyScope.Login, (_, _, _) => "No"),
