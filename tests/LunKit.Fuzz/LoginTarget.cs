@@ -10,7 +10,8 @@ internal sealed class LoginTarget() : FuzzTarget("login"), ITargetDirectory
 {
     private static readonly Target s_target = new()
     {
-        Name = "iqn.t:t", Luns = new Dictionary<int, LogicalUnits.LogicalUnit>(), Chap = [new("alice", "0123456789ab")], MutualChap = new("t", "ba9876543210"),
+        Name = "iqn.t:t", Luns = new Dictionary<int, LogicalUnits.LogicalUnit>(), Chap = [new("alice", "0123456789ab")],
+        MutualChap = new("t", "ba9876543210"),
     };
 
     public Target? Find(string name) => name == s_target.Name ? s_target : name == "iqn.t:open" ? s_target with { Chap = [] } : null;

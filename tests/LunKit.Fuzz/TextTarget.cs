@@ -5,15 +5,16 @@ using LunKit.Iscsi.Pdus;
 namespace LunKit.Fuzz;
 
 /// <summary>
-/// Any text requests in full feature phase; pieces end at a byte FFh and begin with the F and C flags and, in bit 0, whether they go on with the
-/// exchange. Nothing throws, no exchange goes on for ever, a refused one changes nothing.
+/// Any text requests in full feature phase; pieces end at a byte FFh and begin with the F and C flags and, in bit 0, whether they go on
+/// with the exchange. Nothing throws, no exchange goes on for ever, a refused one changes nothing.
 /// </summary>
 internal sealed class TextTarget() : FuzzTarget("text")
 {
     public override void Run(byte[] input)
     {
         var (parameters, limits) = (new NegotiatedParameters(), new IscsiLimits { MaxTextBytes = 4096 });
-        var exchange = new TextExchange(parameters, limits, value => value.Length == 0 ? null : [new("TargetName", value), new("TargetAddress", "192.0.2.1:3260,1")]);
+        var exchange = new TextExchange(parameters, limits, value => value.Length == 0 ? null
+            : [new("TargetName", value), new("TargetAddress", "192.0.2.1:3260,1")]);
         uint tag = Bhs.ReservedTag;
         for (int rounds = 1; input.Length > 1;)
         {
@@ -21,7 +22,8 @@ internal sealed class TextTarget() : FuzzTarget("text")
             var piece = end < 0 ? input[1..] : input[1..end];
             bool goesOn = (input[0] & 1) != 0 && tag != Bhs.ReservedTag;
             var (segment, alias) = (parameters.PeerMaxRecvDataSegmentLength, parameters.InitiatorAlias);
-            var reply = exchange.Take((input[0] & TextPdu.Final) != 0, (input[0] & TextPdu.Continue) != 0, goesOn ? tag : Bhs.ReservedTag, piece);
+            bool final = (input[0] & TextPdu.Final) != 0, more = (input[0] & TextPdu.Continue) != 0;
+            var reply = exchange.Take(final, more, goesOn ? tag : Bhs.ReservedTag, piece);
             rounds = goesOn ? rounds + 1 : 1;
             bool ends = reply.Rejection is not null || (reply.Flags & TextPdu.Final) != 0;
             if (ends != (reply.Rejection is not null || reply.TransferTag == Bhs.ReservedTag)) throw new InvalidOperationException("F does not go with the tag");

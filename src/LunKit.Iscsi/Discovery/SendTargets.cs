@@ -20,7 +20,8 @@ internal static class SendTargets
     /// <param name="initiator">Name of the initiator.</param>
     /// <param name="local">The address of this end of the connection, as the initiator reached it.</param>
     public static List<KeyValuePair<string, string>>? Answer(
-        string value, bool isDiscovery, Target? own, IEnumerable<Target> targets, IReadOnlyList<Portal> portals, string initiator, IPAddress local)
+        string value, bool isDiscovery, Target? own, IEnumerable<Target> targets, IReadOnlyList<Portal> portals,
+        string initiator, IPAddress local)
     {
         IEnumerable<Target> selected;
         if (value == "All")
@@ -64,8 +65,8 @@ internal static class SendTargets
 
     /// <summary>
     /// What an initiator is told of a portal's address; null when it cannot reach it. A wildcard is the address that the initiator has used
-    /// itself, if it is of the same family. Addresses that mean something on one link or one machine only are told to those who are there, and
-    /// never with the zone, whose number is this host's own (RFC 4007 6).
+    /// itself, if it is of the same family. Addresses that mean something on one link or one machine only are told to those who are
+    /// there, and never with the zone, whose number is this host's own (RFC 4007 6).
     /// </summary>
     private static IPAddress? Shown(IPAddress portal, IPAddress local)
     {

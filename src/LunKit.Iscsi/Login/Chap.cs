@@ -83,7 +83,8 @@ internal sealed class ChapExchange(IReadOnlyList<ChapCredential> accepted, ChapC
 
     private bool Check(Dictionary<string, string> keys, List<KeyValuePair<string, string>> answer, out string reason)
     {
-        if (!keys.TryGetValue("CHAP_N", out var name) || !keys.TryGetValue("CHAP_R", out var text) || TextKeys.ParseBinary(text, 64) is not { } response)
+        if (!keys.TryGetValue("CHAP_N", out var name) || !keys.TryGetValue("CHAP_R", out var text) ||
+            TextKeys.ParseBinary(text, 64) is not { } response)
         {
             reason = "CHAP_N or CHAP_R is missing or malformed";
             return false;
@@ -102,7 +103,8 @@ internal sealed class ChapExchange(IReadOnlyList<ChapCredential> accepted, ChapC
         return !keys.ContainsKey("CHAP_C") && !keys.ContainsKey("CHAP_I") || Answer(keys, credential, answer, out reason);
     }
 
-    private bool Answer(Dictionary<string, string> keys, ChapCredential initiator, List<KeyValuePair<string, string>> answer, out string reason)
+    private bool Answer(
+        Dictionary<string, string> keys, ChapCredential initiator, List<KeyValuePair<string, string>> answer, out string reason)
     {
         IsDone = false;
         reason = "";
@@ -110,8 +112,11 @@ internal sealed class ChapExchange(IReadOnlyList<ChapCredential> accepted, ChapC
         else if (own.Secret == initiator.Secret) reason = "both directions of CHAP have the same secret, which RFC 7143 12.1.3 forbids";
         else if (!keys.TryGetValue("CHAP_I", out var id) || !TextKeys.TryNumber(id, 0, 255, out int identifier))
             reason = "CHAP_I is missing or not 0 to 255";
-        else if (!keys.TryGetValue("CHAP_C", out var text) || TextKeys.ParseBinary(text, Chap.MaxChallengeBytes) is not { Length: > 0 } challenge)
+        else if (!keys.TryGetValue("CHAP_C", out var text) ||
+            TextKeys.ParseBinary(text, Chap.MaxChallengeBytes) is not { Length: > 0 } challenge)
+        {
             reason = "CHAP_C is missing or malformed";
+        }
         else if (challenge.AsSpan().SequenceEqual(_challenge)) reason = "the initiator reflects the target's own challenge";
         else
         {

@@ -9,7 +9,8 @@ internal static class IscsiName
 
     /// <summary>
     /// The name in the form in which names are compared, or null when it cannot be one. Of the rules for the parts of a name only those are
-    /// asked for on which something here depends: its length, and that it is one word without a comma, which ends a name in lists and in ports.
+    /// asked for on which something here depends: its length, and that it is one word without a comma, which ends a name in lists and in
+    /// ports.
     /// </summary>
     public static string? Normalize(string name)
     {

@@ -3,8 +3,8 @@ using LunKit.Iscsi.Pdus;
 namespace LunKit.Iscsi.Login;
 
 /// <summary>
-/// The Login Requests of one connection, from PDUs to complete texts and back (RFC 7143 6.3, 11.12). Puts together a text that is split over
-/// PDUs, bounds what one login may send, and checks what must not change from one request to the next. Without I/O.
+/// The Login Requests of one connection, from PDUs to complete texts and back (RFC 7143 6.3, 11.12). Puts together a text that is split
+/// over PDUs, bounds what one login may send, and checks what must not change from one request to the next. Without I/O.
 /// </summary>
 internal sealed class LoginExchange(LoginNegotiation negotiation, IscsiLimits limits)
 {
@@ -33,7 +33,8 @@ internal sealed class LoginExchange(LoginNegotiation negotiation, IscsiLimits li
         _text.Clear();
         if (!parsed) return Failed(LoginStatus.InitiatorError, fault!);
         var answer = negotiation.Step(pdu.Transit, pdu.CurrentStage, pdu.NextStage, pairs);
-        return TextKeys.Format(answer.Keys).Length <= MaxAnswer ? answer : Failed(LoginStatus.InitiatorError, "more keys than fit into an answer");
+        return TextKeys.Format(answer.Keys).Length <= MaxAnswer ? answer
+            : Failed(LoginStatus.InitiatorError, "more keys than fit into an answer");
     }
 
     private static LoginAnswer Failed(LoginStatus status, string reason) => LoginNegotiation.Failed(status, reason);

@@ -84,8 +84,8 @@ internal sealed class LoginNegotiation(ITargetDirectory targets, IscsiLimits lim
         new(status, false, LoginStage.Security, [], reason.Length <= MaxReason ? reason : $"{reason[..MaxReason]}...");
 
     /// <summary>
-    /// Leaves only what a request says for the first time: no answers to what the target declared, and no declarations that stood in an earlier
-    /// request already, as some initiators send them in each stage. Any other repetition is an error (RFC 7143 6.3).
+    /// Leaves only what a request says for the first time: no answers to what the target declared, and no declarations that stood in an
+    /// earlier request already, as some initiators send them in each stage. Any other repetition is an error (RFC 7143 6.3).
     /// </summary>
     private bool TakeNews(Dictionary<string, string> keys, out string? repeated)
     {

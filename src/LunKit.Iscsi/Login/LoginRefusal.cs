@@ -9,8 +9,8 @@ namespace LunKit.Iscsi.Login;
 internal static class LoginRefusal
 {
     /// <summary>
-    /// The response, header only. <paramref name="request"/> is what has been received of the Login Request: with its whole header the response
-    /// is the answer to it; with less it carries the same status for an initiator's log, and an initiator task tag that is none.
+    /// The response, header only. <paramref name="request"/> is what has been received of the Login Request: with its whole header the
+    /// response is the answer to it; with less it carries the same status for an initiator's log, and an initiator task tag that is none.
     /// </summary>
     public static byte[] Write(ReadOnlySpan<byte> request, LoginStatus status)
     {

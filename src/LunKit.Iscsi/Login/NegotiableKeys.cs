@@ -20,8 +20,8 @@ internal enum KeyScope
 internal sealed record NegotiableKey(KeyScope Scope, Func<NegotiatedParameters, IscsiLimits, string, string?> Answer);
 
 /// <summary>
-/// The operational keys of RFC 7143 13, as a table. "Reject" answers a value that the key cannot have. A discovery session is answered like any
-/// other: for keys that mean nothing there the standard allows "Irrelevant", but not every initiator can read it.
+/// The operational keys of RFC 7143 13, as a table. "Reject" answers a value that the key cannot have. A discovery session is answered
+/// like any other: for keys that mean nothing there the standard allows "Irrelevant", but not every initiator can read it.
 /// </summary>
 internal static class NegotiableKeys
 {
@@ -33,7 +33,8 @@ internal static class NegotiableKeys
         ["DataDigest"] = new(KeyScope.Login, (p, _, v) => Digest(v, on => p.DataDigest = on)),
         ["MaxRecvDataSegmentLength"] = new(KeyScope.Anywhere, (p, _, v) =>
             TextKeys.TryNumber(v, 512, 0xFF_FFFF, out int n) ? Declared(() => p.PeerMaxRecvDataSegmentLength = n) : Reject),
-        ["MaxConnections"] = new(KeyScope.Session, (p, l, v) => Minimum(v, 1, 65535, l.MaxConnectionsPerSession, n => p.MaxConnections = n)),
+        ["MaxConnections"] = new(KeyScope.Session, (p, l, v) =>
+            Minimum(v, 1, 65535, l.MaxConnectionsPerSession, n => p.MaxConnections = n)),
         ["InitialR2T"] = new(KeyScope.Session, (p, _, v) => Or(v, mine: false, b => p.InitialR2T = b)),
         ["ImmediateData"] = new(KeyScope.Session, (p, _, v) => And(v, mine: true, b => p.ImmediateData = b)),
         [MaxBurstLength] = new(KeyScope.Session, MaxBurst),
@@ -43,7 +44,8 @@ internal static class NegotiableKeys
         ["DataPDUInOrder"] = new(KeyScope.Session, (p, _, v) => Or(v, mine: true, b => p.DataPduInOrder = b)),
         ["DataSequenceInOrder"] = new(KeyScope.Session, (p, _, v) => Or(v, mine: true, b => p.DataSequenceInOrder = b)),
         ["DefaultTime2Wait"] = new(KeyScope.Session, (p, _, v) => Maximum(v, 0, 3600, 2, n => p.DefaultTime2Wait = n)),
-        ["DefaultTime2Retain"] = new(KeyScope.Session, (p, l, v) => Minimum(v, 0, 3600, l.Time2RetainSeconds, n => p.DefaultTime2Retain = n)),
+        ["DefaultTime2Retain"] = new(KeyScope.Session, (p, l, v) =>
+            Minimum(v, 0, 3600, l.Time2RetainSeconds, n => p.DefaultTime2Retain = n)),
         ["ErrorRecoveryLevel"] = new(KeyScope.Session, (p, l, v) => Minimum(v, 0, 2, l.ErrorRecoveryLevel, n => p.ErrorRecoveryLevel = n)),
         ["InitiatorAlias"] = new(KeyScope.Anywhere, (p, _, v) => Declared(() => p.InitiatorAlias = v.Length <= 255 ? v : v[..255])),
         ["iSCSIProtocolLevel"] = new(KeyScope.Session, (_, _, v) => Minimum(v, 0, 31, 1, _ => { })),
@@ -62,8 +64,8 @@ internal static class NegotiableKeys
     public static bool IsOfTarget(string key) => key is "TargetAlias" or "TargetAddress" or "TargetPortalGroupTag";
 
     /// <summary>
-    /// The pairs in the order in which they are answered. MaxBurstLength comes first, because the answer to FirstBurstLength must not exceed it
-    /// (RFC 7143 13.14).
+    /// The pairs in the order in which they are answered. MaxBurstLength comes first, because the answer to FirstBurstLength must not
+    /// exceed it (RFC 7143 13.14).
     /// </summary>
     public static IEnumerable<KeyValuePair<string, string>> Ordered(IEnumerable<KeyValuePair<string, string>> pairs) =>
         pairs.OrderBy(p => p.Key == MaxBurstLength ? 0 : 1);

@@ -53,7 +53,9 @@ internal sealed class TextExchange(
         return NextPart();
     }
 
-    /// <summary>False when the request is rejected as a whole: nothing in it is understood, a key stands twice, or a target is asked wrongly.</summary>
+    /// <summary>
+    /// False when the request is rejected as a whole: nothing in it is understood, a key stands twice, or a target is asked wrongly.
+    /// </summary>
     private bool Answer(List<KeyValuePair<string, string>> pairs, List<KeyValuePair<string, string>> answer)
     {
         foreach (var (key, value) in pairs)
@@ -76,7 +78,9 @@ internal sealed class TextExchange(
         return _understood;
     }
 
-    /// <summary>The next part of the answer, as long as the initiator takes it in one PDU. With the last one a final request ends the exchange.</summary>
+    /// <summary>
+    /// The next part of the answer, as long as the initiator takes it in one PDU. With the last one a final request ends the exchange.
+    /// </summary>
     private TextReply NextPart()
     {
         int length = Math.Min(_answer.Length, parameters.PeerMaxRecvDataSegmentLength);

@@ -13,8 +13,8 @@ internal static class TextKeys
     public const int MaxKeyLength = 63, MaxValueLength = 8192, MaxPairs = 128;
 
     /// <summary>
-    /// Reads a whole text. False when it is malformed, with the reason: a pair without '=', a name that is not 1 to 63 of the characters of a
-    /// key, a value that is not UTF-8, has control characters or more than 8192 bytes, more than 128 pairs.
+    /// Reads a whole text. False when it is malformed, with the reason: a pair without '=', a name that is not 1 to 63 of the characters
+    /// of a key, a value that is not UTF-8, has control characters or more than 8192 bytes, more than 128 pairs.
     /// </summary>
     public static bool TryParse(
         ReadOnlySpan<byte> text, out List<KeyValuePair<string, string>> pairs, [NotNullWhen(false)] out string? fault)
@@ -85,8 +85,8 @@ internal static class TextKeys
     }
 
     /// <summary>
-    /// A binary value of 1 byte or more (RFC 7143 6.1): hexadecimal after 0x, base64 after 0b, of either case. Null when it is neither or longer
-    /// than allowed.
+    /// A binary value of 1 byte or more (RFC 7143 6.1): hexadecimal after 0x, base64 after 0b, of either case. Null when it is neither
+    /// or longer than allowed.
     /// </summary>
     public static byte[]? ParseBinary(string value, int maxBytes)
     {

@@ -63,7 +63,8 @@ internal sealed partial class IscsiConnection
     }
 
     private List<KeyValuePair<string, string>>? AnswerSendTargets(string value) => SendTargets.Answer(
-        value, _negotiation.Parameters.IsDiscovery, Session!.Target, _server.Targets, _server.Portals, _negotiation.Parameters.InitiatorName, Local.Address);
+        value, _negotiation.Parameters.IsDiscovery, Session!.Target, _server.Targets, _server.Portals,
+        _negotiation.Parameters.InitiatorName, Local.Address);
 
     private void HandleLogout(Bhs header)
     {

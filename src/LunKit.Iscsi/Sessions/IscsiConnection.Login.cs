@@ -22,7 +22,8 @@ internal sealed partial class IscsiConnection
         ushort tsih = pdu.Tsih;
         if (answer is { Status: LoginStatus.Success, Transit: true, Next: LoginStage.FullFeature })
         {
-            var (status, session, reason) = _server.Sessions.Admit(this, _negotiation, pdu.Isid, pdu.Tsih, header.CmdSn, _limits.QueueDepth);
+            var (status, session, reason) =
+                _server.Sessions.Admit(this, _negotiation, pdu.Isid, pdu.Tsih, header.CmdSn, _limits.QueueDepth);
             if (status == LoginStatus.Success)
             {
                 Session = session;
@@ -59,7 +60,8 @@ internal sealed partial class IscsiConnection
             header.MaxCmdSn = request.CmdSn;
         }
         if (answer.Status == LoginStatus.Success) return;
-        LogMessages.LoginRefused(_server.Log, _negotiation.Parameters.InitiatorName, Remote.ToString(), ((ushort)answer.Status).ToString("x4", null), answer.Reason);
+        LogMessages.LoginRefused(_server.Log, _negotiation.Parameters.InitiatorName, Remote.ToString(),
+            ((ushort)answer.Status).ToString("x4", null), answer.Reason);
         _closeAfterFlush = true;
     }
 }

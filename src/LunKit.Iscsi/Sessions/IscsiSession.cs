@@ -17,7 +17,8 @@ internal sealed class IscsiSession
     private volatile bool _closed;
 
     public IscsiSession(
-        NegotiatedParameters parameters, Target? target, NodeAcl? acl, ulong isid, ushort tsih, int groupTag, uint firstCmdSn, int depth, string? user)
+        NegotiatedParameters parameters, Target? target, NodeAcl? acl, ulong isid, ushort tsih, int groupTag, uint firstCmdSn, int depth,
+        string? user)
     {
         Parameters = parameters;
         User = user;
@@ -76,8 +77,8 @@ internal sealed class IscsiSession
     }
 
     /// <summary>
-    /// Adds a connection; false when the session has ended, or has as many as were negotiated. Others of the same CID are lost to the initiator:
-    /// they keep their places until they end, so that the session goes on when there is no other connection.
+    /// Adds a connection; false when the session has ended, or has as many as were negotiated. Others of the same CID are lost to the
+    /// initiator: they keep their places until they end, so that the session goes on when there is no other connection.
     /// </summary>
     public bool TryJoin(IscsiConnection connection, out IReadOnlyList<IscsiConnection> replaced)
     {

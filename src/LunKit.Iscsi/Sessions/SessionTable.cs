@@ -13,15 +13,17 @@ namespace LunKit.Iscsi.Sessions;
 internal readonly record struct SessionPlace(LoginStatus Status, IscsiSession? Session, string Reason = "");
 
 /// <summary>
-/// The sessions of a server: gives each login its place, hands out session handles (TSIH), and takes care that an I_T nexus (initiator name,
-/// ISID, target, portal group) never has two sessions. A login may have to wait until an old connection has ended; it does so on its own
-/// thread, without the lock, for <see cref="Patience"/> at most. Thread safe.
+/// The sessions of a server: gives each login its place, hands out session handles (TSIH), and takes care that an I_T nexus (initiator
+/// name, ISID, target, portal group) never has two sessions. A login may have to wait until an old connection has ended; it does so on
+/// its own thread, without the lock, for <see cref="Patience"/> at most. Thread safe.
 /// </summary>
 /// <param name="log">Where to log.</param>
 /// <param name="isCurrent">Whether a target is still defined as a login found it; called under the lock.</param>
 internal sealed class SessionTable(ILogger log, Func<Target, bool> isCurrent)
 {
-    /// <summary>How long a login waits for what it replaces. Initiators try again, and the thread of the login has nothing else to do.</summary>
+    /// <summary>
+    /// How long a login waits for what it replaces. Initiators try again, and the thread of the login has nothing else to do.
+    /// </summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
 
     private static readonly TimeSpan s_closing = TimeSpan.FromSeconds(1);
@@ -50,7 +52,8 @@ internal sealed class SessionTable(ILogger log, Func<Target, bool> isCurrent)
     /// <summary>The sessions of a target, at this moment.</summary>
     public IReadOnlyList<IscsiSession> Of(string targetName)
     {
-        lock (_gate) return [.. _sessions.Values.Where(s => s.Target is { } t && string.Equals(t.Name, targetName, StringComparison.OrdinalIgnoreCase))];
+        string folded = targetName.ToLowerInvariant();
+        lock (_gate) return [.. _sessions.Where(s => s.Key.Target == folded).Select(s => s.Value)];
     }
 
     /// <summary>
@@ -63,10 +66,12 @@ internal sealed class SessionTable(ILogger log, Func<Target, bool> isCurrent)
         var key = new NexusKey(login.Parameters.InitiatorName, isid, login.Target?.Name.ToLowerInvariant() ?? "", connection.GroupTag);
         long deadline = Stopwatch.GetTimestamp() + (long)(Patience.TotalSeconds * Stopwatch.Frequency);
         if (tsih != 0) return Join(connection, login, key, tsih, deadline);
+        AwaitClosed(connection, key.Initiator, deadline);
         lock (_gate)
         {
+            // Not a refusal for good: it may be the same host under a new user, whose old session has not been found dead yet.
             if (_sessions.TryGetValue(key, out var old) && IsOfAnother(old, login))
-                return new(LoginStatus.AuthorizationFailure, null, "another CHAP user has a session of this name and ISID");
+                return Unavailable("another CHAP user has a session of this name and ISID");
             // From here on an earlier login that still waits has lost: the later one replaces it.
             _claims[key] = connection;
             Monitor.PulseAll(_gate);
@@ -74,7 +79,6 @@ internal sealed class SessionTable(ILogger log, Func<Target, bool> isCurrent)
         try
         {
             EndOldSession(key, login);
-            AwaitClosed(connection, key.Initiator, deadline);
             return Create(connection, login, key, cmdSn, queueDepth, deadline);
         }
         finally
@@ -102,8 +106,8 @@ internal sealed class SessionTable(ILogger log, Func<Target, bool> isCurrent)
     }
 
     /// <summary>
-    /// Whether a session belongs to another CHAP user than the one of a login, so that its name proves nothing. A user that may no longer log in
-    /// has no claim: credentials change while sessions live.
+    /// Whether a session belongs to another CHAP user than the one of a login, so that its name proves nothing. A user that may no
+    /// longer log in has no claim: credentials change while sessions live.
     /// </summary>
     private static bool IsOfAnother(IscsiSession session, LoginNegotiation login) => session.User != login.User && login.Accepts(session.User);
 
@@ -129,7 +133,8 @@ internal sealed class SessionTable(ILogger log, Func<Target, bool> isCurrent)
             if (_handles.Count == ushort.MaxValue) return new(LoginStatus.OutOfResources, null, "all session handles are in use");
             do _lastHandle++;
             while (_lastHandle == 0 || _handles.Contains(_lastHandle));
-            var session = new IscsiSession(login.Parameters, login.Target, login.Acl, isid: key.Isid, _lastHandle, key.GroupTag, cmdSn, queueDepth, login.User);
+            var session = new IscsiSession(
+                login.Parameters, login.Target, login.Acl, key.Isid, _lastHandle, key.GroupTag, cmdSn, queueDepth, login.User);
             session.Start(connection);
             _sessions.Add(key, session);
             _handles.Add(_lastHandle);
@@ -174,13 +179,14 @@ internal sealed class SessionTable(ILogger log, Func<Target, bool> isCurrent)
     }
 
     /// <summary>
-    /// An initiator that has just closed a connection and comes back finds its old nexus gone, with what it held: the old connection's thread may
-    /// only not have noticed yet.
+    /// An initiator that has just closed a connection and comes back finds its old nexus gone, with what it held: the old connection's
+    /// thread may only not have noticed yet.
     /// </summary>
     private void AwaitClosed(IscsiConnection connection, string initiator, long deadline)
     {
         List<IscsiSession> sessions;
-        lock (_gate) sessions = [.. _sessions.Where(s => s.Key.Initiator == initiator && s.Value.Parameters.ErrorRecoveryLevel < 2).Select(s => s.Value)];
+        lock (_gate) sessions = [.. _sessions.Where(s => s.Key.Initiator == initiator).Select(s => s.Value)];
+        sessions.RemoveAll(s => s.Parameters.ErrorRecoveryLevel == 2);
         deadline = Math.Min(deadline, Stopwatch.GetTimestamp() + (long)(s_closing.TotalSeconds * Stopwatch.Frequency));
         foreach (var old in sessions.SelectMany(s => s.Connections).Where(c => c != connection && c.PeerHasClosed)) Await(old.Ended, deadline);
     }

@@ -23,7 +23,8 @@ internal sealed class RawConnection : IDisposable
     public uint CmdSn { get; set; } = 1;
 
     public static async Task<RawConnection> OpenAsync(
-        TestTarget target, ulong isid = 0x8000_0000_0042, ushort tsih = 0, ushort cid = 1, string name = "iqn.2026-11.test:raw", uint cmdSn = 1)
+        TestTarget target, ulong isid = 0x8000_0000_0042, ushort tsih = 0, ushort cid = 1, string name = "iqn.2026-11.test:raw",
+        uint cmdSn = 1)
     {
         var connection = new RawConnection { Isid = isid, Tsih = tsih, ConnectionId = cid, Name = name, CmdSn = cmdSn };
         await connection._socket.ConnectAsync(target.EndPoint);

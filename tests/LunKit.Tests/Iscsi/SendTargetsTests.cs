@@ -8,10 +8,12 @@ namespace LunKit.Tests.Iscsi;
 public class SendTargetsTests
 {
     private static readonly Target s_disk = new() { Name = "iqn.t:Disk", Luns = new Dictionary<int, LunKit.LogicalUnits.LogicalUnit>() };
-    private static readonly Target s_other = s_disk with { Name = "iqn.t:other" }, s_closed = s_disk with { Name = "iqn.t:closed", Acls = [new("iqn.x:x")] };
+    private static readonly Target s_other = s_disk with { Name = "iqn.t:other" },
+        s_closed = s_disk with { Name = "iqn.t:closed", Acls = [new("iqn.x:x")] };
 
     private static string? Ask(string value, bool discovery, Target? own) => SendTargets.Answer(
-        value, discovery, own, [s_disk, s_other, s_closed], [], "iqn.a:b", IPAddress.Loopback) is { } answer ? string.Join(' ', answer.Select(a => a.Value)) : null;
+        value, discovery, own, [s_disk, s_other, s_closed], [], "iqn.a:b", IPAddress.Loopback) is { } answer
+        ? string.Join(' ', answer.Select(a => a.Value)) : null;
 
     [Theory]
     [InlineData("All", "iqn.t:Disk iqn.t:other")]
@@ -62,7 +64,8 @@ public class SendTargetsTests
     [InlineData("169.254.1.1:3260 192.0.2.1:3260", "169.254.1.1", "169.254.1.1:3260 192.0.2.1:3260")]
     public void AddressesAreThoseThatTheClientReaches(string portals, string local, string expected)
     {
-        var answer = SendTargets.Answer("All", true, null, [s_disk], [.. portals.Split(' ').Select(p => new Portal(IPEndPoint.Parse(p)))], "iqn.a:b", IPAddress.Parse(local))!;
+        List<Portal> listening = [.. portals.Split(' ').Select(p => new Portal(IPEndPoint.Parse(p)))];
+        var answer = SendTargets.Answer("All", true, null, [s_disk], listening, "iqn.a:b", IPAddress.Parse(local))!;
         Assert.Equal("iqn.t:Disk", answer[0].Value);
         Assert.Equal(expected.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(a => $"{a},1"), answer.Skip(1).Select(a => a.Value));
     }

@@ -156,7 +156,9 @@ public class TextExchangeTests
         using var connection = await RawConnection.OpenAsync(target);
         await connection.LoginAsync();
         await connection.TestAsync();
-        foreach (string text in (string[])["SendTargets=Alle\0", "SendTargets=A\0", "sENDtARGETS=aLL\0", "X-a=1\0", "", "novalue\0", "SendTargets=All\0"])
+        string[] refused =
+            ["SendTargets=Alle\0", "SendTargets=A\0", "SendTargets=All\0", "sENDtARGETS=aLL\0", "X-a=1\0", "", "novalue\0"];
+        foreach (string text in refused)
         {
             var reject = await connection.TextAsync(TextPdu.Final, New, text);
             Assert.Equal((PduOpcode.Reject, (byte)RejectReason.ProtocolError), (reject.Opcode, reject.Response));
