@@ -64,22 +64,31 @@ public class SessionTableTests
     [Fact]
     public async Task LaterOfTwoLoginsThatWaitGetsThePlace()
     {
+        // A machine that stands still lets the logins' time pass: then the attempt says nothing.
+        for (int attempt = 0; attempt < 5; attempt++)
+            if (await LaterWinsAsync()) return;
+        Assert.Fail("the earlier login is never told that it has lost before its time is over, or the later one gets no place");
+    }
+
+    private static async Task<bool> LaterWinsAsync()
+    {
         using var store = new StuckReads();
         await using var target = new TestTarget(stores: new Dictionary<int, IBackstore> { [0] = store });
         using var old = await StickAsync(target, store);
         using var first = await RawConnection.OpenAsync(target);
         using var second = await RawConnection.OpenAsync(target);
+        long start = System.Diagnostics.Stopwatch.GetTimestamp();
         var earlier = first.LoginAsync();
         await UntilAsync(() => target.Server.Connections.Any(c => c.Session is { IsClosed: true }),
             "the first login does not replace the session");
         var later = second.LoginAsync();
         Assert.Equal(0x0301, (await earlier).Status);
+        bool soon = System.Diagnostics.Stopwatch.GetElapsedTime(start) < SessionTable.Patience * 0.8;
         store.Open();
-        // A machine that stands still may let the second one's time pass, too.
-        Assert.Contains((await later).Status, (int[])[0, 0x0301]);
-        using var third = await RawConnection.OpenAsync(target, isid: later.Result.Status == 0 ? 0x8000_0000_0043UL : 0x8000_0000_0042UL);
-        Assert.Equal(0, (await third.LoginAsync()).Status);
-        Assert.Equal(later.Result.Status == 0 ? 2 : 1, target.Server.SessionCount);
+        int status = (await later).Status;
+        Assert.Contains(status, (int[])[0, 0x0301]);
+        if (status == 0) Assert.Equal(1, target.Server.SessionCount);
+        return soon && status == 0;
     }
 
     [Fact]
@@ -133,8 +142,8 @@ public class SessionTableTests
         Assert.Equal((0, login.Tsih), (again.Status, again.Tsih));
         Assert.Equal(1, target.Server.SessionCount);
         await UntilAsync(() => target.Server.ConnectionCount == 1, "the old connection stays");
-        // The numbers go on, and the whole window is free: what the old connection held of it came back.
-        Assert.Equal((old.CmdSn, old.CmdSn + 7), (new Bhs(again.Header).ExpCmdSn, new Bhs(again.Header).MaxCmdSn));
+        // The numbers go on.
+        Assert.Equal(old.CmdSn, new Bhs(again.Header).ExpCmdSn);
         Assert.False(target.Unit.Tasks.Any(_ => true));
         // No unit attention, for the nexus was not lost; and it still has its reservation.
         Assert.Equal((0, 0), await fresh.TestAsync());
@@ -142,9 +151,10 @@ public class SessionTableTests
         await other.LoginAsync();
         await other.TestAsync();
         Assert.Equal(Reserved, (await other.TestAsync()).Status);
-        // And again, on and on.
+        // And again, on and on; the whole window is free, what the lost write held of it came back.
         using var third = await RawConnection.OpenAsync(target, tsih: login.Tsih, cmdSn: fresh.CmdSn);
-        Assert.Equal(0, (await third.LoginAsync()).Status);
+        var last = await third.LoginAsync();
+        Assert.Equal((0, fresh.CmdSn + 7), (last.Status, new Bhs(last.Header).MaxCmdSn));
         Assert.Equal((0, 0), await third.TestAsync());
         Assert.True(await fresh.IsClosedAsync());
     }
