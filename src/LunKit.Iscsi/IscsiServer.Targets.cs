@@ -25,7 +25,7 @@ public sealed partial class IscsiServer
         {
             Adopt(target);
             _byName = _byName.Values.Where(t => !IsNamed(t, target.Name)).Append(target).ToDictionary(t => t.Name, StringComparer.OrdinalIgnoreCase);
-            foreach (var session in SessionsOf(target.Name))
+            foreach (var session in Sessions.Of(target.Name))
             {
                 session.Target = target;
                 if (target.Admit(session.Parameters.InitiatorName) is { } acl) session.Nexus.Change(target.LunsOf(acl));
@@ -43,12 +43,10 @@ public sealed partial class IscsiServer
             if (!_byName.ContainsKey(name)) return false;
             _byName = _byName.Values.Where(t => !IsNamed(t, name)).ToDictionary(t => t.Name, StringComparer.OrdinalIgnoreCase);
             _alua.Remove(name);
-            foreach (var session in SessionsOf(name)) session.Close("the target was removed");
+            foreach (var session in Sessions.Of(name)) session.Close("the target was removed");
             return true;
         }
     }
-
-    private List<IscsiSession> SessionsOf(string targetName) => _sessions.FindAll(s => s.Target is { } t && IsNamed(t, targetName));
 
     private static bool IsNamed(Target target, string name) => string.Equals(target.Name, name, StringComparison.OrdinalIgnoreCase);
 
