@@ -50,7 +50,8 @@ internal static class BlockCommands
         Row("SYNCHRONIZE CACHE(10)", "35 02FFFFFFFF3FFFFF 07", Blocks | NeedsMedium, Provisioning.SynchronizeCache),
         Row("READ DEFECT DATA(10)", "37 001F00000000FFFF 07", ReservationRead | NeedsMedium, Capacity.ReadDefectData),
         Row("WRITE SAME(10)", "41 18FFFFFFFF3FFFFF 07", WritesBlocks, Provisioning.WriteSame, Provisioning.WriteSameDataOut),
-        Row("UNMAP", "42 000000000000FFFF 07", NeedsMedium | WritesMedium, Provisioning.UnmapBlocks, UnitControl.Length16),
+        Row("UNMAP", "42 000000000000FFFF 07", NeedsMedium | WritesMedium, Provisioning.UnmapBlocks, UnitControl.Length16)
+            with { Ranges = Provisioning.UnmapRanges },
         Row("SANITIZE, OVERWRITE", 0x01, "48 A10000000000FFFF 07", Sanitizes, Erasure.Overwrite, Erasure.OverwriteDataOut),
         Row("SANITIZE, BLOCK ERASE", 0x02, "48 A20000000000FFFF 07", Sanitizes, Erasure.BlockErase),
         Row("SANITIZE, CRYPTOGRAPHIC ERASE", 0x03, "48 A30000000000FFFF 07", Sanitizes, Erasure.CryptographicErase),

@@ -12,7 +12,7 @@ public sealed class BlockUnit : LogicalUnit
     private readonly BlockUnitOptions _options;
     private long _blockCount;
     private volatile bool _softThresholdReported;
-    private int _writes;
+    private long _readCommands, _writeCommands;
 
     /// <summary>
     /// Presents <paramref name="backstore"/>, which the unit disposes with itself. <paramref name="state"/> keeps what must
@@ -104,11 +104,18 @@ public sealed class BlockUnit : LogicalUnit
     {
         if (!row.Has(CommandTraits.Blocks))
         {
-            // UNMAP and the like name their blocks in parameter data: they stand for all of them.
-            long all = row.Has(CommandTraits.WritesMedium) && row.Opcode != Opcode.ThirdPartyCopyOut ? BlockCount : 0;
-            if (all > 0) Tokens.Revoke(0, all);
+            // What names its blocks in parameter data says which they are; FORMAT UNIT and the like stand for all of them.
+            var ranges = row.Ranges is { } rule ? rule(this, command)
+                : row.Has(CommandTraits.WritesMedium) && row.Opcode != Opcode.ThirdPartyCopyOut ? [new BlockRange(0, BlockCount)]
+                : [];
+            (long first, long last) = (ranges.Count > 0 ? long.MaxValue : 0, 0);
+            foreach (var range in ranges)
+            {
+                Tokens.Revoke(range.Start, range.End);
+                (first, last) = (Math.Min(first, range.Start), Math.Max(last, range.End));
+            }
             refusal = default;
-            Tasks.Begin(command, 0, all, exclusive: false);
+            Tasks.Begin(command, first, last, exclusive: false);
             return true;
         }
         var cdb = new BlockCdb(command.Cdb);
@@ -151,10 +158,15 @@ public sealed class BlockUnit : LogicalUnit
         AttendOthers(null, Sense.CapacityChanged);
     }
 
+    /// <summary>Read commands, and write commands, that had blocks to transfer.</summary>
+    internal (long Reads, long Writes) CommandCounts => (Volatile.Read(ref _readCommands), Volatile.Read(ref _writeCommands));
+
+    internal void CountRead() => Interlocked.Increment(ref _readCommands);
+
     /// <summary>Counts a write; every some thousand of them look at the space that is left.</summary>
     internal void CountWrite()
     {
-        if ((Interlocked.Increment(ref _writes) & 0xFFF) == 0) CheckSoftThreshold();
+        if ((Interlocked.Increment(ref _writeCommands) & 0xFFF) == 0) CheckSoftThreshold();
     }
 
     /// <summary>Tells initiators, once per crossing, that the space behind the thin unit runs short (SBC-4 4.7.3.7).</summary>

@@ -41,6 +41,12 @@ internal enum CommandTraits
 /// <summary>How many bytes a command wants from the initiator of a unit whose blocks have <paramref name="blockSize"/> bytes.</summary>
 internal delegate long DataOutRule(int blockSize, ReadOnlySpan<byte> cdb);
 
+/// <summary>The blocks [<paramref name="Start"/>, <paramref name="End"/>).</summary>
+internal readonly record struct BlockRange(long Start, long End);
+
+/// <summary>The ranges of blocks that a command changes, where its parameter data names them; none outside the medium.</summary>
+internal delegate IReadOnlyList<BlockRange> BlockRangeRule(LogicalUnit unit, ScsiCommand command);
+
 /// <summary>
 /// One row of a <see cref="CommandTable"/>: dispatch, CDB length, REPORT SUPPORTED OPERATION CODES, reservation conflicts and
 /// tests all read it.
@@ -55,6 +61,14 @@ internal sealed record CommandDescriptor(
     string Name, int ServiceAction, byte[] Usage, CommandTraits Traits, CommandHandler Handler, DataOutRule? DataOut = null)
 {
     public Opcode Opcode => (Opcode)Usage[0];
+
+    /// <summary>Where the blocks that it changes stand, if not in the CDB.</summary>
+    public BlockRangeRule? Ranges { get; init; }
+
+    /// <summary>Whether a unit has the command; null: every unit of the table has.</summary>
+    public Func<LogicalUnit, bool>? OfferedBy { get; init; }
+
+    public bool IsOfferedBy(LogicalUnit unit) => OfferedBy is null || OfferedBy(unit);
 
     public bool Has(CommandTraits trait) => (Traits & trait) != 0;
 }

@@ -178,7 +178,7 @@ public abstract class LogicalUnit : IAsyncDisposable
         if (nexus.HasUnitAttention && !(row?.Has(CommandTraits.IgnoresUnitAttention) ?? false) && nexus.TryTakeUnitAttention(out var attention))
             refusal = CommandResult.CheckCondition(attention);
         else if (row is null)
-            refusal = Table.IsKnown(cdb.IsEmpty ? (byte)0 : cdb[0]) ? CommandResult.InvalidCdbField(1, 4) : CommandResult.CheckCondition(Sense.InvalidOpcode);
+            refusal = Table.Unknown(cdb);
         else if (cdb.Length < row.Usage.Length)
             refusal = CommandResult.InvalidCdbField(0);
         else if (row.Opcode == Opcode.VariableLength && cdb[7] != row.Usage[7])
@@ -311,6 +311,13 @@ public abstract class LogicalUnit : IAsyncDisposable
     {
         foreach (var nexus in Nexuses)
             if (nexus != except) nexus.Attend(sense);
+    }
+
+    /// <summary>Establishes a unit attention for all nexuses of other initiator ports or target ports.</summary>
+    internal void AttendAllBut(Nexus except, Sense sense)
+    {
+        foreach (var nexus in Nexuses)
+            if (nexus.Nexus != except) nexus.Attend(sense);
     }
 
     /// <summary>

@@ -19,8 +19,8 @@ internal static class PrimaryCommands
         Row("MODE SELECT(6)", "15 110000FF 07", AnyAccessState, Mode.Select, Mode.SelectDataOut),
         Row("RESERVE(6)", "16 00000000 07", IgnoresReservation, UnitControl.Reserve),
         Row("RELEASE(6)", "17 00000000 07", IgnoresReservation | IgnoresReserve, UnitControl.Release),
-        Row("MODE SENSE(6)", "1A 08FFFFFF 07", AnyAccessState, Mode.Sense),
-        Row("RECEIVE DIAGNOSTIC RESULTS", "1C 01FFFFFF 07", None, UnitControl.ReceiveDiagnostic),
+        Row("MODE SENSE(6)", "1A 08FFFFFF 07", AnyAccessState | ReservationRead, Mode.Sense),
+        Row("RECEIVE DIAGNOSTIC RESULTS", "1C 01FFFFFF 07", ReservationRead, UnitControl.ReceiveDiagnostic),
         Row("SEND DIAGNOSTIC", "1D F400FFFF 07", None, UnitControl.SendDiagnostic, UnitControl.Length16),
         Row("PREVENT ALLOW MEDIUM REMOVAL", "1E 00000003 07", None, UnitControl.PreventAllow),
         Row("WRITE BUFFER", "3B 1FFFFFFFFFFFFFFF 07", None, Buffers.Write, Buffers.WriteDataOut),
@@ -30,7 +30,7 @@ internal static class PrimaryCommands
         Row("MODE SELECT(10)", "55 110000000000FFFF 07", AnyAccessState, Mode.Select, Mode.SelectDataOut),
         Row("RESERVE(10)", "56 00000000000000 00 07", IgnoresReservation, UnitControl.Reserve),
         Row("RELEASE(10)", "57 00000000000000 00 07", IgnoresReservation | IgnoresReserve, UnitControl.Release),
-        Row("MODE SENSE(10)", "5A 18FFFF000000FFFF 07", AnyAccessState, Mode.Sense),
+        Row("MODE SENSE(10)", "5A 18FFFF000000FFFF 07", AnyAccessState | ReservationRead, Mode.Sense),
         Row("PERSISTENT RESERVE IN, READ KEYS", 0x00, "5E 00000000 0000FFFF 07", Inquires, PersistentReserve.In),
         Row("PERSISTENT RESERVE IN, READ RESERVATION", 0x01, "5E 01000000 0000FFFF 07", Inquires, PersistentReserve.In),
         Row("PERSISTENT RESERVE IN, REPORT CAPABILITIES", 0x02, "5E 02000000 0000FFFF 07", Inquires, PersistentReserve.In),
@@ -50,7 +50,8 @@ internal static class PrimaryCommands
         Row("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 0x0D, "A3 0D80000000FFFFFFFF00 07", Inquires, Reports.TaskManagementFunctions),
         Row("REPORT TIMESTAMP", 0x0F, "A3 0F00000000FFFFFFFF00 07", Inquires, Reports.Timestamp),
         Row("SET IDENTIFYING INFORMATION", 0x06, "A4 0600000000FFFFFFFFFE 07", AnyAccessState, Reports.SetIdentifyingInformation, Reports.Length32),
-        Row("SET TARGET PORT GROUPS", 0x0A, "A4 0A00000000FFFFFFFF00 07", AnyAccessState, Reports.SetTargetPortGroups, Reports.Length32),
+        Row("SET TARGET PORT GROUPS", 0x0A, "A4 0A00000000FFFFFFFF00 07", AnyAccessState, Reports.SetTargetPortGroups, Reports.Length32)
+            with { OfferedBy = static unit => unit.Alua.IsExplicit },
     ];
 
     /// <summary>What a unit of one's own has that adds nothing.</summary>

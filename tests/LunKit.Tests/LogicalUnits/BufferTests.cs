@@ -55,20 +55,6 @@ public class BufferTests
     }
 
     [Fact]
-    public async Task AccessStatesRefuseAndAreTold()
-    {
-        await using var unit = new TestUnit(nexuses: 2);
-        unit.Good("A4 0A 0000 0000 00000008 00 00", [0, 0, 0, 0, 2, 0, 0, 0]);
-        unit.Checks(Sense.AsymmetricAccessStateChanged, "00 00 00 00 00 00", nexus: 1);
-        unit.Checks(Sense.TargetPortStandby, "28 00 00000000 00 0001 00");
-        var groups = unit.Good("A3 0A 0000 0000 00000100 00 00");
-        Assert.Equal(2, groups[4] & 0x0F);
-        unit.Good("A4 0A 0000 0000 00000008 00 00", [0, 0, 0, 0, 0, 0, 0, 0]);
-        unit.Good("28 00 00000000 00 0001 00");
-        unit.Checks(Sense.InvalidFieldInParameterList, "A4 0A 0000 0000 00000008 00 00", [0, 0, 0, 0, 0, 0, 0, 9]);
-    }
-
-    [Fact]
     public async Task FormatErasesAndShowsProgress()
     {
         await using var unit = new TestUnit(options: new() { EraseBytesPerSecond = 2 << 20 });
