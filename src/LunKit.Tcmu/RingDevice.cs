@@ -98,7 +98,6 @@ internal sealed class RingDevice : IDisposable
     /// <summary>A task that went on after its batch is done. Any thread.</summary>
     public void Completed(RingTask task)
     {
-        task.TakeResult();
         lock (_completionGate)
         {
             _completions.Add(task);
@@ -207,7 +206,6 @@ internal sealed class RingDevice : IDisposable
             return;
         }
         _executing++;
-        task.IsExecuting = true;
         task.Await(running);
     }
 
@@ -217,6 +215,7 @@ internal sealed class RingDevice : IDisposable
         int readLength = task.FinishData(result, (_ring.Flags & MailboxFlags.ReadLength) != 0);
         if (result.Status == ScsiStatus.CheckCondition) CompleteWithSense(task, result, readLength);
         else _ring.Complete(task.Entry.Id, (byte)result.Status, default, readLength);
+        _unit.Complete(task);
         _freeTasks.Push(task);
     }
 
@@ -280,6 +279,7 @@ internal sealed class RingDevice : IDisposable
             }
             task.FinishData(CommandResult.TaskAborted, canTellLength: false);
             _transport.FreeKept(task.Entry.Id);
+            _unit.Complete(task);
             _freeTasks.Push(task);
         }
         _completionsInWork.Clear();
@@ -292,9 +292,12 @@ internal sealed class RingDevice : IDisposable
         _unit.Tasks.Abort(c => c is RingTask { Device: var device } && device == this, _ => false);
         lock (_completionGate)
         {
-            while ((_executing -= _completions.Count) > 0)
+            while (true)
             {
+                foreach (var task in _completions) _unit.Complete(task);
+                _executing -= _completions.Count;
                 _completions.Clear();
+                if (_executing == 0) return;
                 Monitor.Wait(_completionGate);
             }
         }

@@ -29,10 +29,10 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
 
     private protected override int DataBlockSize => _blockSize;
 
-    private protected override CommandDescriptor? PolicyOf(ReadOnlySpan<byte> cdb) => BlockCommands.Table.Find(cdb);
+    internal override CommandDescriptor? FindRow(ReadOnlySpan<byte> cdb) => BlockCommands.Table.Find(cdb);
 
     /// <summary>The handler knows what a command takes; where no standard says it, that is what the initiator has.</summary>
-    public override long DataOutLength(ReadOnlySpan<byte> cdb, long offered) => PolicyOf(cdb) is { } row
+    public override long DataOutLength(ReadOnlySpan<byte> cdb, long offered) => FindRow(cdb) is { } row
         ? row.DataOut is null || cdb.Length < row.Usage.Length ? 0 : row.DataOut(_blockSize, cdb[..row.Usage.Length])
         : offered;
 
@@ -42,8 +42,6 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     protected override ValueTask<CommandResult>? Execute(ScsiCommand command)
     {
         if (IsOurs(command.Cdb)) return null;
-        // A fabric may bring more bytes than the command has.
-        if (PolicyOf(command.Cdb) is { } row) command.CutCdb(row.Usage.Length);
         var (length, room) = DataIn(command);
         return _ring.Submit(command, length, room);
     }
@@ -79,15 +77,16 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
         _ => false,
     };
 
-    internal override void Reset(UnitNexus? by, Sense attention)
+    internal override bool EndByReset(Sense attention)
     {
-        base.Reset(by, attention);
+        base.EndByReset(attention);
         _ring.Tell(TaskManagementAbi.LunReset);
+        return false;
     }
 
-    internal override void Leave(UnitNexus nexus)
+    internal override void Leave(UnitNexus nexus, bool isLost)
     {
-        base.Leave(nexus);
+        base.Leave(nexus, isLost);
         // The handler may have kept something for it; the next command must not find that.
         _ring.TellNexusLost(nexus.Nexus.Number);
     }
@@ -96,11 +95,10 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     void IPolledUnit.BeginPolling() => _ring.BeginPolling();
     void IPolledUnit.EndPolling() => _ring.EndPolling();
 
-    /// <inheritdoc/>
-    public override async ValueTask DisposeAsync()
+    private protected override ValueTask ReleaseAsync()
     {
-        await base.DisposeAsync().ConfigureAwait(false);
         Removing?.Invoke();
         _ring.Dispose();
+        return ValueTask.CompletedTask;
     }
 }

@@ -36,16 +36,27 @@ internal enum CommandTraits
     DuringSanitize = 2048,
     /// <summary>Destroys data: a reserved bit that is set refuses it, for the initiator may mean something else.</summary>
     Strict = 4096,
+    /// <summary>
+    /// May be carried out twice: done twice it ends as done once, as long as nothing else was acknowledged in between. A handler's successor gets it
+    /// again when its predecessor may have begun it.
+    /// </summary>
+    Repeatable = 8192,
+    /// <summary>Changes a device for good, or reaches past it: a pass-through lets it through only when that is asked for.</summary>
+    Destructive = 16384,
+    /// <summary>Answered by the target even where the device itself is elsewhere: to that, all initiators are one.</summary>
+    StaysWithTarget = 32768,
+    /// <summary>Nothing else touches any block while it begins: it waits for all that runs.</summary>
+    ExclusiveAll = 65536,
 }
 
 /// <summary>How many bytes a command wants from the initiator of a unit whose blocks have <paramref name="blockSize"/> bytes.</summary>
 internal delegate long DataOutRule(int blockSize, ReadOnlySpan<byte> cdb);
 
-/// <summary>The blocks [<paramref name="Start"/>, <paramref name="End"/>).</summary>
-internal readonly record struct BlockRange(long Start, long End);
+/// <summary>Whether a CDB is one of the forms of its command that conflict with no reservation.</summary>
+internal delegate bool RemovalRule(ReadOnlySpan<byte> cdb);
 
-/// <summary>The ranges of blocks that a command changes, where its parameter data names them; none outside the medium.</summary>
-internal delegate IReadOnlyList<BlockRange> BlockRangeRule(LogicalUnit unit, ScsiCommand command);
+/// <summary>The exact runs of blocks that the command names in its parameter data; null when the data is not as it must be.</summary>
+internal delegate BlockRange[]? RangesRule(ScsiCommand command);
 
 /// <summary>
 /// One row of a <see cref="CommandTable"/>: dispatch, CDB length, REPORT SUPPORTED OPERATION CODES, reservation conflicts and
@@ -62,8 +73,11 @@ internal sealed record CommandDescriptor(
 {
     public Opcode Opcode => (Opcode)Usage[0];
 
-    /// <summary>Where the blocks that it changes stand, if not in the CDB.</summary>
-    public BlockRangeRule? Ranges { get; init; }
+    /// <summary>PREVENT ALLOW MEDIUM REMOVAL that allows, and START STOP UNIT that starts, conflict with nothing (SPC-5 table 69).</summary>
+    public RemovalRule? AllowsRemoval { get; init; }
+
+    /// <summary>For commands that name their blocks in parameter data.</summary>
+    public RangesRule? Ranges { get; init; }
 
     /// <summary>Whether a unit has the command; null: every unit of the table has.</summary>
     public Func<LogicalUnit, bool>? OfferedBy { get; init; }

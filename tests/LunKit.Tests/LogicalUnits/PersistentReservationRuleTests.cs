@@ -269,6 +269,28 @@ public class PersistentReservationRuleTests
         unit.Good(Out(0), List(0, 1), 0);
     }
 
+    [Theory]
+    [InlineData(3)]
+    [InlineData(4)]
+    [InlineData(5)]
+    public async Task WhoIsFencedHasNoCommandLeftWhenItIsAnswered(int action)
+    {
+        var store = new RecordingBackstore();
+        await using var unit = new TestUnit(store, nexuses: 2);
+        unit.Good(Out(0), List(0, 1), 0);
+        unit.Good(Out(0), List(0, 2), 1);
+        unit.Good(Out(1, 5), List(2, 0), 1);
+        var gate = new TaskCompletionSource();
+        store.Before = c => c == "write" ? gate.Task : Task.CompletedTask;
+        var writing = unit.Start(new TestCommand(), Write, new byte[512], 1).AsTask();
+        var fencing = unit.Start(new TestCommand(), Out(action, 5), List(1, 2), 0).AsTask();
+        Assert.DoesNotContain(2UL, Keys(unit));
+        Assert.False(fencing.IsCompleted);
+        gate.SetResult();
+        await writing;
+        Assert.Equal(ScsiStatus.Good, (await fencing).Status);
+    }
+
     [Fact]
     public async Task FullStatusIsOfOneMoment()
     {

@@ -106,36 +106,30 @@ public class TokenTests
 
     [Theory]
     [InlineData("8A 00 0000000000000064 00000001 00 00", "write")]
+    [InlineData("8A 00 00000000000000C7 00000001 00 00", "write")]
     [InlineData("93 01 0000000000000064 00000001 00 00", "zeroes")]
     [InlineData("93 09 0000000000000064 00000001 00 00", "discard")]
     [InlineData("8B 00 0000000000000064 00000001 00 00", "write")]
-    public async Task ATokenMadeDuringAWriteDoesNotOutliveIt(string cdb, string call)
+    [InlineData("42 00 00000000 00 0018 00", "discard")]
+    public async Task ATokenWaitsForTheWritesThatAreRunning(string cdb, string call)
     {
         var store = new RecordingBackstore();
         await using var unit = new TestUnit(store);
         var gate = new TaskCompletionSource();
         store.Before = c => c == call ? gate.Task : Task.CompletedTask;
-        var writing = unit.Start(new TestCommand(), cdb, new byte[512]).AsTask();
-        var token = Populate(unit, (100, 100));
+        byte[] data = cdb.StartsWith("42", StringComparison.Ordinal)
+            ? [0, 22, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 100, 0, 0, 0, 4, 0, 0, 0, 0]
+            : new byte[512];
+        var writing = unit.Start(new TestCommand(), cdb, data).AsTask();
+        var list = Ranges(16, (100, 100));
+        var populating = unit.Start(new TestCommand(), Out(0x10, list.Length), list).AsTask();
+        Assert.False(populating.IsCompleted);
         store.Before = null;
         gate.SetResult();
         Assert.Equal(ScsiStatus.Good, (await writing).Status);
-        Assert.Equal(Sense.InvalidTokenUnknown, Use(unit, token, 0, (1000, 100)));
-    }
-
-    [Fact]
-    public async Task ATokenMadeDuringAnUnmapDoesNotOutliveIt()
-    {
-        var store = new RecordingBackstore();
-        await using var unit = new TestUnit(store);
-        var gate = new TaskCompletionSource();
-        store.Before = c => c == "discard" ? gate.Task : Task.CompletedTask;
-        byte[] list = [0, 22, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 100, 0, 0, 0, 4, 0, 0, 0, 0];
-        var freeing = unit.Start(new TestCommand(), "42 00 00000000 00 0018 00", list).AsTask();
-        var token = Populate(unit, (100, 100));
-        gate.SetResult();
-        Assert.Equal(ScsiStatus.Good, (await freeing).Status);
-        Assert.Equal(Sense.InvalidTokenUnknown, Use(unit, token, 0, (1000, 100)));
+        Assert.Equal(ScsiStatus.Good, (await populating).Status);
+        var token = unit.Good("84 07 00000007 00000000 00000400 00 00")[38..(38 + 512)];
+        Assert.Equal(default, Use(unit, token, 0, (1000, 100)));
     }
 
     [Fact]

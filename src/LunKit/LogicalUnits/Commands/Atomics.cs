@@ -21,11 +21,11 @@ internal static class Atomics
         unit.CountWrite();
         long lba = (long)cdb.Lba;
         var options = unit.OptionsOf(cdb.ForceUnitAccess);
-        return ReadWrite.EndAsync(unit, lba, lba + count, options, RunAsync(unit, command, lba * unit.BlockSize, half, options));
+        return ReadWrite.SettleAsync(unit, options, RunAsync(unit, command, lba * unit.BlockSize, half, options));
 
         static async ValueTask<CommandResult> RunAsync(BlockUnit unit, ScsiCommand command, long offset, int half, WriteOptions options)
         {
-            using var scratch = Scratch.Rent(command, Math.Min(half, CompareStepBytes));
+            using var scratch = command.RentScratch(Math.Min(half, CompareStepBytes));
             long at = await unit.Store.CompareAndWriteAsync(offset, command.DataOut.Slice(0, half), command.DataOut.Slice(half, half),
                 options, scratch.Memory, command.CancellationToken).ConfigureAwait(false);
             return at < 0 ? CommandResult.Good : CommandResult.CheckCondition(Sense.MiscompareDuringVerify, (ulong)at);
@@ -42,12 +42,12 @@ internal static class Atomics
         if (command.DataOut.Length < length) return ReadWrite.TooShort();
         unit.CountWrite();
         var options = unit.OptionsOf(cdb.ForceUnitAccess);
-        return ReadWrite.EndAsync(unit, lba, lba + count, options, OrAsync(unit, command, lba * unit.BlockSize, (int)length, options));
+        return ReadWrite.SettleAsync(unit, options, OrAsync(unit, command, lba * unit.BlockSize, (int)length, options));
     }
 
     private static async ValueTask<CommandResult> OrAsync(BlockUnit unit, ScsiCommand command, long offset, int length, WriteOptions options)
     {
-        using var scratch = Scratch.Rent(command, Math.Min(length, OrStepBytes));
+        using var scratch = command.RentScratch(Math.Min(length, OrStepBytes));
         for (int done = 0; done < length;)
         {
             command.CancellationToken.ThrowIfCancellationRequested();

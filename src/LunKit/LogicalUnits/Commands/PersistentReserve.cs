@@ -98,9 +98,9 @@ internal static class PersistentReserve
             case 2:
                 return ChangeAsync(unit, command, t => t.Release(nexus, key, type, scope));
             case 3:
-                return ChangeAsync(unit, command, t => t.Clear(nexus, key));
+                return FenceAsync(unit, command, t => t.Clear(nexus, key), abort: false);
             default:
-                return PreemptAsync(unit, command, t => t.Preempt(nexus, key, actionKey, type, scope), abort: action == 5);
+                return FenceAsync(unit, command, t => t.Preempt(nexus, key, actionKey, type, scope), abort: action == 5);
         }
     }
 
@@ -108,12 +108,17 @@ internal static class PersistentReserve
         LogicalUnit unit, ScsiCommand command, Func<ReservationTable, ReservationStep> decide) =>
         (await unit.Reservations.ChangeAsync(command.UnitNexus!, decide, command.CancellationToken).ConfigureAwait(false)).Result;
 
-    private static async ValueTask<CommandResult> PreemptAsync(
+    /// <summary>
+    /// PREEMPT, PREEMPT AND ABORT and CLEAR: answered when the commands of the nexuses that lost their registrations are over, so that nothing
+    /// of theirs lands behind the answer.
+    /// </summary>
+    private static async ValueTask<CommandResult> FenceAsync(
         LogicalUnit unit, ScsiCommand command, Func<ReservationTable, ReservationStep> decide, bool abort)
     {
         var (result, removed) = await unit.Reservations.ChangeAsync(command.UnitNexus!, decide, command.CancellationToken).ConfigureAwait(false);
-        // The commands of the preempted nexuses end, this one does not, even if its own registration is among them (SPC-5 5.14.11.5).
-        if (abort && removed.Count > 0) unit.Tasks.Abort(c => c != command && removed.Any(r => r.IsOf(c.Nexus)), _ => false);
+        if (removed.Count == 0) return result;
+        bool IsFenced(Nexus nexus) => removed.Any(r => r.IsOf(nexus));
+        await (abort ? unit.TaskManager.PreemptAndAbort(command, IsFenced) : unit.TaskManager.AwaitRunning(command, IsFenced)).ConfigureAwait(false);
         return result;
     }
 

@@ -32,7 +32,7 @@ internal static class Provisioning
         // A discard knows no FUA: with the cache off it is settled by a flush.
         var options = zeroes && unmap ? WriteOptions.None : unit.OptionsOf(false);
         var running = WriteSameAsync(unit, command, lba * unit.BlockSize, (long)cdb.BlockCount * unit.BlockSize, zeroes, unmap, options);
-        return ReadWrite.EndAsync(unit, lba, lba + cdb.BlockCount, options, running);
+        return ReadWrite.SettleAsync(unit, options, running);
     }
 
     private static async ValueTask<CommandResult> WriteSameAsync(
@@ -50,7 +50,7 @@ internal static class Provisioning
         }
         else
         {
-            using var scratch = Scratch.Rent(command, unit.Store.ScratchOfWriteSame(unit.BlockSize, length));
+            using var scratch = command.RentScratch(unit.Store.ScratchOfWriteSame(unit.BlockSize, length));
             await unit.Store.WriteSameAsync(offset, length, command.DataOut, options, scratch.Memory, cancelled).ConfigureAwait(false);
         }
         return CommandResult.Good;
@@ -92,39 +92,31 @@ internal static class Provisioning
 
     private static async ValueTask<CommandResult> DiscardAsync(BlockUnit unit, ScsiCommand command, byte[] list, int descriptors)
     {
-        try
+        for (int i = 0; i < descriptors; i++)
         {
-            for (int i = 0; i < descriptors; i++)
-            {
-                command.CancellationToken.ThrowIfCancellationRequested();
-                var (lba, count) = Descriptor(list, i);
-                if (count == 0) continue;
-                await unit.Store.DiscardAsync((long)lba * unit.BlockSize, (long)count * unit.BlockSize, command.CancellationToken)
-                    .ConfigureAwait(false);
-            }
-            if (unit.OptionsOf(false) != WriteOptions.None) await unit.FlushAsync().ConfigureAwait(false);
-            return CommandResult.Good;
+            command.CancellationToken.ThrowIfCancellationRequested();
+            var (lba, count) = Descriptor(list, i);
+            if (count == 0) continue;
+            await unit.Store.DiscardAsync((long)lba * unit.BlockSize, (long)count * unit.BlockSize, command.CancellationToken).ConfigureAwait(false);
         }
-        finally
-        {
-            foreach (var range in UnmapRanges(unit, list)) unit.Tokens.Revoke(range.Start, range.End);
-        }
+        if (unit.OptionsOf(false) != WriteOptions.None) await unit.FlushAsync().ConfigureAwait(false);
+        return CommandResult.Good;
     }
 
-    /// <summary>The blocks that an UNMAP frees, as far as they are on the medium.</summary>
-    public static IReadOnlyList<BlockRange> UnmapRanges(LogicalUnit unit, ScsiCommand command) =>
-        command.DataOut.Length < UnmapHeaderBytes ? [] : UnmapRanges((BlockUnit)unit, command.DataOut.ToArray());
-
-    private static List<BlockRange> UnmapRanges(BlockUnit unit, byte[] list)
+    /// <summary>The blocks of an UNMAP, as far as they are on the medium; what is wrong with the list, the command itself finds.</summary>
+    public static BlockRange[]? UnmapRanges(ScsiCommand command)
     {
-        List<BlockRange> ranges = [];
-        ulong end = (ulong)unit.BlockCount;
-        for (int i = 0, count = Math.Min(DescriptorCount(list), BlockLimits.MaxUnmapDescriptors); i < count; i++)
+        if (command.DataOut.Length < UnmapHeaderBytes) return null;
+        var list = command.DataOut.ToArray();
+        int descriptors = DescriptorCount(list);
+        if (descriptors > BlockLimits.MaxUnmapDescriptors) return null;
+        var ranges = new List<BlockRange>();
+        for (int i = 0; i < descriptors; i++)
         {
-            var (lba, blocks) = Descriptor(list, i);
-            if (blocks > 0 && lba < end) ranges.Add(new((long)lba, (long)(lba + Math.Min(blocks, end - lba))));
+            var (lba, count) = Descriptor(list, i);
+            if (count > 0 && lba <= (ulong)(long.MaxValue - count)) ranges.Add(new((long)lba, (long)lba + count));
         }
-        return ranges;
+        return [.. ranges];
     }
 
     private static int DescriptorCount(byte[] list) =>

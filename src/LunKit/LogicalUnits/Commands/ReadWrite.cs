@@ -41,23 +41,11 @@ internal static class ReadWrite
         if (!TryTakeBlocks(unit, command, cdb.BlockCount, out var data)) return TooShort();
         if (data.IsEmpty) return new(CommandResult.Good);
         unit.CountWrite();
-        long lba = (long)cdb.Lba, end = lba + cdb.BlockCount;
         var options = unit.OptionsOf(cdb.ForceUnitAccess);
-        ValueTask writing;
-        try
-        {
-            writing = unit.Store.WriteAsync(lba * unit.BlockSize, data, options, command.CancellationToken);
-        }
-        catch
-        {
-            unit.Tokens.Revoke(lba, end);
-            throw;
-        }
-        if (!writing.IsCompletedSuccessfully || IsUnsettled(unit, options)) return EndAsync(unit, lba, end, options, writing);
-        unit.Tokens.Revoke(lba, end);
-        return new(CommandResult.Good);
+        var writing = unit.Store.WriteAsync((long)cdb.Lba * unit.BlockSize, data, options, command.CancellationToken);
+        return writing.IsCompletedSuccessfully && !IsUnsettled(unit, options) ? new(CommandResult.Good) : EndAsync(unit, options, writing);
 
-        static async ValueTask<CommandResult> EndAsync(BlockUnit unit, long lba, long end, WriteOptions options, ValueTask writing)
+        static async ValueTask<CommandResult> EndAsync(BlockUnit unit, WriteOptions options, ValueTask writing)
         {
             try
             {
@@ -68,32 +56,17 @@ internal static class ReadWrite
                 unit.CheckSoftThreshold();
                 throw;
             }
-            finally
-            {
-                unit.Tokens.Revoke(lba, end);
-            }
             if (IsUnsettled(unit, options)) await unit.FlushAsync().ConfigureAwait(false);
             return CommandResult.Good;
         }
     }
 
-    /// <summary>
-    /// Ends a write of the blocks [<paramref name="start"/>, <paramref name="end"/>), however it went. A token that was made of them while it
-    /// ran is void, as one from before is.
-    /// </summary>
-    public static async ValueTask<CommandResult> EndAsync(
-        BlockUnit unit, long start, long end, WriteOptions options, ValueTask<CommandResult> running)
+    /// <summary>Ends a write that began with <paramref name="options"/>: flushes it where it has to be.</summary>
+    public static async ValueTask<CommandResult> SettleAsync(BlockUnit unit, WriteOptions options, ValueTask<CommandResult> running)
     {
-        try
-        {
-            var result = await running.ConfigureAwait(false);
-            if (result.Status == ScsiStatus.Good && IsUnsettled(unit, options)) await unit.FlushAsync().ConfigureAwait(false);
-            return result;
-        }
-        finally
-        {
-            unit.Tokens.Revoke(start, end);
-        }
+        var result = await running.ConfigureAwait(false);
+        if (result.Status == ScsiStatus.Good && IsUnsettled(unit, options)) await unit.FlushAsync().ConfigureAwait(false);
+        return result;
     }
 
     /// <summary>
@@ -112,9 +85,7 @@ internal static class ReadWrite
         if (!TryTakeBlocks(unit, command, cdb.BlockCount, out var data)) return TooShort();
         if (data.IsEmpty) return new(CommandResult.Good);
         unit.CountWrite();
-        long lba = (long)cdb.Lba;
-        var running = RunAsync(unit, command, lba * unit.BlockSize, data, byteCheck == 1);
-        return EndAsync(unit, lba, lba + cdb.BlockCount, unit.OptionsOf(true), running);
+        return RunAsync(unit, command, (long)cdb.Lba * unit.BlockSize, data, byteCheck == 1);
 
         static async ValueTask<CommandResult> RunAsync(BlockUnit unit, ScsiCommand command, long offset, DataBuffer data, bool compare)
         {

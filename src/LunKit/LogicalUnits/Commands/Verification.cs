@@ -36,7 +36,7 @@ internal static class Verification
     public static async ValueTask<CommandResult> CompareAsync(
         BlockUnit unit, ScsiCommand command, long offset, long length, DataBuffer expected)
     {
-        using var scratch = Scratch.Rent(command, (int)Math.Min(ChunkBytes, length));
+        using var scratch = command.RentScratch((int)Math.Min(ChunkBytes, length));
         for (long done = 0; done < length;)
         {
             command.CancellationToken.ThrowIfCancellationRequested();

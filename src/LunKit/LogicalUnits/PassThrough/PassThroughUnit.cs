@@ -86,13 +86,13 @@ public sealed class PassThroughUnit : CustomUnit
         }
     }
 
-    private protected override CommandDescriptor? PolicyOf(ReadOnlySpan<byte> cdb) => (_isDisk ? BlockCommands.Table : PrimaryCommands.Table).Find(cdb);
+    internal override CommandDescriptor? FindRow(ReadOnlySpan<byte> cdb) => (_isDisk ? BlockCommands.Table : PrimaryCommands.Table).Find(cdb);
 
     /// <summary>The device knows what a command takes; the initiator says how much that is.</summary>
     public override long DataOutLength(ReadOnlySpan<byte> cdb, long offered)
     {
         if (StaysHere(cdb)) return base.DataOutLength(cdb, offered);
-        bool takes = _isDisk && PolicyOf(cdb) is { } row ? row.DataOut is not null : DataDirection.IsOut(cdb);
+        bool takes = _isDisk && FindRow(cdb) is { } row ? row.DataOut is not null : DataDirection.IsOut(cdb);
         return takes ? Math.Min(offered, _hostTransferBytes) : 0;
     }
 
@@ -110,7 +110,7 @@ public sealed class PassThroughUnit : CustomUnit
         var cdb = command.Cdb;
         if (StaysHere(cdb)) return null;
         if (!_options.Policy.Admits(cdb)) return new(Refuse(cdb[0]));
-        if (_options.ReadOnly && (PolicyOf(cdb)?.Has(CommandTraits.WritesMedium) ?? cdb[0] >= 0xC0)) return new(CommandResult.CheckCondition(Sense.WriteProtected));
+        if (_options.ReadOnly && (FindRow(cdb)?.Has(CommandTraits.WritesMedium) ?? cdb[0] >= 0xC0)) return new(CommandResult.CheckCondition(Sense.WriteProtected));
         if (cdb.Length > ScsiDevice.MaxCdbLength || !command.DataOut.IsEmpty && command.DataInBufferSize > 0) return new(CommandResult.CheckCondition(Sense.InvalidFieldInCdb));
         if (command.DataOutBufferSize > _hostTransferBytes || !command.DataOut.IsEmpty && command.DataOut.Length < command.DataOutBufferSize) return new(CommandResult.CheckCondition(Sense.InvalidFieldInCdb));
         return new(PassAsync(command));
@@ -188,11 +188,10 @@ public sealed class PassThroughUnit : CustomUnit
         if (result.Status != 0 || result.HostStatus != 0) throw new IOException($"{_options.Path} does not flush its cache (status {result.Status:X2}h, host {result.HostStatus:X2}h)");
     }
 
-    /// <inheritdoc/>
-    public override async ValueTask DisposeAsync()
+    private protected override ValueTask ReleaseAsync()
     {
-        await base.DisposeAsync().ConfigureAwait(false);
         _device.Dispose();
         _turn.Dispose();
+        return ValueTask.CompletedTask;
     }
 }
