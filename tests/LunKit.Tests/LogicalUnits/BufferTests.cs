@@ -1,4 +1,6 @@
 using System.Buffers.Binary;
+using LunKit.Backstores;
+using LunKit.LogicalUnits;
 using LunKit.Scsi;
 
 namespace LunKit.Tests.LogicalUnits;
@@ -19,6 +21,35 @@ public class BufferTests
         Assert.Equal([0, 0, 0x10, 0], unit.Good("3C 0B 00 000000 000004 00"));
         unit.Checks(Sense.InvalidFieldInCdb, "3B 02 00 00FFFF 000004 00", [1, 2, 3, 4]);
         unit.Checks(Sense.InvalidFieldInCdb, "3B 05 00 000000 000004 00", [1, 2, 3, 4]);
+    }
+
+    [Fact]
+    public async Task BuffersCostMemoryOncePerNexusAndOnlyWhenWritten()
+    {
+        await using var second = new BlockUnit(new MemoryBackstore(1 << 20), "second", new VolatileUnitState(UnitIdentity.IdOf("second")));
+        await using var unit = new TestUnit(nexuses: 0);
+        var nexus = unit.AddNexus("iqn.test:a", "000000000001", 1, second);
+        Assert.Equal(new byte[64 * 1024], unit.Good("3C 02 00 000000 010000 00"));
+        Assert.Empty(unit.Good("3C 02 00 010000 000010 00"));
+        Assert.False(nexus.Buffers.HasData);
+        unit.Good("3B 02 00 000010 000004 00", [1, 2, 3, 4]);
+        Assert.True(nexus.Buffers.HasData);
+        // The other unit's buffer is not this one; writing it takes the nexus's memory over.
+        var other = nexus.Luns.Find(1)!;
+        Run(second, other, "3C 02 00 000010 000004 00", [], [0, 0, 0, 0]);
+        Run(second, other, "3B 02 00 000012 000001 00", [9], []);
+        Run(second, other, "3C 02 00 000010 000004 00", [], [0, 0, 9, 0]);
+        Assert.Equal(new byte[4], unit.Good("3C 02 00 000010 000004 00"));
+
+        static void Run(BlockUnit unit, UnitNexus nexus, string cdb, byte[] data, byte[] expected)
+        {
+            var command = new TestCommand();
+            command.Prepare(nexus, TestUnit.Bytes(cdb), data, TaskAttribute.Simple);
+            var running = unit.ExecuteAsync(command);
+            Assert.Equal(ScsiStatus.Good, running.GetAwaiter().GetResult().Status);
+            unit.Complete(command);
+            Assert.Equal(expected, command.DataIn);
+        }
     }
 
     [Fact]
