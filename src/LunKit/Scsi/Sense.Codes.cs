@@ -65,7 +65,7 @@ public readonly partial record struct Sense
     public static readonly Sense SpaceAllocationFailed = new(SenseKey.DataProtect, 0x27, 0x07);
 
     public static readonly Sense CopyTargetUnreachable = new(SenseKey.CopyAborted, 0x0D, 0x02);
-    public static readonly Sense ThirdPartyDeviceFailure = new(SenseKey.CopyAborted, 0x0D, 0x01);
+    public static readonly Sense CopySegmentFailed = new(SenseKey.CopyAborted, 0x00, 0x00);
     public static readonly Sense UnexpectedInexactSegment = new(SenseKey.CopyAborted, 0x26, 0x0A);
 
     public static readonly Sense DataPhaseError = new(SenseKey.AbortedCommand, 0x4B, 0x00);

@@ -178,7 +178,7 @@ public class LongCommandTests
     {
         await using var unit = new TestUnit();
         var list = CopyList(unit.Unit, (0, 1000, 1), (1, 1001, 1), (2047, 1002, 2));
-        var failed = unit.Checks(Sense.ThirdPartyDeviceFailure, $"83 00 0000000000000000 {list.Length:X8} 00 00", list);
+        var failed = unit.Checks(Sense.CopySegmentFailed, $"83 00 0000000000000000 {list.Length:X8} 00 00", list);
         Assert.Equal(2u, failed.Detail.CommandSpecific);
         var sense = new byte[SenseData.MaxLength];
         Assert.Equal(18, SenseData.Write(sense, failed.Detail, descriptor: false));

@@ -77,7 +77,7 @@ internal static class ThirdPartyCopy
             var result = await CopyAsync(command, s.From, s.SourceLba, s.To, s.TargetLba, s.Bytes).ConfigureAwait(false);
             // What a unit answered ends the copy; the initiator learns that, and at which segment (SPC-5 5.18.7.4).
             if (result.Status != ScsiStatus.Good)
-                return (CommandResult.CheckCondition(new SenseDetail(Sense.ThirdPartyDeviceFailure) { CommandSpecific = (uint)i }), i, blocks);
+                return (CommandResult.CheckCondition(new SenseDetail(Sense.CopySegmentFailed) { CommandSpecific = (uint)i }), i, blocks);
             blocks += s.Count;
         }
         return (CommandResult.Good, segments.Count, blocks);
