@@ -50,11 +50,18 @@ public sealed partial class IscsiServer
 
     private static bool IsNamed(Target target, string name) => string.Equals(target.Name, name, StringComparison.OrdinalIgnoreCase);
 
-    /// <summary>All units of a target share its ports: one ALUA object for them.</summary>
+    /// <summary>
+    /// All units of a target share its ports: one ALUA object for them. When its kind changes, the states begin anew, for nobody could set
+    /// them back.
+    /// </summary>
     private void Adopt(Target target)
     {
-        if (!_alua.TryGetValue(target.Name, out var shared))
-            _alua[target.Name] = shared = new Alua([.. Options.Portals.Select(p => p.GroupTag).Distinct().Order().Select(g => (g, new[] { g }))]);
+        if (!_alua.TryGetValue(target.Name, out var shared) || shared.IsExplicit != target.ExplicitAlua)
+        {
+            int[] groups = [.. Options.Portals.Select(p => p.GroupTag).Distinct().Order()];
+            _alua[target.Name] = shared = new Alua(groups.Select(g => (g, new[] { g }))) { AccessTypes = target.ExplicitAlua ? 3 : 1 };
+        }
         foreach (var unit in target.Luns.Values) unit.Alua = shared;
+        shared.Units = [.. target.Luns.Values.Distinct()];
     }
 }
