@@ -5,7 +5,7 @@ namespace LunKit.Diagnostics;
 
 /// <summary>
 /// The meter <c>LunKit</c>: what the units did, read from their own counters when somebody listens, so that it costs a command
-/// nothing. One instance observes all units that were added. Thread safe.
+/// nothing. One instance observes all units that were added and not removed. Thread safe.
 /// </summary>
 public sealed class LunKitMetrics : IDisposable
 {
@@ -32,6 +32,12 @@ public sealed class LunKitMetrics : IDisposable
     public void Add(LogicalUnit unit)
     {
         lock (_gate) _units = [.. _units, unit];
+    }
+
+    /// <summary>Observes a unit no more: it is gone. One that was not added changes nothing.</summary>
+    public void Remove(LogicalUnit unit)
+    {
+        lock (_gate) _units = [.. _units.Where(u => u != unit)];
     }
 
     private void Observe(string name, string unit, string description, Func<UnitStatistics, long> value) =>

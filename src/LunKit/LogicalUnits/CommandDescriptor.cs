@@ -36,6 +36,17 @@ internal enum CommandTraits
     DuringSanitize = 2048,
     /// <summary>Destroys data: a reserved bit that is set refuses it, for the initiator may mean something else.</summary>
     Strict = 4096,
+    /// <summary>
+    /// May be carried out twice: done twice it ends as done once, as long as nothing else was acknowledged in between. A handler's successor gets it
+    /// again when its predecessor may have begun it.
+    /// </summary>
+    Repeatable = 8192,
+    /// <summary>Changes a device for good, or reaches past it: a pass-through lets it through only when that is asked for.</summary>
+    Destructive = 16384,
+    /// <summary>Answered by the target even where the device itself is elsewhere: to that, all initiators are one.</summary>
+    StaysWithTarget = 32768,
+    /// <summary>Nothing else touches any block while it begins: it waits for all that runs.</summary>
+    ExclusiveAll = 65536,
 }
 
 /// <summary>How many bytes a command wants from the initiator of a unit whose blocks have <paramref name="blockSize"/> bytes.</summary>

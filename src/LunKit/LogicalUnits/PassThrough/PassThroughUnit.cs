@@ -36,6 +36,9 @@ public sealed class PassThroughUnit : CustomUnit
     // As many as the generic driver queues for one opener.
     private const int MaxAtOnce = 16;
     private const int MaxTransferBytes = 16 << 20;
+
+    // SPC-5 4.2.5.
+    private const byte FirstVendorOpcode = 0xC0;
     private static readonly TimeSpan s_diskTimeout = TimeSpan.FromMinutes(1), s_otherTimeout = TimeSpan.FromHours(4);
 
     private readonly ScsiDevice _device;
@@ -91,26 +94,24 @@ public sealed class PassThroughUnit : CustomUnit
     /// <summary>The device knows what a command takes; the initiator says how much that is.</summary>
     public override long DataOutLength(ReadOnlySpan<byte> cdb, long offered)
     {
-        if (StaysHere(cdb)) return base.DataOutLength(cdb, offered);
-        bool takes = _isDisk && PolicyOf(cdb) is { } row ? row.DataOut is not null : DataDirection.IsOut(cdb);
+        var facts = ForeignCommands.Find(DeviceType, cdb);
+        if (Has(facts, CommandTraits.StaysWithTarget)) return base.DataOutLength(cdb, offered);
+        // A fabric that only shows a buffer (TCMU) does not say which way the data goes. What only the vendor knows takes what the initiator offers.
+        bool takes = facts is { } known ? known.TakesData(cdb) : !cdb.IsEmpty && cdb[0] >= FirstVendorOpcode;
         return takes ? Math.Min(offered, _hostTransferBytes) : 0;
     }
 
-    private static bool StaysHere(ReadOnlySpan<byte> cdb) => (Opcode)cdb[0] switch
-    {
-        Opcode.ReportLuns or Opcode.PersistentReserveIn or Opcode.PersistentReserveOut => true,
-        Opcode.Reserve6 or Opcode.Release6 or Opcode.Reserve10 or Opcode.Release10 => true,
-        Opcode.MaintenanceIn or Opcode.MaintenanceOut => cdb.Length > 1 && (cdb[1] & 0x1F) == 0x0A,
-        _ => false,
-    };
+    private static bool Has(CommandFacts? facts, CommandTraits trait) => facts is { } known && known.Has(trait);
 
     /// <inheritdoc/>
     protected override ValueTask<CommandResult>? Execute(ScsiCommand command)
     {
         var cdb = command.Cdb;
-        if (StaysHere(cdb)) return null;
-        if (!_options.Policy.Admits(cdb)) return new(Refuse(cdb[0]));
-        if (_options.ReadOnly && (PolicyOf(cdb)?.Has(CommandTraits.WritesMedium) ?? cdb[0] >= 0xC0)) return new(CommandResult.CheckCondition(Sense.WriteProtected));
+        var facts = ForeignCommands.Find(DeviceType, cdb);
+        if (Has(facts, CommandTraits.StaysWithTarget)) return null;
+        if (!_options.Policy.Admits(DeviceType, cdb)) return new(Refuse(cdb[0]));
+        // What nobody knows may write.
+        if (_options.ReadOnly && (facts is null || Has(facts, CommandTraits.WritesMedium))) return new(CommandResult.CheckCondition(Sense.WriteProtected));
         if (cdb.Length > ScsiDevice.MaxCdbLength || !command.DataOut.IsEmpty && command.DataInBufferSize > 0) return new(CommandResult.CheckCondition(Sense.InvalidFieldInCdb));
         if (command.DataOutBufferSize > _hostTransferBytes || !command.DataOut.IsEmpty && command.DataOut.Length < command.DataOutBufferSize) return new(CommandResult.CheckCondition(Sense.InvalidFieldInCdb));
         return new(PassAsync(command));
@@ -126,12 +127,16 @@ public sealed class PassThroughUnit : CustomUnit
         return CommandResult.CheckCondition(Sense.InvalidOpcode);
     }
 
+    /// <summary>
+    /// Waits for the command's turn, and for the device. SG_IO cannot be interrupted: a command that is aborted in it stays until it is over.
+    /// </summary>
     private async Task<CommandResult> PassAsync(ScsiCommand command)
     {
         bool writes = !command.DataOut.IsEmpty;
         int length = writes ? command.DataOut.Length : (int)Math.Min(command.DataInBufferSize, _hostTransferBytes);
-        byte[] data = ArrayPool<byte>.Shared.Rent(Math.Max(1, length)), sense = new byte[SenseData.MaxLength];
         await _turn.WaitAsync(command.CancellationToken).ConfigureAwait(false);
+        // Those that wait for their turn hold none of it.
+        byte[] data = ArrayPool<byte>.Shared.Rent(Math.Max(1, length)), sense = new byte[SenseData.MaxLength];
         try
         {
             if (writes) command.DataOut.CopyTo(data);
@@ -187,6 +192,9 @@ public sealed class PassThroughUnit : CustomUnit
         if (result.Status == 2 && SenseData.Parse(sense).Key == SenseKey.IllegalRequest) return; // it has none
         if (result.Status != 0 || result.HostStatus != 0) throw new IOException($"{_options.Path} does not flush its cache (status {result.Status:X2}h, host {result.HostStatus:X2}h)");
     }
+
+    /// <summary>What the device has acknowledged is with the device.</summary>
+    public override bool SurvivesProcess => true;
 
     /// <inheritdoc/>
     public override async ValueTask DisposeAsync()
