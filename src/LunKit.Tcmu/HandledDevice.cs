@@ -32,9 +32,9 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
 
     /// <summary>
     /// Opens the backstore and begins to serve. <paramref name="takesOver"/>: another process may have served the ring before, and its
-    /// entries need not be the commands that are out, so the ring is reset (initiators repeat what was out). Returns 0 or a negative errno.
+    /// entries need not be the commands that are out, so the ring is reset (initiators repeat what was out).
     /// </summary>
-    public async Task<int> OpenAsync(bool takesOver)
+    public async Task<DeviceReply> OpenAsync(bool takesOver)
     {
         // The caller goes on meanwhile: one backend that cannot be reached delays nobody else.
         await Task.Yield();
@@ -49,18 +49,27 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             _state = TcmuDeviceState.Serving;
             LogMessages.Serving(log, config.DeviceName, access.Path, snapshot.SizeBytes);
             _serving = SuperviseAsync();
-            return 0;
+            return new DeviceReply(0) { Survives = SurvivesProcess(_unit) };
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or OperationCanceledException or ArgumentException)
+        catch (Exception e)
         {
-            (_state, _error) = (TcmuDeviceState.Failed, e.Message);
-            LogMessages.NotServed(log, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", e.Message);
+            // Whatever a factory throws: the device is let go, and who looks for the reason finds it.
+            string reason = e is IOException or UnauthorizedAccessException or OperationCanceledException or ArgumentException ? e.Message : $"{e.GetType().Name}: {e.Message}";
+            (_state, _error) = (TcmuDeviceState.Failed, reason);
+            LogMessages.NotServed(log, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", reason);
             if (_unit is not null) await _unit.DisposeAsync().ConfigureAwait(false);
             _unit = null;
             access.Dispose();
-            return ErrnoOf(e);
+            return new DeviceReply(ErrnoOf(e)) { Reason = reason };
         }
     }
+
+    private static bool SurvivesProcess(LogicalUnit unit) => unit switch
+    {
+        BlockUnit block => block.Store.Has(BackstoreFeatures.SurvivesProcess),
+        CustomUnit custom => custom.SurvivesProcess,
+        _ => false,
+    };
 
     /// <summary>Initiators learn size and blocks from the unit, and the kernel has its own idea of them: they are the same.</summary>
     private static async Task FitAsync(BlockUnit unit, UserBackstoreSnapshot snapshot)
@@ -118,8 +127,8 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     /// <summary>Called when its ring is gone and nothing of it can be served any more. Any thread.</summary>
     public Action? Lost { get; set; }
 
-    /// <summary>What the kernel wants to change; 0 or a negative errno.</summary>
-    public async Task<int> ReconfigureAsync(TcmuEvent change)
+    /// <summary>What the kernel wants to change.</summary>
+    public async Task<DeviceReply> ReconfigureAsync(TcmuEvent change)
     {
         if (_unit is null || _state != TcmuDeviceState.Serving) return Eio;
         // The same disk under another name would be another disk.
@@ -137,7 +146,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
         catch (Exception e) when (e is IOException or ArgumentException or OverflowException)
         {
             LogMessages.NotReconfigured(log, Name, e.Message);
-            return e is IOException ? ErrnoOf(e) : Einval;
+            return new DeviceReply(e is IOException ? ErrnoOf(e) : Einval) { Reason = e.Message };
         }
     }
 

@@ -35,7 +35,7 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
         Follow(key, e, async d =>
         {
             await d.CloseAsync().ConfigureAwait(false);
-            return 0;
+            return new DeviceReply(0);
         });
         _devices.TryRemove(key, out _);
     }
@@ -47,7 +47,7 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
     public bool HasFailed(string key) => _devices.TryGetValue(key, out var device) && device.Status.State == TcmuDeviceState.Failed;
 
     /// <summary>Does something with a device when what was begun before is done, and replies. Other devices go on meanwhile.</summary>
-    private void Follow(string key, TcmuEvent? e, Func<HandledDevice, Task<int>> act)
+    private void Follow(string key, TcmuEvent? e, Func<HandledDevice, Task<DeviceReply>> act)
     {
         if (!_devices.TryGetValue(key, out var device))
         {
@@ -59,17 +59,17 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
         async Task ThenAsync(Task before)
         {
             await before.ConfigureAwait(false);
-            int status;
+            DeviceReply reply;
             try
             {
-                status = await act(device).ConfigureAwait(false);
+                reply = await act(device).ConfigureAwait(false);
             }
             catch (Exception fault)
             {
                 LogMessages.HandlerCrashed(log, fault);
-                status = -5;
+                reply = new DeviceReply(-5) { Reason = fault.Message };
             }
-            if (e is not null) source.Reply(e, status);
+            if (e is not null) source.Reply(e, reply);
         }
     }
 

@@ -134,7 +134,8 @@ internal sealed class RingDevice : IDisposable
         // What still executes uses the shared memory: it is unmapped only afterwards.
         Drain();
         _tick?.Dispose();
-        if (end == RingEnd.Stopped) _ring.Say(Watch.HasLeft);
+        // This says that nothing acknowledged is lost, too.
+        if (end == RingEnd.Stopped && TryFlush()) _ring.Say(Watch.HasLeft);
         _nexuses.Close();
         _transport.Dispose();
         _ended.SetResult(end);
@@ -228,8 +229,8 @@ internal sealed class RingDevice : IDisposable
     }
 
     /// <summary>
-    /// Cancels what a task management function named; each command still completes, as the ring wants it. Where the producer can keep its
-    /// data, at once: who aborts waits for the answer, and the backstore may be the reason why.
+    /// Cancels what a task management function named. Each command is completed when it is over, and not before, whatever the ring offers
+    /// (<c>KEEP_BUF</c>): who aborts takes the completion for the end of all that the command does.
     /// </summary>
     private void Abort(RingTaskManagement management)
     {
@@ -243,21 +244,21 @@ internal sealed class RingDevice : IDisposable
         if (management.Type == TaskManagementAbi.LunReset && _nexuses.AreTold) _nexuses.Reset();
         if (management.CommandIds.Length == 0) return;
         var ids = management.CommandIds.ToHashSet();
-        List<RingTask> aborted = [];
-        _unit.Tasks.Abort(Selects, _ => false);
+        _unit.Tasks.Abort(c => c is RingTask task && task.Device == this && ids.Contains(task.Entry.Id), _ => false);
         TakeCompletions();
-        if ((_ring.Flags & MailboxFlags.KeepBuffers) == 0) return;
-        foreach (var task in aborted.Where(t => t.IsExecuting && ids.Contains(t.Entry.Id)))
-        {
-            task.IsKept = true;
-            _ring.CompleteKept(task.Entry.Id, (byte)ScsiStatus.TaskAborted);
-        }
+    }
 
-        bool Selects(ScsiCommand command)
+    private bool TryFlush()
+    {
+        try
         {
-            if (command is not RingTask task || task.Device != this || !ids.Contains(task.Entry.Id)) return false;
-            aborted.Add(task);
+            _unit.FlushAsync().AsTask().GetAwaiter().GetResult();
             return true;
+        }
+        catch (Exception e)
+        {
+            LogMessages.FlushFailed(_log, _name, e.Message);
+            return false;
         }
     }
 
@@ -273,14 +274,7 @@ internal sealed class RingDevice : IDisposable
         {
             _executing--;
             task.IsExecuting = false;
-            if (!task.IsKept)
-            {
-                Complete(task, task.Result);
-                continue;
-            }
-            task.FinishData(CommandResult.TaskAborted, canTellLength: false);
-            _transport.FreeKept(task.Entry.Id);
-            _freeTasks.Push(task);
+            Complete(task, task.Result);
         }
         _completionsInWork.Clear();
     }

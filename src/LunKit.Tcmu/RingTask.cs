@@ -35,14 +35,10 @@ internal sealed class RingTask : ScsiCommand
     /// <summary>It went on after its batch. The device's thread only.</summary>
     public bool IsExecuting { get; set; }
 
-    /// <summary>It is answered already, and only its data is still in use.</summary>
-    public bool IsKept { get; set; }
-
     /// <summary>Gets ready to run what <see cref="Entry"/> holds.</summary>
     public void Prepare(UnitNexus nexus)
     {
         Reset(Entry.Cdb);
-        IsKept = false;
         Nexus = nexus.Nexus;
         UnitNexus = nexus;
         Tag = Entry.Id;

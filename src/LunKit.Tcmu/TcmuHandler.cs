@@ -1,10 +1,10 @@
 using System.Runtime.InteropServices;
 using LunKit.Backstores;
+using LunKit.Diagnostics;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu.Kernel;
 using LunKit.Tcmu.User;
 using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
 
 namespace LunKit.Tcmu;
 
@@ -27,7 +27,7 @@ public sealed class TcmuHandler : IAsyncDisposable
 
     /// <summary>Begins to handle the kernel's devices: those that are there, and those to come.</summary>
     /// <param name="subtypes">Factories by subtype; a device belongs to a handler when the subtypes are equal.</param>
-    /// <param name="log">Where to log.</param>
+    /// <param name="log">Where to log; without one, warnings and errors go to the standard error.</param>
     /// <param name="replies">
     /// The kernel waits for a handler's reply before a device is enabled, changed or removed, and gives its error to whoever asked for
     /// that. The switch is the kernel's, for all handlers; without it nobody waits.
@@ -40,7 +40,7 @@ public sealed class TcmuHandler : IAsyncDisposable
     public static TcmuHandler Start(IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, ILogger? log = null, bool replies = true)
     {
         Check(subtypes.Keys);
-        return new TcmuHandler(subtypes, log ?? NullLogger.Instance, new KernelSource(log ?? NullLogger.Instance, replies));
+        return new TcmuHandler(subtypes, log ?? StandardErrorLog.Instance, new KernelSource(log ?? StandardErrorLog.Instance, replies));
     }
 
     /// <summary>
@@ -48,14 +48,14 @@ public sealed class TcmuHandler : IAsyncDisposable
     /// </summary>
     /// <param name="path">Where it listens: a path, or '@' and a name.</param>
     /// <param name="subtypes">Factories by subtype; a device belongs to a handler when the subtypes are equal.</param>
-    /// <param name="log">Where to log.</param>
+    /// <param name="log">Where to log; without one, warnings and errors go to the standard error.</param>
     public static TcmuHandler Connect(string path, IReadOnlyDictionary<string, TcmuHandlerFactory> subtypes, ILogger? log = null) => Connect(path, Units(subtypes, log), log);
 
     /// <inheritdoc cref="Connect(string, IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?)"/>
     public static TcmuHandler Connect(string path, IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, ILogger? log = null)
     {
         Check(subtypes.Keys);
-        return new TcmuHandler(subtypes, log ?? NullLogger.Instance, new TargetSource(path, log ?? NullLogger.Instance));
+        return new TcmuHandler(subtypes, log ?? StandardErrorLog.Instance, new TargetSource(path, log ?? StandardErrorLog.Instance));
     }
 
     private static void Check(IEnumerable<string> subtypes)
@@ -70,7 +70,8 @@ public sealed class TcmuHandler : IAsyncDisposable
     private static TcmuUnitFactory Unit(TcmuHandlerFactory open, ILogger? log) => async (config, cancellationToken) =>
     {
         var store = await open(config, cancellationToken).ConfigureAwait(false);
-        return new BlockUnit(store, config.Identity.Name, new VolatileUnitState(config.Identity.Id), new BlockUnitOptions { Identity = config.Identity }, log);
+        return new BlockUnit(
+            store, config.Identity.Name, new VolatileUnitState(config.Identity.Id), new BlockUnitOptions { Identity = config.Identity }, log ?? StandardErrorLog.Instance);
     };
 
     /// <summary>
@@ -79,7 +80,7 @@ public sealed class TcmuHandler : IAsyncDisposable
     /// </summary>
     /// <param name="subtype">The handler's name.</param>
     /// <param name="open">Makes the disk of a device.</param>
-    /// <param name="log">Where to log.</param>
+    /// <param name="log">Where to log; without one, warnings and errors go to the standard error.</param>
     /// <param name="cancellationToken">Stops handling.</param>
     public static Task RunAsync(string subtype, Func<TcmuConfig, IBackstore> open, ILogger? log = null, CancellationToken cancellationToken = default) =>
         RunAsync(subtype, Unit((config, _) => ValueTask.FromResult(open(config)), log), log, cancellationToken);

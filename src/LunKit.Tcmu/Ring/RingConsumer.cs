@@ -199,8 +199,8 @@ internal sealed class RingConsumer
     }
 
     /// <summary>
-    /// Answers an aborted command while its data is still in use: the producer keeps its id and its data until they are given back. Only
-    /// where the producer can (<see cref="MailboxFlags.KeepBuffers"/>).
+    /// Answers a command while its data is still in use: the producer keeps its id and its data until they are given back. Only where the producer
+    /// can (<see cref="MailboxFlags.KeepBuffers"/>). Not for a command whose work goes on.
     /// </summary>
     public void CompleteKept(ushort id, byte status) => Answer(id, CompletionFlags.KeepBuffers, status, default, 0);
 

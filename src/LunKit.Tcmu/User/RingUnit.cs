@@ -15,8 +15,11 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     private readonly UserRing _ring;
     private readonly int _blockSize;
 
-    internal RingUnit(UserRing ring, int blockSize, UnitIdentity identity, IUnitStateStore? state, ILogger log) : base(deviceType: 0, identity, state, log) =>
+    internal RingUnit(UserRing ring, int blockSize, UnitIdentity identity, IUnitStateStore? state, ILogger log) : base(deviceType: 0, identity, state, log)
+    {
         (_ring, _blockSize) = (ring, blockSize);
+        ring.Unit = this;
+    }
 
     /// <summary>Called when the unit is disposed.</summary>
     internal Action? Removing { get; set; }
@@ -41,43 +44,63 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     /// <inheritdoc/>
     protected override ValueTask<CommandResult>? Execute(ScsiCommand command)
     {
-        if (IsOurs(command.Cdb)) return null;
+        var row = PolicyOf(command.Cdb);
         // A fabric may bring more bytes than the command has.
-        if (PolicyOf(command.Cdb) is { } row) command.CutCdb(row.Usage.Length);
-        var (length, room) = DataIn(command);
-        return _ring.Submit(command, length, room);
+        if (row is not null) command.CutCdb(row.Usage.Length);
+        var facts = row is not null ? ForeignCommands.Of(row, command.Cdb) : ForeignCommands.Find(DeviceType, command.Cdb);
+        if (facts is { } known && known.Has(CommandTraits.StaysWithTarget)) return null;
+        return _ring.Submit(command, PlanOf(command, row, facts));
+    }
+
+    private ForwardingPlan PlanOf(ScsiCommand command, CommandDescriptor? row, CommandFacts? facts)
+    {
+        var (length, room) = DataIn(command, row);
+        bool ignoresAttention = facts is { } known && known.Has(CommandTraits.IgnoresUnitAttention), repeats = facts is { } f && f.Has(CommandTraits.Repeatable);
+        return new ForwardingPlan(length, room, EffectOf(command, row, facts), repeats, ignoresAttention);
     }
 
     /// <summary>
     /// How much the handler may give. READ says it itself, which makes residuals right; for the answers of other commands there is
     /// a block at least, and the handler says how much of it counts.
     /// </summary>
-    private (int Length, int Room) DataIn(ScsiCommand command)
+    private (int Length, int Room) DataIn(ScsiCommand command, CommandDescriptor? row)
     {
         int offered = (int)Math.Min(command.DataInBufferSize, BlockLimits.MaxTransferBytes);
-        if (!IsRead(command.Cdb)) return (offered, offered == 0 ? 0 : Math.Max(offered, DataArea.BlockBytes));
+        if (row is null || !ReadsBlocks(row, command)) return (offered, offered == 0 ? 0 : Math.Max(offered, DataArea.BlockBytes));
         long wanted = (long)new BlockCdb(command.Cdb).BlockCount * _blockSize;
         int length = wanted <= BlockLimits.MaxTransferBytes ? (int)wanted : offered;
         return (length, length);
     }
 
-    private static bool IsRead(ReadOnlySpan<byte> cdb) => (Opcode)cdb[0] switch
-    {
-        Opcode.Read6 => cdb.Length == 6,
-        Opcode.Read10 => cdb.Length == 10,
-        Opcode.Read12 => cdb.Length == 12,
-        Opcode.Read16 => cdb.Length == 16,
-        Opcode.VariableLength => cdb.Length == 32 && cdb[8] == 0 && cdb[9] == 0x09,
-        _ => false,
-    };
+    /// <summary>READ in its forms: names blocks that must be there, reads them, and takes no data to compare them with.</summary>
+    private static bool ReadsBlocks(CommandDescriptor row, ScsiCommand command) => row.DataOut is null && row.Has(CommandTraits.Blocks) &&
+        row.Has(CommandTraits.CheckEmptyRange) && !row.Has(CommandTraits.WritesMedium) && command.Cdb.Length == row.Usage.Length;
 
-    private static bool IsOurs(ReadOnlySpan<byte> cdb) => (Opcode)cdb[0] switch
+    /// <summary>
+    /// What nobody knows may write. EXTENDED COPY writes though its row does not say so: it changes the unit that its list names, which may be this one.
+    /// </summary>
+    private static CommandEffect EffectOf(ScsiCommand command, CommandDescriptor? row, CommandFacts? facts)
     {
-        Opcode.ReportLuns or Opcode.PersistentReserveIn or Opcode.PersistentReserveOut => true,
-        Opcode.Reserve6 or Opcode.Release6 or Opcode.Reserve10 or Opcode.Release10 => true,
-        Opcode.MaintenanceIn or Opcode.MaintenanceOut => cdb.Length > 1 && (cdb[1] & 0x1F) == 0x0A, // REPORT and SET TARGET PORT GROUPS
-        _ => false,
-    };
+        if (row is null) return facts is { } known && !known.Has(CommandTraits.WritesMedium) ? CommandEffect.None : CommandEffect.Writes;
+        var cdb = command.Cdb;
+        if (row.Opcode is Opcode.SynchronizeCache10 or Opcode.SynchronizeCache16 && cdb.Length == row.Usage.Length)
+        {
+            var range = new BlockCdb(cdb);
+            bool immediate = (cdb[1] & 0x02) != 0;
+            return range.Lba == 0 && range.BlockCount == 0 && !immediate ? CommandEffect.FlushesAll : CommandEffect.Flushes;
+        }
+        bool copies = row.DataOut is not null && row.Has(CommandTraits.NeedsMedium) && !row.Has(CommandTraits.ReservationRead);
+        if (!row.Has(CommandTraits.WritesMedium) && !copies) return CommandEffect.None;
+        return IsForced(row, cdb) ? CommandEffect.None : CommandEffect.Writes;
+    }
+
+    /// <summary>
+    /// FUA of those commands whose CDB has it together with DPO (SBC-4 5): WRITE, WRITE ATOMIC, ORWRITE, COMPARE AND WRITE. The others use the bits
+    /// otherwise, or have none.
+    /// </summary>
+    private static bool IsForced(CommandDescriptor row, ReadOnlySpan<byte> cdb) => row.Has(CommandTraits.Blocks) && cdb.Length == row.Usage.Length &&
+        row.Opcode is Opcode.Write10 or Opcode.Write12 or Opcode.Write16 or Opcode.WriteAtomic16 or Opcode.OrWrite16 or Opcode.CompareAndWrite &&
+        new BlockCdb(cdb).ForceUnitAccess;
 
     internal override void Reset(UnitNexus? by, Sense attention)
     {
@@ -88,8 +111,8 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     internal override void Leave(UnitNexus nexus)
     {
         base.Leave(nexus);
-        // The handler may have kept something for it; the next command must not find that.
-        _ring.TellNexusLost(nexus.Nexus.Number);
+        // The handler may have kept something for it, which the next command must not find.
+        _ring.NexusLeft(nexus.Nexus);
     }
 
     bool IPolledUnit.Poll() => _ring.Poll();

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using LunKit.Linux;
+using LunKit.Tcmu;
 using LunKit.Tcmu.Kernel;
 using LunKit.Tcmu.Ring;
 using LunKit.Tcmu.User;
@@ -69,6 +70,9 @@ internal sealed class ScriptedHandler : IDisposable
     }
 
     public void Reply(int status) => Channel.Send(TcmuMessages.Done(UserMessages.Family, 1, Added, status));
+
+    /// <summary>Says that it serves the device, and that what it acknowledges survives its death.</summary>
+    public void Declare() => Channel.Send(UserMessages.Done(1, Added, new DeviceReply(0) { Survives = true }));
 
     /// <summary>The next command; fails after a while.</summary>
     public RingEntry Read()
