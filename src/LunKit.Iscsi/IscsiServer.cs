@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
+using LunKit.Fabrics;
 using LunKit.Backstores;
 using LunKit.Iscsi.Login;
 using LunKit.Iscsi.Pdus;

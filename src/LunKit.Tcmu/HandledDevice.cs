@@ -150,29 +150,26 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
         }
     }
 
-    /// <summary>Stops serving: what was read is completed, within a limit, and flushed.</summary>
+    /// <summary>
+    /// Stops serving: what was read is completed and flushed. Past a limit the log names what hangs, and the device is left open, and its lease held,
+    /// until that has ended: nothing is closed under a command that may still use it.
+    /// </summary>
     public async Task CloseAsync()
     {
         await _closing.CancelAsync().ConfigureAwait(false);
+        var closing = CloseWhenOverAsync();
+        if (await Task.WhenAny(closing, Task.Delay(s_drainLimit)).ConfigureAwait(false) == closing) return;
+        LogMessages.NotDrained(log, Name, s_drainLimit.TotalSeconds, string.Join("; ", _unit?.Tasks.Describe(8) ?? []) is { Length: > 0 } held ? held : "its flush");
+    }
+
+    private async Task CloseWhenOverAsync()
+    {
         if (_ring is { } ring)
         {
             ring.Stop();
-            if (await Task.WhenAny(ring.Ended, Task.Delay(s_drainLimit)).ConfigureAwait(false) != ring.Ended) LogMessages.NotDrained(log, Name, s_drainLimit.TotalSeconds);
             await _serving.ConfigureAwait(false);
         }
-        if (_unit is { } unit)
-        {
-            _unit = null;
-            try
-            {
-                await unit.FlushAsync().ConfigureAwait(false);
-            }
-            catch (IOException e)
-            {
-                LogMessages.FlushFailed(log, Name, e.Message);
-            }
-            await unit.DisposeAsync().ConfigureAwait(false);
-        }
+        if (_unit is { } unit) await unit.CloseAsync(Timeout.InfiniteTimeSpan).ConfigureAwait(false);
         access.Dispose();
         _state = TcmuDeviceState.Closed;
         LogMessages.Closed(log, Name);

@@ -26,8 +26,8 @@ internal static partial class LogMessages
     [LoggerMessage(3007, LogLevel.Warning, "{Device} keeps its configuration: {Reason}")]
     public static partial void NotReconfigured(ILogger log, string device, string reason);
 
-    [LoggerMessage(3008, LogLevel.Warning, "{Device}: commands are still executing {Seconds} s after the stop")]
-    public static partial void NotDrained(ILogger log, string device, double seconds);
+    [LoggerMessage(3008, LogLevel.Warning, "{Device} is not closed {Seconds} s after the stop, and stays open until its backstore answers: {Commands}")]
+    public static partial void NotDrained(ILogger log, string device, double seconds, string commands);
 
     [LoggerMessage(3009, LogLevel.Error, "{Device}: the last flush failed, data may be lost: {Reason}")]
     public static partial void FlushFailed(ILogger log, string device, string reason);
@@ -73,4 +73,7 @@ internal static partial class LogMessages
 
     [LoggerMessage(3023, LogLevel.Error, "{Device}: its handler has died with acknowledged writes that it had not flushed; initiators get a unit attention, and their next flush fails")]
     public static partial void WritesLost(ILogger log, string device);
+
+    [LoggerMessage(3024, LogLevel.Warning, "{Device}: its end waits for {Commands}")]
+    public static partial void Hangs(ILogger log, string device, string commands);
 }

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using LunKit.Fabrics;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
@@ -28,6 +29,9 @@ internal sealed class RingDevice : IDisposable
     // A wait ends at the latest after this, so that a lost doorbell costs a moment and not the command.
     private const int LookEveryMilliseconds = 1000;
 
+    // How often it is said what holds up the end.
+    private const int ReportEveryMilliseconds = 10_000;
+
     // Completions that are published together, where that costs no doorbell.
     private const int PublishEvery = 8;
 
@@ -41,15 +45,15 @@ internal sealed class RingDevice : IDisposable
     private readonly ILogger _log;
     private readonly Thread _thread;
     private readonly Timer? _tick;
-    private readonly object _completionGate = new();
+    private readonly CompletionQueue<RingTask> _completed = new();
+    private readonly AutoResetEvent _drains = new(false);
     private readonly Stack<RingTask> _freeTasks = new();
     private readonly TaskCompletionSource<RingEnd> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private List<RingTask> _completions = [];
-    private List<RingTask> _completionsInWork = [];
-    private volatile int _completed;
     private int _executing;
     private int _unpublished;
+    private long _stopReported;
     private volatile bool _stopping;
+    private volatile bool _draining;
 
     /// <summary>Attaches to the ring.</summary>
     /// <param name="name">Name of the device, e.g. <c>tcm-user/0/disk0/file//disk.img</c>.</param>
@@ -63,7 +67,7 @@ internal sealed class RingDevice : IDisposable
         _transport = transport;
         _unit = unit;
         _log = log;
-        _look = () => _ring!.IsDrained && _completed == 0 && !_stopping ? -1 : 0;
+        _look = () => _ring!.IsDrained && _completed.IsEmpty && !_stopping ? -1 : 0;
         try
         {
             _ring = new RingConsumer(transport.Region);
@@ -98,14 +102,9 @@ internal sealed class RingDevice : IDisposable
     /// <summary>A task that went on after its batch is done. Any thread.</summary>
     public void Completed(RingTask task)
     {
-        task.TakeResult();
-        lock (_completionGate)
-        {
-            _completions.Add(task);
-            _completed = _completions.Count;
-            Monitor.Pulse(_completionGate);
-        }
-        _transport.Wake();
+        _completed.Add(task);
+        if (_draining) _drains.Set();
+        else _transport.Wake();
     }
 
     /// <summary>The unit's new size was, or will be, told to initiators by whoever ordered it. Any thread.</summary>
@@ -151,7 +150,8 @@ internal sealed class RingDevice : IDisposable
             if (_ring.Publish()) _transport.Notify();
             if (read) continue;
             if (_stopping && _executing == 0) return RingEnd.Stopped;
-            if (_look() == 0 && (!_stopping || _completed > 0)) continue;
+            if (_look() == 0 && (!_stopping || !_completed.IsEmpty)) continue;
+            if (_stopping) ReportWhatHangs();
             if (!Sleep()) return RingEnd.ProducerGone;
         }
     }
@@ -164,7 +164,7 @@ internal sealed class RingDevice : IDisposable
         if (_spin is null) return _transport.Wait(-1);
         if (!_stopping && _spin.Look(_look) == 0) return true;
         _ring.Say(Watch.Sleeps);
-        bool present = !_ring.IsDrained && !_stopping || _completed > 0 || _transport.Wait(LookEveryMilliseconds);
+        bool present = !_ring.IsDrained && !_stopping || !_completed.IsEmpty || _transport.Wait(LookEveryMilliseconds);
         _ring.Say(Watch.Looks);
         return present;
     }
@@ -208,7 +208,6 @@ internal sealed class RingDevice : IDisposable
             return;
         }
         _executing++;
-        task.IsExecuting = true;
         task.Await(running);
     }
 
@@ -218,13 +217,14 @@ internal sealed class RingDevice : IDisposable
         int readLength = task.FinishData(result, (_ring.Flags & MailboxFlags.ReadLength) != 0);
         if (result.Status == ScsiStatus.CheckCondition) CompleteWithSense(task, result, readLength);
         else _ring.Complete(task.Entry.Id, (byte)result.Status, default, readLength);
+        _unit.Complete(task);
         _freeTasks.Push(task);
     }
 
     private void CompleteWithSense(RingTask task, CommandResult result, int readLength)
     {
         Span<byte> sense = stackalloc byte[SenseData.MaxLength];
-        int length = SenseData.Write(sense, result.Detail, _unit.ModePages.Bit(0x0A, 0, 2, 0x04));
+        int length = SenseWriter.Write(sense, _unit, result);
         _ring.Complete(task.Entry.Id, (byte)result.Status, sense[..length], readLength);
     }
 
@@ -244,7 +244,7 @@ internal sealed class RingDevice : IDisposable
         if (management.Type == TaskManagementAbi.LunReset && _nexuses.AreTold) _nexuses.Reset();
         if (management.CommandIds.Length == 0) return;
         var ids = management.CommandIds.ToHashSet();
-        _unit.Tasks.Abort(c => c is RingTask task && task.Device == this && ids.Contains(task.Entry.Id), _ => false);
+        _unit.TaskManager.AbortTasks(c => c is RingTask task && task.Device == this && ids.Contains(task.Entry.Id));
         TakeCompletions();
     }
 
@@ -264,34 +264,44 @@ internal sealed class RingDevice : IDisposable
 
     private void TakeCompletions()
     {
-        if (_completed == 0) return;
-        lock (_completionGate)
-        {
-            _completed = 0;
-            (_completions, _completionsInWork) = (_completionsInWork, _completions);
-        }
-        foreach (var task in _completionsInWork)
+        foreach (var task in _completed.Take())
         {
             _executing--;
             task.IsExecuting = false;
             Complete(task, task.Result);
         }
-        _completionsInWork.Clear();
     }
 
-    /// <summary>Waits for the commands that the units still execute; nobody hears of them any more.</summary>
+    /// <summary>
+    /// Waits for the commands that the unit still executes, which nobody hears of any more: they use the shared memory. However long that is; the log
+    /// says what it waits for.
+    /// </summary>
     private void Drain()
     {
-        if (_executing == 0) return;
-        _unit.Tasks.Abort(c => c is RingTask { Device: var device } && device == this, _ => false);
-        lock (_completionGate)
+        _draining = true;
+        if (_executing > 0) _unit.TaskManager.AbortTasks(c => c is RingTask { Device: var device } && device == this);
+        while (true)
         {
-            while ((_executing -= _completions.Count) > 0)
+            foreach (var task in _completed.Take())
             {
-                _completions.Clear();
-                Monitor.Wait(_completionGate);
+                _executing--;
+                task.ReleaseScratch();
+                _unit.Complete(task);
             }
+            if (_executing == 0) return;
+            _drains.WaitOne(ReportEveryMilliseconds);
+            ReportWhatHangs();
         }
+    }
+
+    /// <summary>Says what holds up the end, now and then.</summary>
+    private void ReportWhatHangs()
+    {
+        long now = Environment.TickCount64;
+        if (_stopReported == 0) _stopReported = now;
+        if (now - _stopReported < ReportEveryMilliseconds) return;
+        _stopReported = now;
+        LogMessages.Hangs(_log, _name, string.Join("; ", _unit.Tasks.Describe(8)));
     }
 
     /// <summary>Stops, and waits for the end.</summary>
@@ -300,5 +310,6 @@ internal sealed class RingDevice : IDisposable
         Stop();
         if (_thread.ThreadState.HasFlag(ThreadState.Unstarted)) _transport.Dispose();
         else _thread.Join();
+        _drains.Dispose();
     }
 }

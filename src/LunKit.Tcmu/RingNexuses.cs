@@ -71,7 +71,7 @@ internal sealed class RingNexuses
     /// <summary>Ends what a LOGICAL UNIT RESET ends; its unit attention is the producer's.</summary>
     public void Reset()
     {
-        _unit.Reset(null, Sense.PowerOnOrReset);
+        _ = _unit.TaskManager.Reset(null, Sense.PowerOnOrReset);
         Clear(Sense.PowerOnOrReset);
     }
 

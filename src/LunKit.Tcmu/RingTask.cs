@@ -1,6 +1,6 @@
 using System.Buffers;
-using System.Runtime.CompilerServices;
 using LunKit.Backstores;
+using LunKit.Fabrics;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Tcmu.Ring;
@@ -11,29 +11,19 @@ namespace LunKit.Tcmu;
 /// A command of a ring on its way through the unit. Its data stays in the shared data area: writes go from there, reads go there. Pooled
 /// by its device, whose thread uses it, except <see cref="RentDataIn"/> and the completion.
 /// </summary>
-internal sealed class RingTask : ScsiCommand
+internal sealed class RingTask : FabricTask
 {
-    private readonly Action _completed;
-    private ValueTaskAwaiter<CommandResult> _awaiter;
     private DataBuffer _dataIn;
     private byte[]? _scratch;
     private bool _takesData;
 
-    public RingTask(RingDevice device)
-    {
-        Device = device;
-        _completed = () => Device.Completed(this);
-    }
+    public RingTask(RingDevice device) => Device = device;
 
     /// <summary>The device whose ring it came through.</summary>
     public RingDevice Device { get; }
 
     public RingEntry Entry { get; } = new();
 
-    public CommandResult Result { get; private set; }
-
-    /// <summary>It went on after its batch. The device's thread only.</summary>
-    public bool IsExecuting { get; set; }
 
     /// <summary>Gets ready to run what <see cref="Entry"/> holds.</summary>
     public void Prepare(UnitNexus nexus)
@@ -61,19 +51,7 @@ internal sealed class RingTask : ScsiCommand
         return new DataBuffer(_scratch.AsMemory(0, length));
     }
 
-    /// <summary>Completes later: the device hears of it through its queue.</summary>
-    public void Await(ValueTask<CommandResult> running)
-    {
-        _awaiter = running.GetAwaiter();
-        _awaiter.UnsafeOnCompleted(_completed);
-    }
-
-    /// <summary>Takes the result of the awaited execution. Called once, by the completion.</summary>
-    public void TakeResult()
-    {
-        Result = _awaiter.GetResult();
-        _awaiter = default;
-    }
+    private protected override void OnCompleted() => Device.Completed(this);
 
     /// <summary>
     /// Puts the data in its place and returns how many bytes of it count; 0: the whole buffer. What the command did not fill is
@@ -82,12 +60,8 @@ internal sealed class RingTask : ScsiCommand
     public int FinishData(CommandResult result, bool canTellLength)
     {
         int produced = result.Status is ScsiStatus.Good or ScsiStatus.CheckCondition ? Math.Min(result.DataInLength, _dataIn.Length) : 0;
-        if (_scratch is not null)
-        {
-            if (produced > 0) _dataIn.CopyFrom(_scratch.AsSpan(0, produced));
-            ArrayPool<byte>.Shared.Return(_scratch);
-            _scratch = null;
-        }
+        if (_scratch is not null && produced > 0) _dataIn.CopyFrom(_scratch.AsSpan(0, produced));
+        ReleaseScratch();
         // With its length told, data is handed on beside sense (a tape's short block).
         if (result.Status == ScsiStatus.CheckCondition && canTellLength && produced > 0) return produced;
         bool handedOn = !_takesData && result.Status != ScsiStatus.CheckCondition && produced < _dataIn.Length;
@@ -95,5 +69,13 @@ internal sealed class RingTask : ScsiCommand
         if (canTellLength && produced > 0) return produced;
         foreach (var segment in _dataIn.Slice(produced, _dataIn.Length - produced)) segment.Span.Clear();
         return 0;
+    }
+
+    /// <summary>Gives back what it has besides the shared memory.</summary>
+    public void ReleaseScratch()
+    {
+        if (_scratch is null) return;
+        ArrayPool<byte>.Shared.Return(_scratch);
+        _scratch = null;
     }
 }

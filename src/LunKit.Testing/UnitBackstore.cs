@@ -144,6 +144,7 @@ public sealed class UnitBackstore : IBackstore
             // A command that is aborted ends all the same, and has then left the memory alone.
             using var abort = cancellationToken.Register(() => entry.Unit.Tasks.Abort(c => c == command, _ => true));
             var result = await entry.Unit.ExecuteAsync(command).ConfigureAwait(false);
+            entry.Unit.Complete(command);
             // Fabrics only take a note of a command's end: what goes on here must not do so on the thread that completed it.
             await Task.Yield();
             if (command.IsAborted) cancellationToken.ThrowIfCancellationRequested();

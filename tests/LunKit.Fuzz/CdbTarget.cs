@@ -50,6 +50,7 @@ internal sealed class CdbTarget : FuzzTarget
         var running = _unit.ExecuteAsync(command).AsTask();
         if (!running.Wait(TimeSpan.FromSeconds(20))) throw new TimeoutException("the command does not end");
         var result = running.Result;
+        _unit.Complete(command);
         if (result.DataInLength > command.Rented) throw new InvalidOperationException("more data than memory");
         if (result.Sense == Sense.InternalTargetFailure) throw new InvalidOperationException("a fault of the unit itself");
         if (_unit.Tasks.Count != 0) throw new InvalidOperationException("the command is still in the task set");

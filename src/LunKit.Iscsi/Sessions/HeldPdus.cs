@@ -1,3 +1,4 @@
+using LunKit.Fabrics;
 using LunKit.Iscsi.Pdus;
 
 namespace LunKit.Iscsi.Sessions;

@@ -125,7 +125,6 @@ internal sealed partial class IscsiConnection
         }
         // From here on the task lives past its batch: it keeps what it uses of the batch's memory.
         Register(task);
-        task.IsExecuting = true;
         _executing++;
         WillPoll(task.UnitNexus.Unit);
         if (dataInReceiveBuffer)
@@ -144,7 +143,6 @@ internal sealed partial class IscsiConnection
     /// <summary>Ends a task without a response; its memory goes back.</summary>
     private void Drop(IscsiTask task)
     {
-        task.UnitNexus!.Unit.Withdraw(task);
         Free(task);
     }
 
@@ -169,6 +167,7 @@ internal sealed partial class IscsiConnection
             task.HeldBuffer = null;
         }
         task.ReleaseData();
+        task.UnitNexus?.Unit.Complete(task);
         _freeTasks.Push(task);
     }
 

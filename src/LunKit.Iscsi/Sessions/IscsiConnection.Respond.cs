@@ -23,7 +23,6 @@ internal sealed partial class IscsiConnection
         if (task.IsAborted && task.ReportAborted) result = CommandResult.TaskAborted;
         if (!silent) Answer(task, result);
         else ReleaseDataIn(task);
-        if (task.UnitNexus is not null && task.IsRegistered) task.UnitNexus.Unit.Withdraw(task);
         Free(task);
     }
 

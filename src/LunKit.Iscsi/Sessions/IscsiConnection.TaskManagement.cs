@@ -10,7 +10,7 @@ namespace LunKit.Iscsi.Sessions;
 /// </summary>
 internal sealed partial class IscsiConnection
 {
-    private readonly record struct PendingManagement(uint Tag, IReadOnlyList<LogicalUnit> Units, Func<ScsiCommand, bool> Affected, bool CloseTarget);
+    private readonly record struct PendingManagement(uint Tag, Task Over, bool CloseTarget);
 
     private readonly List<PendingManagement> _pendingManagement = [];
 
@@ -28,26 +28,26 @@ internal sealed partial class IscsiConnection
             return;
         }
         LogMessages.TaskManagement(_server.Log, Session!.Nexus.InitiatorPort, function.ToString(), lun);
+        // Tasks that other threads have ended are answered before, or not at all.
+        TakeCompletions();
         switch (function)
         {
             case TaskManagementFunction.AbortTask:
                 AbortTask(header, pdu, nexus!);
                 break;
             case TaskManagementFunction.AbortTaskSet:
-                Manage(header, [nexus!.Unit], c => c.UnitNexus == nexus, _ => false);
+                Await(header, nexus!.Unit.TaskManager.AbortTaskSet(nexus));
                 break;
             case TaskManagementFunction.ClearTaskSet:
-                ClearTaskSet(header, nexus!);
+                Await(header, nexus!.Unit.TaskManager.ClearTaskSet(nexus));
                 break;
             case TaskManagementFunction.LogicalUnitReset:
-                nexus!.Unit.Reset(nexus, Sense.BusDeviceResetOccurred);
-                Manage(header, [nexus.Unit], c => c.IsAborted, _ => false);
+                Await(header, nexus!.Unit.TaskManager.Reset(nexus, Sense.BusDeviceResetOccurred));
                 break;
             case TaskManagementFunction.TargetWarmReset:
             case TaskManagementFunction.TargetColdReset:
                 var units = Session.Nexus.Luns.Entries.Values.Select(e => e.Unit).ToList();
-                foreach (var unit in units) unit.Reset(null, Sense.PowerOnOrReset);
-                Manage(header, units, c => c.IsAborted, _ => false, function == TaskManagementFunction.TargetColdReset);
+                Await(header, Task.WhenAll(units.Select(u => u.TaskManager.Reset(null, Sense.PowerOnOrReset))), function == TaskManagementFunction.TargetColdReset);
                 break;
             case TaskManagementFunction.TaskReassign:
                 Reassign(header, pdu);
@@ -63,34 +63,20 @@ internal sealed partial class IscsiConnection
         uint tag = pdu.ReferencedTaskTag;
         // A tag that is not here has ended: its response is before this one in the stream (RFC 7143 11.6.1).
         bool Selects(ScsiCommand c) => c is IscsiTask t && t.InitiatorTaskTag == tag && c.UnitNexus == nexus;
-        bool exists = nexus.Unit.Tasks.Any(Selects);
-        if (!exists)
+        if (nexus.Unit.TaskManager.AbortTask(nexus, Selects) is { } over)
         {
-            bool seen = SerialNumber.IsBefore(pdu.RefCmdSn, Session!.Window.ExpCmdSn);
-            SendManagementResponse(header.InitiatorTaskTag, seen ? TaskManagementResult.TaskDoesNotExist : TaskManagementResult.Complete);
+            Await(header, over);
             return;
         }
-        Manage(header, [nexus.Unit], Selects, _ => false);
+        bool seen = SerialNumber.IsBefore(pdu.RefCmdSn, Session!.Window.ExpCmdSn);
+        SendManagementResponse(header.InitiatorTaskTag, seen ? TaskManagementResult.TaskDoesNotExist : TaskManagementResult.Complete);
     }
 
-    private void ClearTaskSet(Bhs header, UnitNexus nexus)
+    private void Await(Bhs header, Task over, bool closeTarget = false)
     {
-        var unit = nexus.Unit;
-        bool tas = unit.ModePages.Bit(0x0A, 0, 5, 0x40);
-        // Other nexuses whose commands end here are told, by status (TAS) or by unit attention.
-        foreach (var other in unit.Nexuses.ToArray())
-            if (other != nexus && !tas && unit.Tasks.Any(c => c.UnitNexus == other)) other.Attend(Sense.CommandsClearedByAnotherInitiator);
-        Manage(header, [unit], _ => true, c => tas && c.UnitNexus != nexus);
-    }
-
-    private void Manage(
-        Bhs header, IReadOnlyList<LogicalUnit> units, Func<ScsiCommand, bool> affected, Func<ScsiCommand, bool> reports, bool closeTarget = false)
-    {
-        foreach (var unit in units) unit.Tasks.Abort(affected, reports);
         SweepAborted();
-        // Tasks of other connections that were still collecting data are swept by their own threads.
-        _server.WakeAll();
-        _pendingManagement.Add(new(header.InitiatorTaskTag, units, c => c.IsAborted && affected(c), closeTarget));
+        _pendingManagement.Add(new(header.InitiatorTaskTag, over, closeTarget));
+        if (!over.IsCompleted) over.GetAwaiter().UnsafeOnCompleted(Wake);
         CheckTaskManagement();
     }
 
@@ -99,7 +85,7 @@ internal sealed partial class IscsiConnection
         for (int i = 0; i < _pendingManagement.Count; i++)
         {
             var pending = _pendingManagement[i];
-            if (pending.Units.Any(u => u.Tasks.Any(pending.Affected))) continue;
+            if (!pending.Over.IsCompleted) continue;
             _pendingManagement.RemoveAt(i--);
             SendManagementResponse(pending.Tag, TaskManagementResult.Complete);
             if (!pending.CloseTarget) continue;

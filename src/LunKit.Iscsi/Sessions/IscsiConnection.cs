@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using LunKit.Fabrics;
 using LunKit.Iscsi.Login;
 using LunKit.Iscsi.Pdus;
 using LunKit.Linux;
@@ -107,12 +108,15 @@ internal sealed partial class IscsiConnection
     /// <summary>A task that went on after its batch is done. Any thread.</summary>
     public void Completed(IscsiTask task)
     {
-        task.TakeResult();
         lock (_completionGate)
         {
             if (!_abandoned) _completions.Add(task);
-            // Nobody answers it any more.
-            else task.ReleaseData();
+            else
+            {
+                // Nobody answers it any more.
+                task.ReleaseData();
+                task.UnitNexus!.Unit.Complete(task);
+            }
         }
         if (Volatile.Read(ref _sleeping) != 0) _wake.Signal();
     }
@@ -283,19 +287,24 @@ internal sealed partial class IscsiConnection
     {
         foreach (var task in _tasks.Values.Where(t => !t.IsExecuting))
         {
-            task.UnitNexus!.Unit.Withdraw(task);
             task.ReleaseData();
+            task.UnitNexus!.Unit.Complete(task);
         }
-        foreach (var task in _tasks.Values) if (task.IsExecuting) task.MarkAborted(report: false).Cancel();
+        foreach (var unit in _tasks.Values.Where(t => t.IsExecuting).Select(t => t.UnitNexus!.Unit).Distinct().ToList())
+            unit.TaskManager.ConnectionLost(c => c is IscsiTask { IsExecuting: true } task && task.Owner == this);
         _directTask?.ReleaseData();
-        // Units still use the memory of executing tasks; a unit that never ends one keeps that memory, and nothing else.
-        long deadline = Stopwatch.GetTimestamp() + 30 * Stopwatch.Frequency;
+        // Units still use the memory of executing tasks; one that does not end keeps that memory, and its blocks for itself.
+        long deadline = Stopwatch.GetTimestamp() + Stopwatch.Frequency / 2;
         while (_executing > 0 && Stopwatch.GetTimestamp() < deadline)
         {
             lock (_completionGate)
             {
                 _executing -= _completions.Count;
-                foreach (var task in _completions) task.ReleaseData();
+                foreach (var task in _completions)
+                {
+                    task.ReleaseData();
+                    task.UnitNexus!.Unit.Complete(task);
+                }
                 _completions.Clear();
             }
             if (_executing == 0) break;

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Runtime.CompilerServices;
+using LunKit.Fabrics;
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
@@ -24,7 +25,7 @@ internal struct OutstandingR2T
 /// One SCSI command of a connection, from its PDU to its response. Pooled by its connection, whose thread is the only one that
 /// uses it, except <see cref="RentDataIn"/> from a unit's thread and the completion, which goes to the connection's queue.
 /// </summary>
-internal sealed class IscsiTask : ScsiCommand
+internal sealed class IscsiTask : FabricTask
 {
     // A long read has memory of its own, so that it can go on beside the batch without taking the batch's chunk out of the queue.
     private const int LongBytes = 64 * 1024;
@@ -32,8 +33,6 @@ internal sealed class IscsiTask : ScsiCommand
     // Shorter data is copied faster than it is received into, or sent from, a place of its own.
     private const int LendBytes = 16 * 1024;
 
-    private readonly Action _completed;
-    private ValueTaskAwaiter<CommandResult> _awaiter;
     private Memory<byte>[] _segments = new Memory<byte>[4];
     private byte[]? _scratch;
     private byte[]? _collected;
@@ -42,7 +41,6 @@ internal sealed class IscsiTask : ScsiCommand
     public IscsiTask(IscsiConnection connection)
     {
         Owner = connection;
-        _completed = () => Owner.Completed(this);
     }
 
     /// <summary>The connection that has the task's allegiance. Changes only while the task is not executing.</summary>
@@ -79,11 +77,6 @@ internal sealed class IscsiTask : ScsiCommand
     public Sense? Fault { get; set; }
 
     public bool IsRegistered { get; set; }
-
-    /// <summary>It is in the unit's hands and will come back through the completion queue.</summary>
-    public bool IsExecuting { get; set; }
-
-    public CommandResult Result { get; private set; }
 
     /// <summary>The receive buffer that holds the data, when the command outlives its batch.</summary>
     public ReceiveBuffer? HeldBuffer { get; set; }
@@ -195,19 +188,11 @@ internal sealed class IscsiTask : ScsiCommand
         return true;
     }
 
-    /// <summary>Completes later: the connection hears of it through its queue.</summary>
-    public void Await(ValueTask<CommandResult> running)
-    {
-        _awaiter = running.GetAwaiter();
-        _awaiter.UnsafeOnCompleted(_completed);
-    }
+    private protected override void OnCompleted() => Owner.Completed(this);
 
-    /// <summary>Takes the result of the awaited execution. Called once, by the completion.</summary>
-    public void TakeResult()
-    {
-        Result = _awaiter.GetResult();
-        _awaiter = default;
-    }
+    protected internal override void OnAborted() => Owner.Wake();
+
+    protected internal override void Charge(long bytes) => Owner.Memory.Charge(bytes);
 
     /// <summary>Bytes produced, as one run, when the initiator expects fewer than the command produced.</summary>
     public byte[]? Scratch => _scratch;

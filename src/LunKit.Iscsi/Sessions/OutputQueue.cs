@@ -1,4 +1,5 @@
 using System.Buffers;
+using LunKit.Fabrics;
 using LunKit.Linux;
 
 namespace LunKit.Iscsi.Sessions;

@@ -1,3 +1,5 @@
+using LunKit.Fabrics;
+
 namespace LunKit.Iscsi.Sessions;
 
 /// <summary>

@@ -51,8 +51,11 @@ internal sealed class ForwardedCommand(RingCommands owner) : IValueTaskSource<Co
     /// <summary>A handler may have begun it.</summary>
     public bool WasPosted { get; set; }
 
-    /// <summary>The handler was told that it is aborted.</summary>
-    public bool AbortIsTold { get; set; }
+    /// <summary>When the handler was told that it is aborted (<see cref="Environment.TickCount64"/>); 0: it was not.</summary>
+    public long AbortToldAt { get; set; }
+
+    /// <summary>What keeps its blocks when it was answered before its handler was done.</summary>
+    public AbandonedCommand? Remnant { get; set; }
 
     public short Version => _source.Version;
 
@@ -61,7 +64,7 @@ internal sealed class ForwardedCommand(RingCommands owner) : IValueTaskSource<Co
         // Whoever waits for its result, and the ring, until the handler is done with its data.
         _holders = 2;
         (Command, Plan, Sequence, Mark) = (command, plan, sequence, mark);
-        WasPosted = AbortIsTold = false;
+        (WasPosted, AbortToldAt) = (false, 0);
     }
 
     /// <summary>Has its memory in the data area, what it sends in it; false when there is no room now.</summary>
@@ -129,8 +132,16 @@ internal sealed class ForwardedCommand(RingCommands owner) : IValueTaskSource<Co
     /// <summary>The handler is done with it.</summary>
     public void ReleaseData()
     {
+        EndRemnant();
         ForgetData();
         Release();
+    }
+
+    /// <summary>Nothing of it can happen any more: others may have its blocks.</summary>
+    public void EndRemnant()
+    {
+        Remnant?.End();
+        Remnant = null;
     }
 
     /// <summary>Gives back its memory, before it was posted.</summary>

@@ -23,6 +23,9 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
     /// </summary>
     public static Sense OutcomeUnknown { get; } = new(SenseKey.AbortedCommand, 0x08, 0x00);
 
+    // How long a handler may take for the abort of a command when the unit is being closed.
+    private const int ClosingMilliseconds = 5000;
+
     private readonly ForwardedCommand?[] _out = new ForwardedCommand?[options.MaxCommands + 1];
     private readonly Queue<ForwardedCommand> _waiting = new();
     private readonly ConcurrentBag<ForwardedCommand> _free = [];
@@ -34,6 +37,9 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
     private List<EndedCommand>? _endedSpare = [];
     private long _sequence;
     private int _outCount;
+
+    /// <summary>The unit of the device; set once, before the first command.</summary>
+    public LogicalUnit? Unit { get; set; }
 
     /// <summary>Commands that are with the handler, or wait for it.</summary>
     public int Count => _outCount + _waiting.Count;
@@ -98,9 +104,10 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
                 if (result.Status == ScsiStatus.Good) writes.Completed(forwarded.Plan.Effect, forwarded.Mark);
                 Finish(forwarded, result, keep: completion.KeepsBuffers);
             }
-            else if (!completion.KeepsBuffers)
+            else
             {
-                forwarded.ReleaseData();
+                forwarded.EndRemnant();
+                if (!completion.KeepsBuffers) forwarded.ReleaseData();
             }
         }
     }
@@ -157,6 +164,12 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
         forwarded.CopyDataOut();
         if (_waiting.Count > 0 || !TryPost(forwarded)) _waiting.Enqueue(forwarded);
         forwarded.Deadline = deadline;
+    }
+
+    /// <summary>The handler is gone: what it had begun has ended.</summary>
+    public void HandlerIsGone()
+    {
+        foreach (var forwarded in _out) forwarded?.EndRemnant();
     }
 
     /// <summary>The handler has left in order, and had completed all that it had begun: the rest may safely be begun.</summary>
@@ -243,12 +256,14 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
                 Finish(forwarded, CommandResult.TaskAborted);
                 continue;
             }
-            if (command.IsAborted && !forwarded.AbortIsTold && attached)
+            if (command.IsAborted && forwarded.AbortToldAt == 0 && attached)
             {
-                forwarded.AbortIsTold = true;
+                forwarded.AbortToldAt = now;
                 (aborted ??= []).Add((ushort)id);
             }
-            if (now >= forwarded.Deadline) TimeOut(forwarded, command);
+            // Nobody can write or read its blocks any more: a handler that hangs does not hold up the end of the unit.
+            if (Unit is { IsClosing: true } && forwarded.AbortToldAt != 0 && now - forwarded.AbortToldAt >= ClosingMilliseconds) Finish(forwarded, CommandResult.TaskAborted, keep: true);
+            else if (now >= forwarded.Deadline) TimeOut(forwarded, command, hasHandler);
         }
         for (int count = _waiting.Count; count > 0; count--)
         {
@@ -260,8 +275,10 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
         return aborted?.ToArray();
     }
 
-    private void TimeOut(ForwardedCommand forwarded, ScsiCommand command)
+    private void TimeOut(ForwardedCommand forwarded, ScsiCommand command, bool hasHandler)
     {
+        // Before it is answered: in between nobody gets its blocks.
+        if (hasHandler && Unit is not null) forwarded.Remnant = AbandonedCommand.TryTakeOver(Unit.Tasks, command);
         TimedOutCount++;
         LogMessages.TimedOut(log, name, command.Cdb[0], options.CommandTimeout.TotalSeconds);
         // Id and data stay the handler's until it completes the command.

@@ -32,10 +32,10 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
 
     private protected override int DataBlockSize => _blockSize;
 
-    private protected override CommandDescriptor? PolicyOf(ReadOnlySpan<byte> cdb) => BlockCommands.Table.Find(cdb);
+    internal override CommandDescriptor? FindRow(ReadOnlySpan<byte> cdb) => BlockCommands.Table.Find(cdb);
 
     /// <summary>The handler knows what a command takes; where no standard says it, that is what the initiator has.</summary>
-    public override long DataOutLength(ReadOnlySpan<byte> cdb, long offered) => PolicyOf(cdb) is { } row
+    public override long DataOutLength(ReadOnlySpan<byte> cdb, long offered) => FindRow(cdb) is { } row
         ? row.DataOut is null || cdb.Length < row.Usage.Length ? 0 : row.DataOut(_blockSize, cdb[..row.Usage.Length])
         : offered;
 
@@ -44,9 +44,7 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     /// <inheritdoc/>
     protected override ValueTask<CommandResult>? Execute(ScsiCommand command)
     {
-        var row = PolicyOf(command.Cdb);
-        // A fabric may bring more bytes than the command has.
-        if (row is not null) command.CutCdb(row.Usage.Length);
+        var row = command.Row;
         var facts = row is not null ? ForeignCommands.Of(row, command.Cdb) : ForeignCommands.Find(DeviceType, command.Cdb);
         if (facts is { } known && known.Has(CommandTraits.StaysWithTarget)) return null;
         return _ring.Submit(command, PlanOf(command, row, facts));
@@ -102,15 +100,16 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
         row.Opcode is Opcode.Write10 or Opcode.Write12 or Opcode.Write16 or Opcode.WriteAtomic16 or Opcode.OrWrite16 or Opcode.CompareAndWrite &&
         new BlockCdb(cdb).ForceUnitAccess;
 
-    internal override void Reset(UnitNexus? by, Sense attention)
+    internal override bool EndByReset(Sense attention)
     {
-        base.Reset(by, attention);
+        base.EndByReset(attention);
         _ring.Tell(TaskManagementAbi.LunReset);
+        return false;
     }
 
-    internal override void Leave(UnitNexus nexus)
+    internal override void Leave(UnitNexus nexus, bool isLost)
     {
-        base.Leave(nexus);
+        base.Leave(nexus, isLost);
         // The handler may have kept something for it, which the next command must not find.
         _ring.NexusLeft(nexus.Nexus);
     }
@@ -119,11 +118,10 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     void IPolledUnit.BeginPolling() => _ring.BeginPolling();
     void IPolledUnit.EndPolling() => _ring.EndPolling();
 
-    /// <inheritdoc/>
-    public override async ValueTask DisposeAsync()
+    private protected override ValueTask ReleaseAsync()
     {
-        await base.DisposeAsync().ConfigureAwait(false);
         Removing?.Invoke();
         _ring.Dispose();
+        return ValueTask.CompletedTask;
     }
 }

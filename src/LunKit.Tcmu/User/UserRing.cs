@@ -44,7 +44,11 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     }
 
     /// <summary>The unit whose initiators hear of what is lost with a handler.</summary>
-    public LogicalUnit? Unit { get; set; }
+    public LogicalUnit? Unit
+    {
+        get => _commands.Unit;
+        set => _commands.Unit = value;
+    }
 
     /// <summary>Called when a handler is gone, on the ring's thread.</summary>
     public Action? HandlerGone { get; set; }
@@ -346,6 +350,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             if (_lease != lease) return;
             _lease = null;
             lease.Dispose();
+            _commands.HandlerIsGone();
             if (_attached && _region.Producer.ConsumerHasLeft)
             {
                 _commands.NothingIsBegun();

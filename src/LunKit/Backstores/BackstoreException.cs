@@ -15,6 +15,8 @@ public enum BackstoreError
     Unreachable,
     /// <summary>The backstore is connecting to what holds the bytes: it will serve again by itself.</summary>
     Connecting,
+    /// <summary>Threads, descriptors or memory have run out: nothing was done, and trying again helps.</summary>
+    Busy,
     /// <summary>Another process has it to itself.</summary>
     InUse,
     /// <summary>The bytes are there but something inside failed.</summary>

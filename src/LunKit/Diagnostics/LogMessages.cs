@@ -25,4 +25,13 @@ internal static partial class LogMessages
 
     [LoggerMessage(1006, LogLevel.Warning, "{Unit}: command {Opcode:X2}h is not passed to the device; allow={Opcode:X2} or policy=all lets it through")]
     public static partial void NotPassed(ILogger log, string unit, byte opcode);
+
+    [LoggerMessage(1007, LogLevel.Error, "{Unit}: a flush failed ({When}): {Reason}; acknowledged writes may be lost")]
+    public static partial void FlushFailed(ILogger log, string unit, string when, string reason);
+
+    [LoggerMessage(1008, LogLevel.Error, "{Unit} is not closed after {Seconds:F0} s, its storage stays open: {Held}")]
+    public static partial void UnitNotClosed(ILogger log, string unit, double seconds, string held);
+
+    [LoggerMessage(1009, LogLevel.Error, "{Unit}: its backstore threw when a command was cancelled")]
+    public static partial void CancellationThrew(ILogger log, Exception e, string unit);
 }

@@ -50,12 +50,13 @@ internal sealed class BackgroundOperation(BlockUnit unit)
 
     /// <summary>
     /// Starts <paramref name="work"/>, which reports its progress from 0 to 1. The task is its end, with its failure. A sanitize is
-    /// remembered until it succeeded.
+    /// remembered until it succeeded. Null: one runs already; a sanitize that failed may be started again (SBC-4 4.11.3).
     /// </summary>
-    public Task Start(string name, bool isSanitize, bool mayExit, Func<IProgress<double>, CancellationToken, Task> work)
+    public Task? TryStart(string name, bool isSanitize, bool mayExit, Func<IProgress<double>, CancellationToken, Task> work)
     {
         lock (_gate)
         {
+            if (IsActive && !_failed) return null;
             if (isSanitize)
             {
                 unit.Memory.Update(s =>
@@ -75,7 +76,7 @@ internal sealed class BackgroundOperation(BlockUnit unit)
     private async Task RunAsync(string name, bool isSanitize, Func<IProgress<double>, CancellationToken, Task> work)
     {
         // The command's thread goes on; the operation does not hold it.
-        await Task.Yield();
+        await unit.Runtime.Queue.YieldAsync().ConfigureAwait(false);
         long start = Stopwatch.GetTimestamp();
         string outcome = "done";
         try

@@ -19,13 +19,13 @@ public sealed class BlockUnit : LogicalUnit
     /// outlive the unit.
     /// </summary>
     public BlockUnit(IBackstore backstore, string name, IUnitStateStore state, BlockUnitOptions? options = null, ILogger? log = null)
-        : this(new BackstoreGuard(backstore), name, new UnitMemory(state), options ?? new(), log)
+        : this(new BackstoreGuard(backstore), name, new UnitMemory(state), options ?? new(), log, UnitRuntime.System)
     {
     }
 
-    private BlockUnit(BackstoreGuard store, string name, UnitMemory memory, BlockUnitOptions options, ILogger? log)
+    internal BlockUnit(BackstoreGuard store, string name, UnitMemory memory, BlockUnitOptions options, ILogger? log, UnitRuntime runtime)
         : base(options.Identity ?? new UnitIdentity { Name = name, Id = memory.Id }, memory, options.LongCdbs ? BlockCommands.Table : BlockCommands.ShortTable,
-            new ModePages(BlockModePages.Of(store.Has(BackstoreFeatures.VolatileCache), options.WriteCache), memory), log)
+            new ModePages(BlockModePages.Of(store.Has(BackstoreFeatures.VolatileCache), options.WriteCache), memory), log, runtime)
     {
         _options = options;
         Store = store;
@@ -85,49 +85,61 @@ public sealed class BlockUnit : LogicalUnit
     internal WriteOptions OptionsOf(bool forceUnitAccess) =>
         HasVolatileCache && (forceUnitAccess || !IsWriteCacheEnabled) ? WriteOptions.ForceUnitAccess : WriteOptions.None;
 
-    private protected override bool IsRefused(ScsiCommand command, CommandDescriptor row, out CommandResult refusal)
+    private protected override bool Prepare(ScsiCommand command, out BlockLease lease, out CommandResult refusal)
     {
+        lease = default;
+        if (Admission.RefusesCdb(this, command, out refusal)) return true;
+        var row = command.Row!;
         if (Background.IsActive && !row.Has(CommandTraits.DuringSanitize)) refusal = CommandResult.CheckCondition(Background.Sense);
         else if (row.Has(CommandTraits.NeedsMedium) && !IsLoaded) refusal = CommandResult.CheckCondition(Sense.MediumNotPresent);
         else if (row.Has(CommandTraits.NeedsMedium) && !IsStarted) refusal = CommandResult.CheckCondition(Sense.NotReadyInitializingCommandRequired);
         else if (row.Has(CommandTraits.WritesMedium) && IsWriteProtected)
             refusal = CommandResult.CheckCondition(IsHardwareWriteProtected ? Sense.WriteProtected : Sense.SoftwareWriteProtected);
+        else return row.Has(CommandTraits.Blocks) ? PrepareBlocks(command, row, out lease, out refusal) : PrepareOther(command, row, out lease);
+        return true;
+    }
+
+    private static bool PrepareOther(ScsiCommand command, CommandDescriptor row, out BlockLease lease)
+    {
+        bool changes = row.Has(CommandTraits.WritesMedium);
+        if (row.Has(CommandTraits.ExclusiveAll)) lease = new(BlockLease.All, Exclusive: true, changes);
+        else if (row.Ranges?.Invoke(command) is { Length: > 0 } parts)
+            lease = new(new(parts.Min(p => p.Start), parts.Max(p => p.End)), row.Has(CommandTraits.Exclusive), changes) { Parts = parts };
+        // A copy is carried out by commands with blocks of their own.
+        else lease = new(changes && row.Opcode != Opcode.ThirdPartyCopyOut && row.Ranges is null ? BlockLease.All : default, ChangesMedium: changes);
+        return false;
+    }
+
+    private bool PrepareBlocks(ScsiCommand command, CommandDescriptor row, out BlockLease lease, out CommandResult refusal)
+    {
+        lease = default;
+        var cdb = new BlockCdb(command.Cdb);
+        ulong lba = cdb.Lba, count = cdb.BlockCount, end = (ulong)BlockCount;
+        // No protection information: RDPROTECT, WRPROTECT, VRPROTECT and ORPROTECT are 0 (SBC-4 4.22).
+        if (cdb.Protect != 0) refusal = CommandResult.InvalidCdbField(cdb.FlagsIndex, 7);
+        else if (lba > end || count > end - lba || (count == 0 && lba == end && row.Has(CommandTraits.CheckEmptyRange)))
+            refusal = CommandResult.CheckCondition(Sense.LbaOutOfRange, Math.Max(lba, end));
         else
         {
+            lease = new(new((long)lba, (long)(lba + count)), row.Has(CommandTraits.Exclusive), row.Has(CommandTraits.WritesMedium));
             refusal = default;
             return false;
         }
         return true;
     }
 
-    private protected override bool Enter(ScsiCommand command, CommandDescriptor row, out CommandResult refusal)
+    private protected override ValueTask<CommandResult> Run(ScsiCommand command)
     {
-        if (!row.Has(CommandTraits.Blocks))
-        {
-            // UNMAP and the like name their blocks in parameter data: they stand for all of them.
-            long all = row.Has(CommandTraits.WritesMedium) && row.Opcode != Opcode.ThirdPartyCopyOut ? BlockCount : 0;
-            if (all > 0) Tokens.Revoke(0, all);
-            refusal = default;
-            Tasks.Begin(command, 0, all, exclusive: false);
-            return true;
-        }
-        var cdb = new BlockCdb(command.Cdb);
-        ulong lba = cdb.Lba, count = cdb.BlockCount, end = (ulong)BlockCount;
-        // No protection information: RDPROTECT, WRPROTECT, VRPROTECT and ORPROTECT are 0 (SBC-4 4.22).
-        if (cdb.Protect != 0)
-        {
-            refusal = CommandResult.InvalidCdbField(cdb.FlagsIndex, 7);
-            return false;
-        }
-        if (lba > end || count > end - lba || (count == 0 && lba == end && row.Has(CommandTraits.CheckEmptyRange)))
-        {
-            refusal = CommandResult.CheckCondition(Sense.LbaOutOfRange, Math.Max(lba, end));
-            return false;
-        }
-        if (row.Has(CommandTraits.WritesMedium)) Tokens.Revoke((long)lba, (long)(lba + count));
-        refusal = default;
-        Tasks.Begin(command, (long)lba, (long)(lba + count), row.Has(CommandTraits.Exclusive));
-        return true;
+        var row = command.Row!;
+        // Once it runs: whoever wants a token for these blocks waits until it has ended.
+        if (row.Has(CommandTraits.WritesMedium)) Revoke(command.Place.Lease);
+        return row.Handler(this, command);
+    }
+
+    private void Revoke(in BlockLease lease)
+    {
+        if (lease.Parts is null) Tokens.Revoke(lease.Range.Start, lease.Range.End);
+        else foreach (var part in lease.Parts) Tokens.Revoke(part.Start, part.End);
     }
 
     private protected override ulong InformationOf(long byteOffset) => (ulong)(byteOffset / BlockSize);
@@ -138,6 +150,9 @@ public sealed class BlockUnit : LogicalUnit
         if (lengthBytes < BlockSize) throw new ArgumentOutOfRangeException(nameof(lengthBytes), "less than one block");
         // Its owner has done it already.
         if (lengthBytes == Store.Geometry.LengthBytes && !Store.Has(BackstoreFeatures.Resize)) return;
+        // Commands on blocks that go have ended before, and later ones are checked against the new capacity.
+        long first = Math.Min(lengthBytes / BlockSize, BlockCount);
+        using var barrier = await TaskBarrier.EnterAsync(Tasks, new BlockRange(first, long.MaxValue)).ConfigureAwait(false);
         if (!await Store.ResizeAsync(lengthBytes, CancellationToken.None).ConfigureAwait(false))
             throw new BackstoreException(BackstoreError.Internal, $"{Identity.Name} cannot change its size");
         TakeCapacity();
@@ -183,20 +198,21 @@ public sealed class BlockUnit : LogicalUnit
         return true;
     }
 
-    internal override void Reset(UnitNexus? by, Sense attention)
+    internal override bool EndByReset(Sense attention)
     {
-        base.Reset(by, attention);
+        bool cached = IsWriteCacheEnabled;
+        base.EndByReset(attention);
         IsStarted = true;
+        // Initiators that find the write cache off flush no more: what was acknowledged while it was on has to be durable.
+        return cached && !IsWriteCacheEnabled && HasVolatileCache;
     }
 
     /// <inheritdoc/>
     public override ValueTask FlushAsync() => Store.FlushAsync(CancellationToken.None);
 
-    /// <inheritdoc/>
-    public override async ValueTask DisposeAsync()
+    private protected override async ValueTask ReleaseAsync()
     {
         await Background.StopAsync().ConfigureAwait(false);
         await Store.DisposeAsync().ConfigureAwait(false);
-        await base.DisposeAsync().ConfigureAwait(false);
     }
 }

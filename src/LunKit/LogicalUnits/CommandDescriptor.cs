@@ -52,6 +52,12 @@ internal enum CommandTraits
 /// <summary>How many bytes a command wants from the initiator of a unit whose blocks have <paramref name="blockSize"/> bytes.</summary>
 internal delegate long DataOutRule(int blockSize, ReadOnlySpan<byte> cdb);
 
+/// <summary>Whether a CDB is one of the forms of its command that conflict with no reservation.</summary>
+internal delegate bool RemovalRule(ReadOnlySpan<byte> cdb);
+
+/// <summary>The exact runs of blocks that the command names in its parameter data; null when the data is not as it must be.</summary>
+internal delegate BlockRange[]? RangesRule(ScsiCommand command);
+
 /// <summary>
 /// One row of a <see cref="CommandTable"/>: dispatch, CDB length, REPORT SUPPORTED OPERATION CODES, reservation conflicts and
 /// tests all read it.
@@ -66,6 +72,12 @@ internal sealed record CommandDescriptor(
     string Name, int ServiceAction, byte[] Usage, CommandTraits Traits, CommandHandler Handler, DataOutRule? DataOut = null)
 {
     public Opcode Opcode => (Opcode)Usage[0];
+
+    /// <summary>PREVENT ALLOW MEDIUM REMOVAL that allows, and START STOP UNIT that starts, conflict with nothing (SPC-5 table 69).</summary>
+    public RemovalRule? AllowsRemoval { get; init; }
+
+    /// <summary>For commands that name their blocks in parameter data.</summary>
+    public RangesRule? Ranges { get; init; }
 
     public bool Has(CommandTraits trait) => (Traits & trait) != 0;
 }

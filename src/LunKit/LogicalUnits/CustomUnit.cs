@@ -30,7 +30,7 @@ public abstract class CustomUnit : LogicalUnit
     /// <summary>
     /// Executes a command, or returns null to leave it to the standard commands. Data to the initiator goes into
     /// <see cref="ScsiCommand.RentDataIn"/> and is counted by <see cref="CommandResult.Data"/>; an exception becomes sense. May run on
-    /// several threads at once, each with its own command. Task attributes order the standard commands only.
+    /// several threads at once, each with its own command.
     /// </summary>
     protected abstract ValueTask<CommandResult>? Execute(ScsiCommand command);
 
@@ -47,47 +47,35 @@ public abstract class CustomUnit : LogicalUnit
     /// </summary>
     public virtual bool SurvivesProcess => false;
 
-    /// <inheritdoc/>
-    public sealed override ValueTask<CommandResult> ExecuteAsync(ScsiCommand command)
+    internal sealed override bool TakesUnknown => true;
+
+    /// <summary>
+    /// Blocks that a command may change: what nobody knows may change all. The device itself keeps commands apart that must not meet; here they
+    /// count when an initiator dies with one of them under way.
+    /// </summary>
+    private protected override bool Prepare(ScsiCommand command, out BlockLease lease, out CommandResult refusal)
     {
-        if (TryRefuse(command, out var refusal))
+        refusal = default;
+        var row = command.Row;
+        bool changes = row?.Has(CommandTraits.WritesMedium) ?? true;
+        if (row is not null && row.Has(CommandTraits.Blocks) && command.Cdb.Length == row.Usage.Length)
         {
-            Tasks.End(command);
-            return new(Count(command, refusal));
+            var cdb = new BlockCdb(command.Cdb);
+            long start = (long)Math.Min(cdb.Lba, long.MaxValue);
+            lease = new(new(start, start > long.MaxValue - cdb.BlockCount ? long.MaxValue : start + cdb.BlockCount), ChangesMedium: changes);
         }
-        if (command.TaskState != TaskState.Collecting) Tasks.Arrive(command);
-        try
+        else
         {
-            if (Execute(command) is not { } running) return base.ExecuteAsync(command);
-            if (!running.IsCompletedSuccessfully) return FinishAsync(command, running);
-            Tasks.End(command);
-            return new(Count(command, running.Result));
+            lease = new(changes ? BlockLease.All : default, ChangesMedium: changes);
         }
-        catch (Exception e)
-        {
-            Tasks.End(command);
-            return new(Count(command, Failed(command, e)));
-        }
+        return false;
     }
 
-    /// <summary>What is known of a command: how it stands to unit attentions, reservations and access states. Null: nothing is.</summary>
-    private protected virtual CommandDescriptor? PolicyOf(ReadOnlySpan<byte> cdb) => Table.Find(cdb);
-
-    /// <summary>What comes before any command: a unit attention, an access state, a reservation of another nexus.</summary>
-    private bool TryRefuse(ScsiCommand command, out CommandResult refusal)
+    private protected override ValueTask<CommandResult> Run(ScsiCommand command)
     {
-        var nexus = command.UnitNexus!;
-        var row = PolicyOf(command.Cdb);
-        refusal = default;
-        if (nexus.HasUnitAttention && !(row?.Has(CommandTraits.IgnoresUnitAttention) ?? false) && nexus.TryTakeUnitAttention(out var attention))
-            refusal = CommandResult.CheckCondition(attention);
-        else if (row is not null && !Alua.IsAllActive && Alua.Refuses(nexus, row) is { } access)
-            refusal = CommandResult.CheckCondition(access);
-        // A command that no standard names may change the medium.
-        else if (row is not null ? ConflictsWithReservation(nexus, row, command.Cdb)
-            : ReserveHolder is { } holder && holder != nexus || Reservations.IsReserved && Reservations.Conflicts(nexus.Nexus, isRead: false))
-            refusal = CommandResult.ReservationConflict;
-        else return false;
-        return true;
+        if (Execute(command) is { } running) return running;
+        var standard = Table.Find(command.Cdb);
+        command.Row = standard;
+        return Admission.RefusesCdb(this, command, out var refusal) ? new(refusal) : standard!.Handler(this, command);
     }
 }

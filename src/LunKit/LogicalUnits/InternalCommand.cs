@@ -28,6 +28,7 @@ internal sealed class InternalCommand : ScsiCommand
             DataOut = dataOut;
             DataOutBufferSize = dataOut.Length;
             var result = await on.Unit.ExecuteAsync(this).ConfigureAwait(false);
+            on.Unit.Complete(this);
             if (result.Status == ScsiStatus.CheckCondition && result.Sense.Key == SenseKey.UnitAttention && attentions.Count < 16)
             {
                 attentions.Add(result.Sense);

@@ -16,10 +16,15 @@ namespace LunKit.LogicalUnits;
 /// </summary>
 public abstract class LogicalUnit : IAsyncDisposable
 {
+    // Longer than a disk that is only slow, shorter than a service manager waits.
+    private static readonly TimeSpan s_closing = TimeSpan.FromSeconds(30);
+
     private readonly Lock _gate = new();
     private UnitNexus[] _nexuses = [];
+    private Task<bool>? _closing;
 
-    private protected LogicalUnit(UnitIdentity identity, UnitMemory memory, CommandTable table, ModePages modePages, ILogger? log)
+    private protected LogicalUnit(
+        UnitIdentity identity, UnitMemory memory, CommandTable table, ModePages modePages, ILogger? log, UnitRuntime? runtime = null)
     {
         Identity = identity;
         Memory = memory;
@@ -27,6 +32,9 @@ public abstract class LogicalUnit : IAsyncDisposable
         ModePages = modePages;
         Log = log ?? NullLogger.Instance;
         Reservations = new PersistentReservations(this, memory);
+        Runtime = runtime ?? UnitRuntime.System;
+        Tasks = new TaskSet(Runtime.Queue, e => LogMessages.CancellationThrew(Log, e, Identity.Name));
+        TaskManager = new TaskManager(this);
     }
 
     /// <summary>Serial number and names.</summary>
@@ -39,7 +47,9 @@ public abstract class LogicalUnit : IAsyncDisposable
     internal CommandTable Table { get; }
     internal ModePages ModePages { get; }
     internal PersistentReservations Reservations { get; }
-    internal TaskSet Tasks { get; } = new();
+    internal UnitRuntime Runtime { get; }
+    internal TaskSet Tasks { get; }
+    internal TaskManager TaskManager { get; }
     internal Alua Alua { get; set; } = Alua.AllActive;
     internal ILogger Log { get; }
 
@@ -75,69 +85,54 @@ public abstract class LogicalUnit : IAsyncDisposable
     /// </summary>
     internal virtual IMemoryOwner<byte>? RentDataOut(int length) => null;
 
-    /// <summary>Enters a command whose data is still to come from the initiator: keeps its place in the order of arrival.</summary>
-    public void Arrive(ScsiCommand command) => Tasks.Arrive(command);
-
-    /// <summary>Gives up a command that arrived and will not be executed.</summary>
-    public void Withdraw(ScsiCommand command) => Tasks.End(command);
+    /// <summary>Enters a command whose data is still to come from the initiator: it keeps its place in the order, and task management finds it.</summary>
+    public void Arrive(ScsiCommand command) => Tasks.Enter(command);
 
     /// <summary>
-    /// Executes one command, on the caller's thread as far as that needs no waiting. The command is completed, and may be used
-    /// again, when the task is. Never throws.
+    /// The command is over for its fabric: the answer is queued for sending, or there is none. Called exactly once for each command that arrived
+    /// or was executed; task management that affects the command is answered after this.
     /// </summary>
-    public virtual ValueTask<CommandResult> ExecuteAsync(ScsiCommand command)
+    public void Complete(ScsiCommand command) => Tasks.Leave(command);
+
+    /// <summary>
+    /// Executes one command, on the caller's thread as far as that needs no waiting. When the task completes the unit has done with the command
+    /// and its memory; the fabric answers and calls <see cref="Complete"/>. Never throws.
+    /// </summary>
+    public ValueTask<CommandResult> ExecuteAsync(ScsiCommand command)
     {
-        var row = Table.Find(command.Cdb);
+        var row = command.Row = FindRow(command.Cdb);
         // A fabric may bring more bytes than the command has; its shape follows from the table alone.
         if (row is not null) command.CutCdb(row.Usage.Length);
-        if (TryRefuse(command, row, out var refusal))
-        {
-            Tasks.End(command);
-            return new(Count(command, refusal));
-        }
-        return Start(command, row!);
-    }
-
-    private ValueTask<CommandResult> Start(ScsiCommand command, CommandDescriptor row)
-    {
+        if (command.Place.State != TaskState.Collecting) Tasks.Enter(command);
         try
         {
-            if (!Enter(command, row, out var refusal))
+            TaskGrant grant;
+            do
             {
-                Tasks.End(command);
-                return new(Count(command, refusal));
+                int version = Tasks.Version;
+                if (Refuses(command, out var lease, out var refusal)) return new(Count(command, refusal));
+                grant = Tasks.Begin(command, lease, version);
             }
-            if (command.TaskState == TaskState.Blocked) return RunWhenGrantedAsync(command, row);
-            var running = row.Handler(this, command);
-            if (!running.IsCompletedSuccessfully) return FinishAsync(command, running);
-            Tasks.End(command);
-            return new(Count(command, running.Result));
+            while (grant == TaskGrant.Stale);
+            if (grant == TaskGrant.Aborted) return new(Count(command, CommandResult.TaskAborted));
+            if (grant == TaskGrant.Blocked) return RunWhenGrantedAsync(command);
+            var running = Run(command);
+            return running.IsCompletedSuccessfully ? new(Count(command, running.Result)) : FinishAsync(command, running);
         }
         catch (Exception e)
         {
-            Tasks.End(command);
             return new(Count(command, Failed(command, e)));
         }
     }
 
-    private async ValueTask<CommandResult> RunWhenGrantedAsync(ScsiCommand command, CommandDescriptor row)
+    private async ValueTask<CommandResult> RunWhenGrantedAsync(ScsiCommand command)
     {
         bool granted = await command.WaitGrantAsync().ConfigureAwait(false);
-        if (!granted)
-        {
-            Tasks.End(command);
-            return Count(command, CommandResult.TaskAborted);
-        }
-        // What the command waited for may have changed the world: a reset, a reservation, a smaller capacity.
-        if (TryRefuse(command, row, out var refusal))
-        {
-            Tasks.End(command);
-            return Count(command, refusal);
-        }
         ValueTask<CommandResult> running;
         try
         {
-            running = row.Handler(this, command);
+            // What the command waited for may have changed the world: a reset, a reservation, a smaller capacity.
+            running = !granted || command.IsAborted ? new(CommandResult.TaskAborted) : Refuses(command, out _, out var refusal) ? new(refusal) : Run(command);
         }
         catch (Exception e)
         {
@@ -148,7 +143,7 @@ public abstract class LogicalUnit : IAsyncDisposable
 
     // Pooled: a unit whose commands end in another process comes here with every one.
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
-    private protected async ValueTask<CommandResult> FinishAsync(ScsiCommand command, ValueTask<CommandResult> running)
+    private async ValueTask<CommandResult> FinishAsync(ScsiCommand command, ValueTask<CommandResult> running)
     {
         CommandResult result;
         try
@@ -159,87 +154,42 @@ public abstract class LogicalUnit : IAsyncDisposable
         {
             result = Failed(command, e);
         }
+        // Others may have its blocks, before its fabric has found the time to answer it.
         Tasks.End(command);
         return Count(command, result);
     }
 
-    /// <summary>Checks the blocks that a command names, and enters the task set (perhaps to wait there).</summary>
-    private protected virtual bool Enter(ScsiCommand command, CommandDescriptor row, out CommandResult refusal)
+    private bool Refuses(ScsiCommand command, out BlockLease lease, out CommandResult refusal)
     {
-        refusal = default;
-        Tasks.Begin(command, 0, 0, exclusive: false);
-        return true;
+        lease = default;
+        return Admission.Refuses(this, command, out refusal) || Prepare(command, out lease, out refusal);
     }
 
-    private bool TryRefuse(ScsiCommand command, CommandDescriptor? row, out CommandResult refusal)
-    {
-        var nexus = command.UnitNexus!;
-        var cdb = command.Cdb;
-        if (nexus.HasUnitAttention && !(row?.Has(CommandTraits.IgnoresUnitAttention) ?? false) && nexus.TryTakeUnitAttention(out var attention))
-            refusal = CommandResult.CheckCondition(attention);
-        else if (row is null)
-            refusal = Table.IsKnown(cdb.IsEmpty ? (byte)0 : cdb[0]) ? CommandResult.InvalidCdbField(1, 4) : CommandResult.CheckCondition(Sense.InvalidOpcode);
-        else if (cdb.Length < row.Usage.Length)
-            refusal = CommandResult.InvalidCdbField(0);
-        else if (row.Opcode == Opcode.VariableLength && cdb[7] != row.Usage[7])
-            refusal = CommandResult.InvalidCdbField(7);
-        else if (!Alua.IsAllActive && Alua.Refuses(nexus, row) is { } access)
-            refusal = CommandResult.CheckCondition(access);
-        else if (ConflictsWithReservation(nexus, row, cdb))
-            refusal = CommandResult.ReservationConflict;
-        // NACA asks for ACA, which is not supported (SAM-6 5.2, NORMACA = 0).
-        else if ((cdb[0] == (byte)Opcode.VariableLength ? cdb[1] : cdb[^1]) is var control && (control & 0x04) != 0)
-            refusal = CommandResult.InvalidCdbField(cdb[0] == (byte)Opcode.VariableLength ? 1 : cdb.Length - 1, 2);
-        else if (row.Has(CommandTraits.Strict) && FirstReserved(row, cdb) is var reserved and >= 0)
-            refusal = CommandResult.InvalidCdbField(reserved);
-        else if (command.Attribute == TaskAttribute.Aca)
-            refusal = CommandResult.CheckCondition(new Sense(SenseKey.IllegalRequest, 0x49, 0x00));
-        else
-            return IsRefused(command, row, out refusal);
-        return true;
-    }
+    /// <summary>The row of a CDB: what is known of the command. Null: nobody knows it.</summary>
+    internal virtual CommandDescriptor? FindRow(ReadOnlySpan<byte> cdb) => Table.Find(cdb);
 
-    private static int FirstReserved(CommandDescriptor row, ReadOnlySpan<byte> cdb)
-    {
-        for (int i = 1; i < row.Usage.Length; i++)
-            if ((cdb[i] & ~row.Usage[i]) != 0) return i;
-        return -1;
-    }
+    /// <summary>Whether commands without a row are executed, and may change the medium.</summary>
+    internal virtual bool TakesUnknown => false;
 
-    /// <summary>Refusals of the device type: medium, write protection.</summary>
-    private protected virtual bool IsRefused(ScsiCommand command, CommandDescriptor row, out CommandResult refusal)
-    {
-        refusal = default;
-        return false;
-    }
+    /// <summary>Refusals of the device type, and the blocks that a command that is not refused works on. True: refused.</summary>
+    private protected abstract bool Prepare(ScsiCommand command, out BlockLease lease, out CommandResult refusal);
 
-    private protected bool ConflictsWithReservation(UnitNexus nexus, CommandDescriptor row, ReadOnlySpan<byte> cdb)
-    {
-        if (ReserveHolder is { } holder && holder != nexus && !row.Has(CommandTraits.IgnoresReserve) && !AllowsRemoval(row, cdb)) return true;
-        return Reservations.IsReserved && !row.Has(CommandTraits.IgnoresReservation) && !AllowsRemoval(row, cdb) &&
-            Reservations.Conflicts(nexus.Nexus, row.Has(CommandTraits.ReservationRead));
-    }
-
-    /// <summary>PREVENT ALLOW MEDIUM REMOVAL that allows, and START STOP UNIT that starts, conflict with nothing (SPC-5 table 69).</summary>
-    private static bool AllowsRemoval(CommandDescriptor row, ReadOnlySpan<byte> cdb) => row.Opcode switch
-    {
-        Opcode.PreventAllowMediumRemoval => (cdb[4] & 0x03) == 0,
-        Opcode.StartStopUnit => (cdb[4] & 0xF3) == 1,
-        _ => false,
-    };
+    /// <summary>Executes a command that has been admitted.</summary>
+    private protected abstract ValueTask<CommandResult> Run(ScsiCommand command);
 
     /// <summary>The one place where what the world did wrong becomes sense, and where it is logged.</summary>
     private protected CommandResult Failed(ScsiCommand command, Exception e)
     {
         if (command.IsAborted && e is OperationCanceledException) return CommandResult.TaskAborted;
-        bool write = Table.Find(command.Cdb)?.Has(CommandTraits.WritesMedium) ?? false;
+        // Threads, descriptors and memory may be there again in a moment; nothing of the command was done.
+        if (e is OutOfMemoryException or BackstoreException { Error: BackstoreError.Busy }) return Busy(command, e);
+        bool write = command.Row?.Has(CommandTraits.WritesMedium) ?? false;
         var sense = e switch
         {
             BackstoreException b => OfBackstore(b.Error, write),
             LinuxException { IsNoSpace: true } => Sense.SpaceAllocationFailed,
             LinuxException { IsReadOnly: true } => Sense.WriteProtected,
             IOException => write ? Sense.WriteError : Sense.UnrecoveredReadError,
-            OutOfMemoryException => Sense.InsufficientResources,
             _ => Sense.InternalTargetFailure,
         };
         if (sense == Sense.InternalTargetFailure) LogMessages.CommandCrashed(Log, e, Identity.Name, Convert.ToHexString(command.Cdb), command.Tag);
@@ -248,6 +198,13 @@ public abstract class LogicalUnit : IAsyncDisposable
         return e is BackstoreException { Offset: { } offset } && sense.Key == SenseKey.MediumError
             ? CommandResult.CheckCondition(sense, InformationOf(offset))
             : CommandResult.CheckCondition(sense);
+    }
+
+    private CommandResult Busy(ScsiCommand command, Exception e)
+    {
+        LogMessages.CommandFailed(Log, Identity.Name, command.Cdb[0], command.Tag, "BUSY", e.Message);
+        Statistics.CountFailure();
+        return CommandResult.Busy;
     }
 
     private protected virtual ulong InformationOf(long byteOffset) => (ulong)byteOffset;
@@ -275,9 +232,13 @@ public abstract class LogicalUnit : IAsyncDisposable
         nexus.Attend(Sense.PowerOnOrReset);
     }
 
-    internal virtual void Leave(UnitNexus nexus)
+    /// <summary>The nexus sees the unit no more. <paramref name="isLost"/>: because it is gone; else its commands are answered.</summary>
+    internal virtual void Leave(UnitNexus nexus, bool isLost)
     {
-        Tasks.Abort(c => c.UnitNexus == nexus, _ => false);
+        // What arrives from here on is refused; what is in the task set already is found there.
+        nexus.Unmap();
+        if (isLost) TaskManager.NexusLost(nexus);
+        else _ = TaskManager.Unmapped(nexus);
         lock (_gate)
         {
             Volatile.Write(ref _nexuses, [.. _nexuses.Where(n => n != nexus)]);
@@ -314,12 +275,11 @@ public abstract class LogicalUnit : IAsyncDisposable
     }
 
     /// <summary>
-    /// LOGICAL UNIT RESET and everything that includes it (SAM-6 6.3.3): commands are aborted, RESERVE and PREVENT end, mode
-    /// parameters return to the saved ones; persistent reservations and SANITIZE stay.
+    /// Ends what a reset ends besides commands (SAM-6 6.3.3): RESERVE and PREVENT, mode parameters return to the saved ones; persistent
+    /// reservations and SANITIZE stay. True: what is acknowledged must be made durable before the reset is answered.
     /// </summary>
-    internal virtual void Reset(UnitNexus? by, Sense attention)
+    internal virtual bool EndByReset(Sense attention)
     {
-        Tasks.Abort(_ => true, _ => false);
         lock (_gate) ReserveHolder = null;
         foreach (var nexus in Nexuses)
         {
@@ -327,16 +287,81 @@ public abstract class LogicalUnit : IAsyncDisposable
             nexus.Attend(attention);
         }
         ModePages.Restore();
+        return false;
     }
 
     /// <summary>Makes all acknowledged writes durable.</summary>
     public virtual ValueTask FlushAsync() => ValueTask.CompletedTask;
 
-    /// <inheritdoc/>
-    public virtual ValueTask DisposeAsync()
+    /// <summary>The same, for somebody who can only log that it failed; the next flush of an initiator fails, too.</summary>
+    internal async ValueTask TryFlushAsync(string reason)
+    {
+        try
+        {
+            await FlushAsync().ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            LogMessages.FlushFailed(Log, Identity.Name, reason, e.Message);
+        }
+    }
+
+    /// <summary>Whether the unit is being closed, or is closed.</summary>
+    internal bool IsClosing => Volatile.Read(ref _closing) is not null;
+
+    /// <summary>
+    /// Takes the unit out of service: refuses what arrives (LOGICAL UNIT NOT SUPPORTED), aborts what runs, waits for its end, makes acknowledged
+    /// writes durable, and releases what the unit holds. False when that took longer than <paramref name="limit"/>: the log then names what
+    /// hangs, and the unit's storage stays open until it has ended, for a running command may still use it. Never throws; may be called again.
+    /// </summary>
+    public Task<bool> CloseAsync(TimeSpan limit)
+    {
+        var source = new TaskCompletionSource<bool>(TaskCreationOptions.RunContinuationsAsynchronously);
+        if (Interlocked.CompareExchange(ref _closing, source.Task, null) is { } earlier) return earlier;
+        _ = CloseAsync(limit, source);
+        return source.Task;
+    }
+
+    private async Task CloseAsync(TimeSpan limit, TaskCompletionSource<bool> source)
+    {
+        var closing = DrainAndReleaseAsync();
+        using var late = new CancellationTokenSource();
+        bool isClosed = await Task.WhenAny(closing, Task.Delay(limit, Runtime.Time, late.Token)).ConfigureAwait(false) == closing;
+        await late.CancelAsync().ConfigureAwait(false);
+        if (!isClosed)
+        {
+            string held = string.Join("; ", Tasks.Describe(8));
+            LogMessages.UnitNotClosed(Log, Identity.Name, limit.TotalSeconds, held.Length > 0 ? held : "its storage does not answer");
+        }
+        source.SetResult(isClosed);
+    }
+
+    private async Task DrainAndReleaseAsync()
+    {
+        await TaskManager.Close().ConfigureAwait(false);
+        await TryFlushAsync("the unit is closed").ConfigureAwait(false);
+        try
+        {
+            await ReleaseAsync().ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            LogMessages.FlushFailed(Log, Identity.Name, "the unit is closed", e.Message);
+        }
+        Closed?.Invoke();
+    }
+
+    /// <summary>Raised once, when the unit has released what it held.</summary>
+    internal event Action? Closed;
+
+    /// <summary>Releases what the unit holds. Called once, when no command is in the task set.</summary>
+    private protected virtual ValueTask ReleaseAsync() => ValueTask.CompletedTask;
+
+    /// <summary>Closes the unit, within half a minute.</summary>
+    public async ValueTask DisposeAsync()
     {
         GC.SuppressFinalize(this);
-        return ValueTask.CompletedTask;
+        await CloseAsync(s_closing).ConfigureAwait(false);
     }
 
     /// <inheritdoc/>

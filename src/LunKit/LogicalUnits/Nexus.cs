@@ -67,7 +67,7 @@ public sealed class Nexus
             var (left, joined) = (Missing(before, after), Missing(after, before));
             if (left.Count == 0 && joined.Count == 0) return;
             Volatile.Write(ref _luns, after);
-            foreach (var entry in left) entry.Unit.Leave(entry);
+            foreach (var entry in left) entry.Unit.Leave(entry, isLost: false);
             foreach (var entry in joined) entry.Unit.Join(entry);
             foreach (var entry in after.Entries.Values.Except(joined)) entry.Attend(Scsi.Sense.ReportedLunsChanged);
         }
@@ -82,7 +82,7 @@ public sealed class Nexus
         {
             _closed = true;
             var luns = Interlocked.Exchange(ref _luns, LunMap.Empty);
-            foreach (var entry in luns.Entries) entry.Value.Unit.Leave(entry.Value);
+            foreach (var entry in luns.Entries) entry.Value.Unit.Leave(entry.Value, isLost: true);
         }
     }
 

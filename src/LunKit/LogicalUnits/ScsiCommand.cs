@@ -7,9 +7,10 @@ namespace LunKit.LogicalUnits;
 
 /// <summary>
 /// Everything a device server may know of one request. A fabric derives from it, fills it, runs it once through
-/// <see cref="LogicalUnit.ExecuteAsync"/> and may then use it again. One thread at a time uses it, except <see cref="MarkAborted"/>.
+/// <see cref="LogicalUnit.ExecuteAsync"/>, calls <see cref="LogicalUnit.Complete"/> when the answer is queued, and may then use it again. One thread
+/// at a time uses it, except <see cref="MarkAborted"/>, <see cref="OnAborted"/> and <see cref="Charge"/>.
 /// </summary>
-public abstract class ScsiCommand : IValueTaskSource<bool>
+public abstract class ScsiCommand : IValueTaskSource<bool>, IThreadPoolWorkItem
 {
     /// <summary>The longest CDB (SPC-5 4.2.3: variable length, 260 bytes).</summary>
     public const int MaxCdbLength = 260;
@@ -18,8 +19,12 @@ public abstract class ScsiCommand : IValueTaskSource<bool>
     private int _cdbLength;
     private CancellationTokenSource _cancellation = new();
     private volatile bool _aborted;
-    // A grant comes from another command's end: continuing on that thread would nest one stack frame per waiting command.
-    private ManualResetValueTaskSourceCore<bool> _grant = new() { RunContinuationsAsynchronously = true };
+    // A grant comes from another command's end, and goes on through the task set's queue: on that thread it would nest one stack frame per command.
+    private ManualResetValueTaskSourceCore<bool> _grant;
+    private bool _granted;
+
+    /// <summary>Makes a command; <see cref="Reset"/> makes it ready to run.</summary>
+    protected ScsiCommand() => Place = new TaskEntry(this);
 
     /// <summary>Who asks, and at which logical unit; null when the LUN has no unit behind it.</summary>
     public UnitNexus? UnitNexus { get; set; }
@@ -77,6 +82,7 @@ public abstract class ScsiCommand : IValueTaskSource<bool>
         DataOutOwner = null;
         DataOutBufferSize = DataInBufferSize = 0;
         ReportAborted = false;
+        Row = null;
         if (!_aborted) return;
         // The old source may be being cancelled by another thread just now: it stays with the command that it was for.
         _aborted = false;
@@ -97,33 +103,36 @@ public abstract class ScsiCommand : IValueTaskSource<bool>
         return _cancellation;
     }
 
-    // The command's place in the task set; the task set's lock guards all of it.
-    internal ScsiCommand? Older { get; set; }
-    internal ScsiCommand? Newer { get; set; }
-    internal TaskState TaskState { get; set; }
-    internal long RangeStart { get; set; }
-    internal long RangeEnd { get; set; }
-    internal bool Exclusive { get; set; }
+    /// <summary>The row of the command table that the CDB belongs to; null when nobody knows it. Found once, by the unit.</summary>
+    internal CommandDescriptor? Row { get; set; }
+
+    internal TaskEntry Place { get; }
+
+    /// <summary>
+    /// The command was marked as aborted: its fabric wakes the thread that owns it, which drops it if its data is still to come. Any thread, without
+    /// locks; the command may have left its task set meanwhile, and even be another one.
+    /// </summary>
+    protected internal virtual void OnAborted()
+    {
+    }
+
+    /// <summary>Memory of the command's own beside its data, on the account of its fabric.</summary>
+    internal Scratch RentScratch(int length) => new(this, length);
+
+    /// <summary>Counts bytes that the command holds, or with a negative number gives back, where its fabric limits them. Any thread.</summary>
+    protected internal virtual void Charge(long bytes)
+    {
+    }
 
     internal ValueTask<bool> WaitGrantAsync() => new(this, _grant.Version);
     internal void PrepareGrant() => _grant.Reset();
-    internal void Grant(bool granted) => _grant.SetResult(granted);
+    internal void SetGrant(bool granted) => _granted = granted;
+
+    void IThreadPoolWorkItem.Execute() => _grant.SetResult(_granted);
 
     bool IValueTaskSource<bool>.GetResult(short token) => _grant.GetResult(token);
     ValueTaskSourceStatus IValueTaskSource<bool>.GetStatus(short token) => _grant.GetStatus(token);
     void IValueTaskSource<bool>.OnCompleted(
         Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
         _grant.OnCompleted(continuation, state, token, flags);
-}
-
-/// <summary>Where a command stands in its task set.</summary>
-internal enum TaskState
-{
-    /// <summary>In no task set.</summary>
-    Outside,
-    /// <summary>Known, with its data still to come from the initiator.</summary>
-    Collecting,
-    /// <summary>Waiting for older commands.</summary>
-    Blocked,
-    Running,
 }

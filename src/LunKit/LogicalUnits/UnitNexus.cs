@@ -14,6 +14,7 @@ public sealed class UnitNexus
     private readonly Lock _gate = new();
     private readonly List<Sense> _pending = [];
     private volatile bool _hasPending;
+    private volatile bool _unmapped;
 
     internal UnitNexus(Nexus nexus, LogicalUnit unit, int lun)
     {
@@ -32,6 +33,11 @@ public sealed class UnitNexus
     public int Lun { get; }
 
     internal bool HasUnitAttention => _hasPending;
+
+    /// <summary>Whether the nexus does not see the unit any more: what still arrives is refused.</summary>
+    internal bool IsUnmapped => _unmapped;
+
+    internal void Unmap() => _unmapped = true;
 
     internal bool PreventsRemoval { get; set; }
 
@@ -54,18 +60,19 @@ public sealed class UnitNexus
         }
     }
 
-    /// <summary>Takes the oldest pending condition.</summary>
-    internal bool TryTakeUnitAttention(out Sense sense)
+    /// <summary>Takes the oldest pending condition, resets first (SAM-6 5.14.2), or only a reset.</summary>
+    internal bool TryTakeUnitAttention(out Sense sense, bool onlyReset = false)
     {
         lock (_gate)
         {
-            if (_pending.Count == 0)
+            int at = Math.Max(_pending.FindIndex(static p => p.Asc == 0x29), onlyReset ? -1 : 0);
+            if (at < 0 || at >= _pending.Count)
             {
                 sense = default;
                 return false;
             }
-            sense = _pending[0];
-            _pending.RemoveAt(0);
+            sense = _pending[at];
+            _pending.RemoveAt(at);
             _hasPending = _pending.Count > 0;
             return true;
         }

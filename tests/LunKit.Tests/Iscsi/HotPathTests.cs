@@ -22,6 +22,7 @@ public class HotPathTests
             command.Prepare(unit.UnitNexus(0), cdb, data);
             var running = unit.Unit.ExecuteAsync(command);
             Assert.True(running.IsCompletedSuccessfully && running.Result.Status == ScsiStatus.Good);
+            unit.Unit.Complete(command);
         }
         for (int i = 0; i < 1000; i++) Once();
         long before = GC.GetAllocatedBytesForCurrentThread();

@@ -56,7 +56,9 @@ public class TargetChangeTests
         initiator.Command(3, Cdbs.Write16(0, 16), write: 8192, lun: 1);
         initiator.Receive(LunKit.Iscsi.Pdus.PduOpcode.ReadyToTransfer);
         target.Server.SetTarget(With(target.Target, (0, target.Unit)));
-        // What waited for data is gone without a response, as after the loss of a nexus.
+        // Its initiator is still there: what waited for data is answered.
+        var aborted = initiator.Receive();
+        Assert.Equal((3u, (byte)ScsiStatus.TaskAborted), (aborted.Tag, aborted.Header[3]));
         for (int i = 0; i < 100 && target.Units[1].Tasks.Any(_ => true); i++) await Task.Delay(20);
         Assert.False(target.Units[1].Tasks.Any(_ => true));
         initiator.Command(4, new byte[6], lun: 1);

@@ -115,9 +115,10 @@ public class TaskSetTests
         var waiting = Start(unit, "28 00 00000100 00 0001 00", attribute: TaskAttribute.Ordered);
         var other = Start(unit, "28 00 00000200 00 0001 00", nexus: 1);
         await Calls(1);
-        Assert.Equal(2, unit.Unit.Tasks.Abort(c => c.UnitNexus == unit.UnitNexus(0), _ => false));
+        var over = unit.Unit.TaskManager.AbortTaskSet(unit.UnitNexus(0));
         Assert.Equal(ScsiStatus.TaskAborted, (await running).Status);
         Assert.Equal(ScsiStatus.TaskAborted, (await waiting).Status);
+        await over.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
         await Calls(2);
         _store.Release(1);
         Assert.Equal(ScsiStatus.Good, (await other).Status);

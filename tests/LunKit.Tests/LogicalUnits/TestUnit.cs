@@ -69,7 +69,15 @@ internal sealed class TestUnit : IAsyncDisposable
         long wanted = Unit.DataOutLength(bytes, data.Length);
         command.Prepare(UnitNexus(nexus), bytes, data[..(int)Math.Min(wanted, data.Length)], attribute);
         command.DataOutBufferSize = data.Length;
-        return Unit.ExecuteAsync(command);
+        return CompleteAsync(command, Unit.ExecuteAsync(command));
+    }
+
+    /// <summary>What a fabric does: the answer is queued, and the command is over.</summary>
+    private async ValueTask<CommandResult> CompleteAsync(TestCommand command, ValueTask<CommandResult> running)
+    {
+        var result = await running;
+        Unit.Complete(command);
+        return result;
     }
 
     /// <summary>Runs a CDB (hex, with spaces) to its end.</summary>

@@ -28,9 +28,8 @@ internal static class Erasure
             if (list.AsSpan(2).ContainsAnyExcept((byte)0)) return new(CommandResult.InvalidParameterField(2));
             immediate = (list[1] & 0x02) != 0;
         }
-        var running = unit.Background.Start("FORMAT UNIT", isSanitize: false, mayExit: false,
-            (progress, stop) => DiscardAllAsync(unit, progress, stop));
-        return immediate ? Detach(running) : AwaitAsync(running, command);
+        return Start(unit, command, immediate,
+            unit.Background.TryStart("FORMAT UNIT", isSanitize: false, mayExit: false, (progress, stop) => DiscardAllAsync(unit, progress, stop)));
     }
 
     public static long OverwriteDataOut(int blockSize, ReadOnlySpan<byte> cdb) => BinaryPrimitives.ReadUInt16BigEndian(cdb[7..]);
@@ -76,10 +75,15 @@ internal static class Erasure
     private static ValueTask<CommandResult> Sanitize(
         BlockUnit unit, ScsiCommand command, string name, Func<IProgress<double>, CancellationToken, Task> work)
     {
-        // One at a time; a failed one may be started again (SBC-4 4.11.3).
-        if (unit.Background is { IsActive: true, IsFailed: false }) return new(CommandResult.CheckCondition(unit.Background.Sense));
         bool immediate = (command.Cdb[1] & 0x80) != 0, mayExit = (command.Cdb[1] & 0x20) != 0;
-        var running = unit.Background.Start(name, isSanitize: true, mayExit, work);
+        return Start(unit, command, immediate, unit.Background.TryStart(name, isSanitize: true, mayExit, work));
+    }
+
+    /// <summary>The command had all blocks for itself until here, so that nothing older lands on what is erased; newer ones find the unit not ready.</summary>
+    private static ValueTask<CommandResult> Start(BlockUnit unit, ScsiCommand command, bool immediate, Task? running)
+    {
+        unit.Tasks.EndExclusive(command);
+        if (running is null) return new(CommandResult.CheckCondition(unit.Background.Sense));
         return immediate ? Detach(running) : AwaitAsync(running, command);
     }
 

@@ -30,6 +30,11 @@ internal static class OffloadedTransfer
         return new(CommandResult.Good);
     }
 
+    /// <summary>The blocks that a token is to represent: nothing writes them while it is made, for it would be void without anybody knowing.</summary>
+    public static BlockRange[]? TokenRanges(ScsiCommand command) =>
+        command.DataOut.Length >= 16 && command.UnitNexus?.Unit is BlockUnit unit && TryReadRanges(unit, command.DataOut.ToArray(), 14, out var ranges) is null
+            ? [.. ranges.Where(r => r.Count > 0).Select(r => new BlockRange(r.Lba, r.Lba + r.Count))] : null;
+
     public static async ValueTask<CommandResult> WriteUsingToken(BlockUnit unit, ScsiCommand command)
     {
         uint listId = BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[6..]);

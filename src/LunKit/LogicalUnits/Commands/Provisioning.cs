@@ -78,6 +78,22 @@ internal static class Provisioning
         return CommandResult.Good;
     }
 
+    /// <summary>The blocks of an UNMAP, as far as they are on the medium; what is wrong with the list, the command itself finds.</summary>
+    public static BlockRange[]? UnmapRanges(ScsiCommand command)
+    {
+        if (command.DataOut.Length < 8) return null;
+        var list = command.DataOut.ToArray();
+        int descriptors = Math.Min(BinaryPrimitives.ReadUInt16BigEndian(list.AsSpan(2)), list.Length - 8) / 16;
+        if (descriptors > BlockLimits.MaxUnmapDescriptors) return null;
+        var ranges = new List<BlockRange>();
+        for (int i = 0; i < descriptors; i++)
+        {
+            var (lba, count) = Descriptor(list, i);
+            if (count > 0 && lba <= (ulong)(long.MaxValue - count)) ranges.Add(new((long)lba, (long)lba + count));
+        }
+        return [.. ranges];
+    }
+
     private static (ulong Lba, uint Count) Descriptor(byte[] list, int index) =>
         (BinaryPrimitives.ReadUInt64BigEndian(list.AsSpan(8 + 16 * index)), BinaryPrimitives.ReadUInt32BigEndian(list.AsSpan(16 + 16 * index)));
 

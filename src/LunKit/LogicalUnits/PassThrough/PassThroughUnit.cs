@@ -89,7 +89,7 @@ public sealed class PassThroughUnit : CustomUnit
         }
     }
 
-    private protected override CommandDescriptor? PolicyOf(ReadOnlySpan<byte> cdb) => (_isDisk ? BlockCommands.Table : PrimaryCommands.Table).Find(cdb);
+    internal override CommandDescriptor? FindRow(ReadOnlySpan<byte> cdb) => (_isDisk ? BlockCommands.Table : PrimaryCommands.Table).Find(cdb);
 
     /// <summary>The device knows what a command takes; the initiator says how much that is.</summary>
     public override long DataOutLength(ReadOnlySpan<byte> cdb, long offered)
@@ -196,11 +196,10 @@ public sealed class PassThroughUnit : CustomUnit
     /// <summary>What the device has acknowledged is with the device.</summary>
     public override bool SurvivesProcess => true;
 
-    /// <inheritdoc/>
-    public override async ValueTask DisposeAsync()
+    private protected override ValueTask ReleaseAsync()
     {
-        await base.DisposeAsync().ConfigureAwait(false);
         _device.Dispose();
         _turn.Dispose();
+        return ValueTask.CompletedTask;
     }
 }

@@ -56,7 +56,9 @@ internal sealed class UserBench : IAsyncDisposable
         command ??= new TestCommand();
         command.Prepare(nexus.Luns.Find(0)!, TestUnit.Bytes(cdb), dataOut ?? [], TaskAttribute.Simple);
         command.DataInBufferSize = dataIn;
-        var result = await nexus.Luns.Find(0)!.Unit.ExecuteAsync(command);
+        var unit = nexus.Luns.Find(0)!.Unit;
+        var result = await unit.ExecuteAsync(command);
+        unit.Complete(command);
         // A fabric only takes a note of the end; a test that went on here would do so on the ring's own thread.
         await Task.Yield();
         return (result, command.DataIn[..Math.Min(command.DataIn.Length, result.DataInLength)]);

@@ -1,6 +1,8 @@
-namespace LunKit.Iscsi.Sessions;
+namespace LunKit.Fabrics;
 
-/// <summary>Bytes that the commands of a connection hold, counted for it and for all connections together. Thread safe.</summary>
+/// <summary>
+/// Bytes that the commands of a connection hold, counted for it and for all connections together. Thread safe.
+/// </summary>
 internal sealed class MemoryAccount(long limitBytes, MemoryAccount? total = null)
 {
     private long _bytes;

@@ -1,0 +1,37 @@
+namespace LunKit.LogicalUnits;
+
+/// <summary>A run of blocks, <paramref name="Start"/> included, <paramref name="End"/> not.</summary>
+internal readonly record struct BlockRange(long Start, long End)
+{
+    public bool IsEmpty => End <= Start;
+
+    public bool Overlaps(BlockRange other) => Start < other.End && other.Start < End;
+}
+
+/// <summary>The blocks that a command works on, and how it stands to others that work on the same ones.</summary>
+/// <param name="Range">All of its blocks lie in it; empty for a command that touches none.</param>
+/// <param name="Exclusive">No other command touches its blocks while it runs.</param>
+/// <param name="ChangesMedium">It may write them, so that nobody may write them before it has really ended.</param>
+internal readonly record struct BlockLease(BlockRange Range, bool Exclusive = false, bool ChangesMedium = false)
+{
+    /// <summary>Every block, whatever the capacity is or will be.</summary>
+    public static readonly BlockRange All = new(0, long.MaxValue);
+
+    /// <summary>The exact runs, where a command names several; null: all of <see cref="Range"/>.</summary>
+    public BlockRange[]? Parts { get; init; }
+
+    public bool Overlaps(in BlockLease other)
+    {
+        if (!Range.Overlaps(other.Range)) return false;
+        if (Parts is null && other.Parts is null) return true;
+        return Parts is null ? other.OverlapsParts(Range) : other.Parts is null ? OverlapsParts(other.Range) : Array.Exists(Parts, other.OverlapsParts);
+    }
+
+    private bool OverlapsParts(BlockRange range)
+    {
+        if (Parts is null) return Range.Overlaps(range);
+        foreach (var part in Parts)
+            if (part.Overlaps(range)) return true;
+        return false;
+    }
+}

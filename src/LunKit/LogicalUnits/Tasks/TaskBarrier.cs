@@ -1,0 +1,37 @@
+using LunKit.Backstores;
+using LunKit.Scsi;
+
+namespace LunKit.LogicalUnits;
+
+/// <summary>
+/// Blocks that the unit has for itself, without a command: granted when all that works on them has ended, given back by disposal. Task management of
+/// initiators does not reach it; only the closing of the unit ends the wait for it.
+/// </summary>
+internal sealed class TaskBarrier : ScsiCommand, IDisposable
+{
+    private readonly TaskSet _tasks;
+
+    private TaskBarrier(TaskSet tasks) => _tasks = tasks;
+
+    /// <exception cref="OperationCanceledException">The unit is being closed.</exception>
+    public static async ValueTask<TaskBarrier> EnterAsync(TaskSet tasks, BlockRange range)
+    {
+        var barrier = new TaskBarrier(tasks) { Attribute = TaskAttribute.Simple };
+        tasks.Enter(barrier);
+        var grant = tasks.Begin(barrier, new BlockLease(range, Exclusive: true), tasks.Version);
+        // Nothing was checked that could be stale.
+        while (grant == TaskGrant.Stale) grant = tasks.Begin(barrier, new BlockLease(range, Exclusive: true), tasks.Version);
+        bool granted = grant == TaskGrant.Running || grant == TaskGrant.Blocked && await barrier.WaitGrantAsync().ConfigureAwait(false);
+        if (granted) return barrier;
+        barrier.Dispose();
+        throw new OperationCanceledException("the unit is being closed");
+    }
+
+    public override DataBuffer RentDataIn(int length) => throw new InvalidOperationException("a barrier has no data");
+
+    public void Dispose()
+    {
+        _tasks.EndExclusive(this);
+        _tasks.Leave(this);
+    }
+}

@@ -1,0 +1,77 @@
+using LunKit.Scsi;
+
+namespace LunKit.LogicalUnits;
+
+/// <summary>Where a command stands in its task set.</summary>
+internal enum TaskState
+{
+    /// <summary>In no task set.</summary>
+    Outside,
+    /// <summary>It has arrived; its data is still to come, or it is being checked.</summary>
+    Collecting,
+    /// <summary>It waits for other commands.</summary>
+    Blocked,
+    Running,
+    /// <summary>Its execution is over, or never began, and it touches no block any more; it is not answered yet.</summary>
+    Ended,
+}
+
+/// <summary>A command's place in its task set. The task set's lock guards all of it.</summary>
+internal sealed class TaskEntry(ScsiCommand command)
+{
+    public ScsiCommand Command => command;
+
+    public TaskState State;
+    public BlockLease Lease;
+
+    /// <summary>Whether nobody may touch its blocks: it asked for that, or its nexus died while it wrote.</summary>
+    public bool IsExclusive;
+
+    /// <summary>Its initiator is gone, and it still writes.</summary>
+    public bool IsGhost;
+
+    // Order of arrival.
+    public TaskEntry? Older, Newer;
+
+    // What it waits for, and its place among those that wait for the same.
+    public TaskEntry? Blocker, NextWaiter, PreviousWaiter;
+
+    // Those that wait for it, in the order in which they began to.
+    public TaskEntry? FirstWaiter, LastWaiter;
+
+    /// <summary>Those that wait for its end.</summary>
+    public DrainLink? Drains;
+
+    public bool IsOrdered => command.Attribute == TaskAttribute.Ordered;
+}
+
+/// <summary>One of the drains that a command holds up.</summary>
+internal sealed record DrainLink(Drain Drain, DrainLink? Next);
+
+/// <summary>Commands in order of arrival, linked through their entries.</summary>
+internal struct TaskList
+{
+    public TaskEntry? Oldest;
+    public TaskEntry? Newest;
+    public int Count;
+
+    public void Append(TaskEntry entry)
+    {
+        entry.Older = Newest;
+        entry.Newer = null;
+        if (Newest is null) Oldest = entry;
+        else Newest.Newer = entry;
+        Newest = entry;
+        Count++;
+    }
+
+    public void Remove(TaskEntry entry)
+    {
+        if (entry.Older is null) Oldest = entry.Newer;
+        else entry.Older.Newer = entry.Newer;
+        if (entry.Newer is null) Newest = entry.Older;
+        else entry.Newer.Older = entry.Older;
+        entry.Older = entry.Newer = null;
+        Count--;
+    }
+}

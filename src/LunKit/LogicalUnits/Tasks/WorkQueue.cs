@@ -1,0 +1,38 @@
+namespace LunKit.LogicalUnits;
+
+/// <summary>
+/// Where work goes that must not run on the thread that found it: commands whose turn has come, and whoever waits for others to end. The thread
+/// pool, unless a simulation puts a queue of its own in place. Thread safe.
+/// </summary>
+internal abstract class WorkQueue
+{
+    /// <summary>The thread pool.</summary>
+    public static WorkQueue Pool { get; } = new ThreadPoolQueue();
+
+    /// <summary>Runs <paramref name="item"/> soon, once. Never on the caller's stack.</summary>
+    public abstract void Post(IThreadPoolWorkItem item);
+
+    /// <summary>Completes soon, never on the caller's stack.</summary>
+    public Task YieldAsync()
+    {
+        var turn = new Turn();
+        Post(turn);
+        return turn.Task;
+    }
+
+    private sealed class Turn : TaskCompletionSource, IThreadPoolWorkItem
+    {
+        public void Execute() => SetResult();
+    }
+
+    private sealed class ThreadPoolQueue : WorkQueue
+    {
+        public override void Post(IThreadPoolWorkItem item) => ThreadPool.UnsafeQueueUserWorkItem(item, preferLocal: false);
+    }
+}
+
+/// <summary>What a unit runs on: the system's threads and clock, or a simulation's.</summary>
+internal sealed record UnitRuntime(WorkQueue Queue, TimeProvider Time)
+{
+    public static UnitRuntime System { get; } = new(WorkQueue.Pool, TimeProvider.System);
+}
