@@ -16,7 +16,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     private const int Enoent = -2, Eio = -5, Ebusy = -16, Einval = -22, Enospc = -28, Eopnotsupp = -95;
     // The kernel heeds the states and changes them by configfs; SET TARGET PORT GROUPS comes here, and has nothing that it could change.
     private const int ImplicitAccess = 1;
-    private static readonly TimeSpan s_drainLimit = TimeSpan.FromSeconds(10), s_recoveryPause = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_recoveryPause = TimeSpan.FromSeconds(1);
 
     private readonly CancellationTokenSource _closing = new();
     private LogicalUnit? _unit;
@@ -154,12 +154,13 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     /// Stops serving: what was read is completed and flushed. Past a limit the log names what hangs, and the device is left open, and its lease held,
     /// until that has ended: nothing is closed under a command that may still use it.
     /// </summary>
-    public async Task CloseAsync()
+    public async Task CloseAsync(TimeSpan limit)
     {
         await _closing.CancelAsync().ConfigureAwait(false);
         var closing = CloseWhenOverAsync();
-        if (await Task.WhenAny(closing, Task.Delay(s_drainLimit)).ConfigureAwait(false) == closing) return;
-        LogMessages.NotDrained(log, Name, s_drainLimit.TotalSeconds, string.Join("; ", _unit?.Tasks.Describe(8) ?? []) is { Length: > 0 } held ? held : "its flush");
+        if (await Task.WhenAny(closing, Task.Delay(limit)).ConfigureAwait(false) == closing) return;
+        string held = string.Join("; ", _unit?.Tasks.Describe(8) ?? []);
+        LogMessages.NotDrained(log, Name, limit.TotalSeconds, held.Length > 0 ? held : "its flush");
     }
 
     private async Task CloseWhenOverAsync()

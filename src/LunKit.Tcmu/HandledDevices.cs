@@ -13,6 +13,9 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
     private readonly ConcurrentDictionary<string, HandledDevice> _devices = [];
     private readonly Dictionary<string, Task> _work = [];
 
+    /// <summary>How long the closing of a device is waited for; then it goes on alone.</summary>
+    public TimeSpan CloseLimit { get; set; } = TimeSpan.FromSeconds(10);
+
     /// <summary>Any thread.</summary>
     public IReadOnlyList<TcmuDeviceStatus> Statuses => [.. _devices.Values.Select(d => d.Status)];
 
@@ -34,7 +37,7 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
     {
         Follow(key, e, async d =>
         {
-            await d.CloseAsync().ConfigureAwait(false);
+            await d.CloseAsync(CloseLimit).ConfigureAwait(false);
             return new DeviceReply(0);
         });
         _devices.TryRemove(key, out _);
@@ -77,6 +80,6 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
     public async Task CloseAsync()
     {
         await Task.WhenAll(_work.Values).ConfigureAwait(false);
-        await Task.WhenAll(_devices.Values.Select(d => d.CloseAsync())).ConfigureAwait(false);
+        await Task.WhenAll(_devices.Values.Select(d => d.CloseAsync(CloseLimit))).ConfigureAwait(false);
     }
 }

@@ -29,9 +29,6 @@ internal sealed class RingDevice : IDisposable
     // A wait ends at the latest after this, so that a lost doorbell costs a moment and not the command.
     private const int LookEveryMilliseconds = 1000;
 
-    // How often it is said what holds up the end.
-    private const int ReportEveryMilliseconds = 10_000;
-
     // Completions that are published together, where that costs no doorbell.
     private const int PublishEvery = 8;
 
@@ -89,6 +86,9 @@ internal sealed class RingDevice : IDisposable
 
     /// <summary>What the thread has allocated when it last waited: for the test that commands cost nothing.</summary>
     public long AllocatedBytes { get; private set; }
+
+    /// <summary>How often the log says what holds up the end.</summary>
+    public TimeSpan ReportEvery { get; init; } = TimeSpan.FromSeconds(10);
 
     public void Start() => _thread.Start();
 
@@ -289,7 +289,7 @@ internal sealed class RingDevice : IDisposable
                 _unit.Complete(task);
             }
             if (_executing == 0) return;
-            _drains.WaitOne(ReportEveryMilliseconds);
+            _drains.WaitOne(ReportEvery);
             ReportWhatHangs();
         }
     }
@@ -299,7 +299,7 @@ internal sealed class RingDevice : IDisposable
     {
         long now = Environment.TickCount64;
         if (_stopReported == 0) _stopReported = now;
-        if (now - _stopReported < ReportEveryMilliseconds) return;
+        if (now - _stopReported < (long)ReportEvery.TotalMilliseconds) return;
         _stopReported = now;
         LogMessages.Hangs(_log, _name, string.Join("; ", _unit.Tasks.Describe(8)));
     }

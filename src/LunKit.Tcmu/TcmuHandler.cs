@@ -111,7 +111,16 @@ public sealed class TcmuHandler : IAsyncDisposable
     /// <summary>Why this machine's kernel has no devices to handle; null when it has TCMU.</summary>
     public static string? WhyNot() => KernelSource.WhyNot();
 
-    /// <summary>Stops: every device completes what it has begun and is flushed; whoever made the devices keeps them.</summary>
+    /// <inheritdoc cref="HandledDevices.CloseLimit"/>
+    internal TimeSpan CloseLimit
+    {
+        set => _devices.CloseLimit = value;
+    }
+
+    /// <summary>
+    /// Stops: every device completes what it has begun and is flushed; whoever made the devices keeps them. A device that takes longer than ten seconds
+    /// is named in the log, and its backstore and its place at the target stay its own until it is done, or the process ends.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
         await _source.StopAsync().ConfigureAwait(false);

@@ -23,9 +23,6 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
     /// </summary>
     public static Sense OutcomeUnknown { get; } = new(SenseKey.AbortedCommand, 0x08, 0x00);
 
-    // How long a handler may take for the abort of a command when the unit is being closed.
-    private const int ClosingMilliseconds = 5000;
-
     private readonly ForwardedCommand?[] _out = new ForwardedCommand?[options.MaxCommands + 1];
     private readonly Queue<ForwardedCommand> _waiting = new();
     private readonly ConcurrentBag<ForwardedCommand> _free = [];
@@ -262,7 +259,8 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
                 (aborted ??= []).Add((ushort)id);
             }
             // Nobody can write or read its blocks any more: a handler that hangs does not hold up the end of the unit.
-            if (Unit is { IsClosing: true } && forwarded.AbortToldAt != 0 && now - forwarded.AbortToldAt >= ClosingMilliseconds) Finish(forwarded, CommandResult.TaskAborted, keep: true);
+            if (Unit is { IsClosing: true } && forwarded.AbortToldAt != 0 && now - forwarded.AbortToldAt >= options.ClosingTime.TotalMilliseconds)
+                Finish(forwarded, CommandResult.TaskAborted, keep: true);
             else if (now >= forwarded.Deadline) TimeOut(forwarded, command, hasHandler);
         }
         for (int count = _waiting.Count; count > 0; count--)

@@ -45,17 +45,15 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     protected override ValueTask<CommandResult>? Execute(ScsiCommand command)
     {
         var row = command.Row;
-        var facts = row is not null ? ForeignCommands.Of(row, command.Cdb) : ForeignCommands.Find(DeviceType, command.Cdb);
-        if (facts is { } known && known.Has(CommandTraits.StaysWithTarget)) return null;
-        return _ring.Submit(command, PlanOf(command, row, facts));
+        // Null: nobody knows it, so it may write, and may not be repeated.
+        var traits = row is not null ? row.Traits : ForeignCommands.Find(DeviceType, command.Cdb)?.Traits;
+        if (Has(traits, CommandTraits.StaysWithTarget)) return null;
+        var (length, room) = DataIn(command, row);
+        return _ring.Submit(command, new ForwardingPlan(
+            length, room, EffectOf(command, row, traits), Has(traits, CommandTraits.Repeatable), Has(traits, CommandTraits.IgnoresUnitAttention)));
     }
 
-    private ForwardingPlan PlanOf(ScsiCommand command, CommandDescriptor? row, CommandFacts? facts)
-    {
-        var (length, room) = DataIn(command, row);
-        bool ignoresAttention = facts is { } known && known.Has(CommandTraits.IgnoresUnitAttention), repeats = facts is { } f && f.Has(CommandTraits.Repeatable);
-        return new ForwardingPlan(length, room, EffectOf(command, row, facts), repeats, ignoresAttention);
-    }
+    private static bool Has(CommandTraits? traits, CommandTraits trait) => ((traits ?? CommandTraits.None) & trait) != 0;
 
     /// <summary>
     /// How much the handler may give. READ says it itself, which makes residuals right; for the answers of other commands there is
@@ -75,30 +73,23 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
         row.Has(CommandTraits.CheckEmptyRange) && !row.Has(CommandTraits.WritesMedium) && command.Cdb.Length == row.Usage.Length;
 
     /// <summary>
-    /// What nobody knows may write. EXTENDED COPY writes though its row does not say so: it changes the unit that its list names, which may be this one.
+    /// EXTENDED COPY writes though its row does not say so: it changes the unit that its list names, which may be this one. It is the one that takes
+    /// data, needs the medium, and is more than a read to reservations.
     /// </summary>
-    private static CommandEffect EffectOf(ScsiCommand command, CommandDescriptor? row, CommandFacts? facts)
+    private static CommandEffect EffectOf(ScsiCommand command, CommandDescriptor? row, CommandTraits? traits)
     {
-        if (row is null) return facts is { } known && !known.Has(CommandTraits.WritesMedium) ? CommandEffect.None : CommandEffect.Writes;
         var cdb = command.Cdb;
-        if (row.Opcode is Opcode.SynchronizeCache10 or Opcode.SynchronizeCache16 && cdb.Length == row.Usage.Length)
+        bool isWhole = row is not null && cdb.Length == row.Usage.Length;
+        if (isWhole && row!.Opcode is Opcode.SynchronizeCache10 or Opcode.SynchronizeCache16)
         {
             var range = new BlockCdb(cdb);
             bool immediate = (cdb[1] & 0x02) != 0;
             return range.Lba == 0 && range.BlockCount == 0 && !immediate ? CommandEffect.FlushesAll : CommandEffect.Flushes;
         }
-        bool copies = row.DataOut is not null && row.Has(CommandTraits.NeedsMedium) && !row.Has(CommandTraits.ReservationRead);
-        if (!row.Has(CommandTraits.WritesMedium) && !copies) return CommandEffect.None;
-        return IsForced(row, cdb) ? CommandEffect.None : CommandEffect.Writes;
+        bool copies = row?.DataOut is not null && row.Has(CommandTraits.NeedsMedium) && !row.Has(CommandTraits.ReservationRead);
+        if (traits is not null && !Has(traits, CommandTraits.WritesMedium) && !copies) return CommandEffect.None;
+        return isWhole && row!.Has(CommandTraits.CacheControl) && new BlockCdb(cdb).ForceUnitAccess ? CommandEffect.None : CommandEffect.Writes;
     }
-
-    /// <summary>
-    /// FUA of those commands whose CDB has it together with DPO (SBC-4 5): WRITE, WRITE ATOMIC, ORWRITE, COMPARE AND WRITE. The others use the bits
-    /// otherwise, or have none.
-    /// </summary>
-    private static bool IsForced(CommandDescriptor row, ReadOnlySpan<byte> cdb) => row.Has(CommandTraits.Blocks) && cdb.Length == row.Usage.Length &&
-        row.Opcode is Opcode.Write10 or Opcode.Write12 or Opcode.Write16 or Opcode.WriteAtomic16 or Opcode.OrWrite16 or Opcode.CompareAndWrite &&
-        new BlockCdb(cdb).ForceUnitAccess;
 
     internal override bool EndByReset(Sense attention)
     {

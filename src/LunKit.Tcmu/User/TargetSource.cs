@@ -116,12 +116,12 @@ internal sealed class TargetSource(string path, ILogger log) : IDeviceSource
 
     public void Reply(TcmuEvent e, DeviceReply reply)
     {
-        Send(UserMessages.Done(Interlocked.Increment(ref _sequence), e, reply), e.DeviceName);
+        Send(UserMessages.Done(Interlocked.Increment(ref _sequence), e, reply));
         // A device that cannot be opened is let go at once.
         if (reply.Status != 0) _wake.Signal();
     }
 
-    private void Send(byte[] message, string device)
+    private void Send(byte[] message)
     {
         try
         {
@@ -129,7 +129,7 @@ internal sealed class TargetSource(string path, ILogger log) : IDeviceSource
         }
         catch (Exception fault) when (fault is LinuxException or ObjectDisposedException)
         {
-            LogMessages.ReplyFailed(log, device, fault.Message);
+            // The connection is over, which its reader says; nobody waits for this.
         }
     }
 

@@ -34,5 +34,11 @@ public class MetricsTests
         Assert.Equal(8192, seen["lunkit.command.io.read"]);
         Assert.Equal(0, seen["lunkit.command.active"]);
         Assert.Equal(1, seen["lunkit.backstore.ready"]);
+        // A unit that is gone is seen no more.
+        metrics.Remove(unit.Unit);
+        metrics.Remove(unit.Unit);
+        seen.Clear();
+        listener.RecordObservableInstruments();
+        Assert.Empty(seen);
     }
 }

@@ -2,7 +2,6 @@ using LunKit.Backstores;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu;
 using LunKit.Tcmu.Ring;
-using Microsoft.Extensions.Logging.Abstractions;
 
 namespace LunKit.Tests.Tcmu;
 
@@ -18,10 +17,11 @@ public sealed class RingDeviceTests
         {
             Kernel = new FakeKernel(16 * 1024, 1 << 20, flags);
             Unit = new BlockUnit(store ?? new MemoryBackstore(1 << 20), "ring", new VolatileUnitState(UnitIdentity.IdOf("ring")));
-            Device = new RingDevice("tcm-user/0/test", this, Unit, NullLogger.Instance);
+            Device = new RingDevice("tcm-user/0/test", this, Unit, Log) { ReportEvery = TimeSpan.FromMilliseconds(100) };
             Device.Start();
         }
 
+        public ListLog Log { get; } = new();
         public FakeKernel Kernel { get; }
         public BlockUnit Unit { get; }
         public RingDevice Device { get; }
@@ -202,6 +202,28 @@ public sealed class RingDeviceTests
         bench.Kernel.Set(12, 4);
         bench.Wake();
         Assert.Equal(RingEnd.Broken, await bench.Device.Ended.WaitAsync(TimeSpan.FromSeconds(30)));
+        await bench.EndAsync();
+    }
+
+    /// <summary>A backstore that hangs holds up the end, for its memory is the ring's; who waits sees in the log for what.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task WhatHoldsUpTheEndIsNamed(bool stops)
+    {
+        var store = new GatedStore { IgnoresCancellation = true };
+        var bench = new Bench(store);
+        bench.Kernel.Post(Iscsi.Cdbs.Read16(0, 1), (0, 512));
+        bench.Wake();
+        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
+        if (stops) bench.Device.Stop();
+        else bench.IsGone = true;
+        bench.Wake();
+        Assert.True(SpinWait.SpinUntil(() => bench.Log.Lines.Any(l => l.Contains("command 88h", StringComparison.Ordinal)), 10_000), string.Join("\n", bench.Log.Lines));
+        Assert.False(bench.Device.Ended.IsCompleted);
+        store.Open();
+        Assert.Equal(stops ? RingEnd.Stopped : RingEnd.ProducerGone, await bench.Device.Ended.WaitAsync(TimeSpan.FromSeconds(30)));
+        Assert.Equal(0, bench.Unit.Tasks.Count);
         await bench.EndAsync();
     }
 

@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Buffers.Binary;
 using System.Runtime.Versioning;
 using LunKit.Backstores;
@@ -41,7 +40,7 @@ public sealed class PassThroughUnit : CustomUnit
     private const byte FirstVendorOpcode = 0xC0;
     private static readonly TimeSpan s_diskTimeout = TimeSpan.FromMinutes(1), s_otherTimeout = TimeSpan.FromHours(4);
 
-    private readonly ScsiDevice _device;
+    private readonly IScsiDevice _device;
     private readonly PassThroughOptions _options;
     private readonly FileWorkers _workers = new();
     private readonly SemaphoreSlim _turn;
@@ -50,7 +49,8 @@ public sealed class PassThroughUnit : CustomUnit
     private readonly bool _isDisk;
     private readonly bool[] _told = new bool[256];
 
-    private PassThroughUnit(ScsiDevice device, byte deviceType, PassThroughOptions options, UnitIdentity identity, IUnitStateStore? state, ILogger log) : base(deviceType, identity, state, log)
+    private PassThroughUnit(IScsiDevice device, byte deviceType, PassThroughOptions options, UnitIdentity identity, IUnitStateStore? state, ILogger log)
+        : base(deviceType, identity, state, log)
     {
         (_device, _options) = (device, options);
         _isDisk = deviceType is 0 or 0x14;
@@ -63,29 +63,38 @@ public sealed class PassThroughUnit : CustomUnit
     /// <summary>Opens the device for this process alone, and asks what it is. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
     public static PassThroughUnit Open(PassThroughOptions options, IUnitStateStore? state, ILogger log)
     {
-        ScsiDevice? device = null;
         try
         {
-            device = ScsiDevice.Open(options.Path);
+            return Over(ScsiDevice.Open(options.Path), options, state, log);
+        }
+        catch (LinuxException e)
+        {
+            throw e.IsBusy
+                ? new BackstoreException(BackstoreError.InUse, $"{options.Path} is in use: mounted, part of something, or open elsewhere", null, e)
+                : new BackstoreException(BackstoreError.Internal, $"{options.Path} cannot be opened: {e.Message}", null, e);
+        }
+    }
+
+    /// <summary>The same with a device that is open; it is disposed with the unit, also when this throws.</summary>
+    internal static PassThroughUnit Over(IScsiDevice device, PassThroughOptions options, IUnitStateStore? state, ILogger log)
+    {
+        try
+        {
             byte[] inquiry = new byte[96], sense = new byte[SenseData.MaxLength];
             var result = device.Execute([0x12, 0, 0, 0, 96, 0], inquiry, toDevice: false, sense, s_diskTimeout);
             if (result.Status != 0 || result.HostStatus != 0 || result.Transferred < 36)
                 throw new BackstoreException(BackstoreError.Internal, $"{options.Path} does not answer INQUIRY (status {result.Status}, host {result.HostStatus})");
             byte type = (byte)(inquiry[0] & 0x1F);
-            if (options.ReadOnly && type != 0) throw new BackstoreException(BackstoreError.Internal, $"{options.Path} is no disk: what writes to a device of type {type} is not known, so it cannot be read-only");
+            if (options.ReadOnly && type != 0)
+                throw new BackstoreException(BackstoreError.Internal, $"{options.Path} is no disk: a device of type {type} cannot be read-only");
             string Text(int start, int length) => System.Text.Encoding.ASCII.GetString(inquiry, start, length).Trim();
             string name = $"{Text(8, 8)} {Text(16, 16)} at {options.Path}";
             return new PassThroughUnit(device, type, options, new UnitIdentity { Name = name, Id = UnitIdentity.IdOf(options.Path) }, state, log);
         }
-        catch (Exception e) when (e is IOException)
+        catch
         {
-            device?.Dispose();
-            throw e switch
-            {
-                BackstoreException => e,
-                LinuxException { IsBusy: true } => new BackstoreException(BackstoreError.InUse, $"{options.Path} is in use: mounted, part of something, or open elsewhere", null, e),
-                _ => new BackstoreException(BackstoreError.Internal, $"{options.Path} cannot be opened: {e.Message}", null, e),
-            };
+            device.Dispose();
+            throw;
         }
     }
 
@@ -135,35 +144,38 @@ public sealed class PassThroughUnit : CustomUnit
         bool writes = !command.DataOut.IsEmpty;
         int length = writes ? command.DataOut.Length : (int)Math.Min(command.DataInBufferSize, _hostTransferBytes);
         await _turn.WaitAsync(command.CancellationToken).ConfigureAwait(false);
-        // Those that wait for their turn hold none of it.
-        byte[] data = ArrayPool<byte>.Shared.Rent(Math.Max(1, length)), sense = new byte[SenseData.MaxLength];
         try
         {
-            if (writes) command.DataOut.CopyTo(data);
-            var pass = new Pass(this, command, data.AsMemory(0, length), writes, sense);
+            // Those that wait for their turn hold none of it.
+            using var scratch = command.RentScratch(SenseData.MaxLength + length);
+            Memory<byte> sense = scratch.Memory[..SenseData.MaxLength], data = scratch.Memory[SenseData.MaxLength..];
+            sense.Span.Clear();
+            if (writes) command.DataOut.CopyTo(data.Span);
+            var pass = new Pass(this, command, data, writes, sense);
             await _workers.RunAsync(static p => p.Run(), pass).ConfigureAwait(false);
-            return Answer(command, pass.Result, writes ? default : data.AsMemory(0, pass.Result.Transferred), sense);
+            return Answer(command, pass.Result, writes ? default : data[..pass.Result.Transferred], sense.Span);
         }
         finally
         {
             _turn.Release();
-            ArrayPool<byte>.Shared.Return(data);
         }
     }
 
-    private sealed class Pass(PassThroughUnit unit, ScsiCommand command, Memory<byte> data, bool writes, byte[] sense)
+    private sealed class Pass(PassThroughUnit unit, ScsiCommand command, Memory<byte> data, bool writes, Memory<byte> sense)
     {
         public ScsiDeviceResult Result { get; private set; }
 
-        public void Run() => Result = unit._device.Execute(command.Cdb, data.Span, writes, sense, unit._timeout);
+        public void Run() => Result = unit._device.Execute(command.Cdb, data.Span, writes, sense.Span, unit._timeout);
     }
 
-    private CommandResult Answer(ScsiCommand command, ScsiDeviceResult result, Memory<byte> dataIn, byte[] sense)
+    private CommandResult Answer(ScsiCommand command, ScsiDeviceResult result, Memory<byte> dataIn, ReadOnlySpan<byte> sense)
     {
         // The host adapter could not reach the device, or gave the command up: it may be tried again.
-        if (result.HostStatus != 0) throw new BackstoreException(BackstoreError.Unreachable, $"{_options.Path}: the host adapter ends command {command.Cdb[0]:X2}h with status {result.HostStatus:X2}h");
+        if (result.HostStatus != 0)
+            throw new BackstoreException(BackstoreError.Unreachable, $"{_options.Path}: the host adapter ends command {command.Cdb[0]:X2}h with status {result.HostStatus:X2}h");
         var status = (ScsiStatus)result.Status;
-        if (!Enum.IsDefined(status)) throw new BackstoreException(BackstoreError.Internal, $"{_options.Path} ends command {command.Cdb[0]:X2}h with the unknown status {result.Status:X2}h");
+        if (!Enum.IsDefined(status))
+            throw new BackstoreException(BackstoreError.Internal, $"{_options.Path} ends command {command.Cdb[0]:X2}h with the unknown status {result.Status:X2}h");
         bool hasData = !dataIn.IsEmpty && status is (ScsiStatus.Good or ScsiStatus.CheckCondition);
         if (hasData)
         {

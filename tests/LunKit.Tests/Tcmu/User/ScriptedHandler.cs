@@ -51,7 +51,10 @@ internal sealed class ScriptedHandler : IDisposable
     }
 
     /// <summary>Waits for a device to be offered, and opens it; says so when <paramref name="serves"/>.</summary>
-    public ScriptedHandler Open(bool serves = true, string device = "disk")
+    /// <param name="serves">Whether it says that it serves the device.</param>
+    /// <param name="device">Which.</param>
+    /// <param name="survives">Whether it says that its writes survive it.</param>
+    public ScriptedHandler Open(bool serves = true, string device = "disk", bool survives = false)
     {
         for (Added = null!; Added is null;)
         {
@@ -65,7 +68,8 @@ internal sealed class ScriptedHandler : IDisposable
         _region = new MappedRegion(_descriptors[0], (int)Grant.RegionBytes);
         (_toHandler, _toTarget) = (new EventFd(_descriptors[1]), new EventFd(_descriptors[2]));
         Ring = new RingConsumer(Region);
-        if (serves) Reply(0);
+        if (serves && survives) Declare();
+        else if (serves) Reply(0);
         return this;
     }
 

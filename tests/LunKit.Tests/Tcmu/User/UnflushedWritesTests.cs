@@ -90,7 +90,9 @@ public sealed class UnflushedWritesTests
     public async Task NothingIsLostWhere(string reason)
     {
         await using var bench = NewBench();
-        var dying = new ScriptedHandler(bench.Path).Open();
+        bool survives = reason.Contains("survive", StringComparison.Ordinal);
+        var dying = new ScriptedHandler(bench.Path).Open(survives: survives);
+        await UserBench.UntilAsync(() => bench.Listener.Devices[0] is { IsServed: true } d && d.SurvivesHandler == survives, "the declaration");
         switch (reason)
         {
             case "it was flushed":
@@ -113,7 +115,6 @@ public sealed class UnflushedWritesTests
                 await AnswerAsync(bench, dying, UserBench.Write(5, 1), UserBench.Pattern(5, 1), status: 0x08);
                 break;
             case "the handler says that its writes survive it":
-                dying.Declare();
                 await WriteAsync(bench, dying);
                 break;
             default:
@@ -121,7 +122,6 @@ public sealed class UnflushedWritesTests
                 dying.Ring.Say(Watch.HasLeft);
                 break;
         }
-        if (reason.Contains("survive", StringComparison.Ordinal)) await UserBench.UntilAsync(() => bench.Listener.Devices[0].IsServed, "the declaration");
         await DieAsync(bench, dying);
         await using var next = bench.Handle(new MemoryBackstore(1 << 20));
         await ExpectGoodAsync(bench, TestUnitReady);
