@@ -28,10 +28,11 @@ public sealed class LunKitMetrics : IDisposable
         _meter.CreateObservableUpDownCounter("lunkit.command.active", () => Each(u => u.Tasks.Count), "{command}", "Commands in task sets");
     }
 
-    /// <summary>Observes a unit from now on.</summary>
+    /// <summary>Observes a unit from now on, until it is closed.</summary>
     public void Add(LogicalUnit unit)
     {
         lock (_gate) _units = [.. _units, unit];
+        unit.Closed += () => Remove(unit);
     }
 
     /// <summary>Observes a unit no more: it is gone. One that was not added changes nothing.</summary>
