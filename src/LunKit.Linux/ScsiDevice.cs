@@ -12,7 +12,8 @@ namespace LunKit.Linux;
 public readonly record struct ScsiDeviceResult(byte Status, int HostStatus, int Transferred, int SenseLength);
 
 /// <summary>
-/// A SCSI device behind a node that takes SG_IO: <c>/dev/sgN</c>, <c>/dev/sdX</c>, <c>/dev/nstN</c> and so on. Thread safe: each call waits for its
+/// A SCSI device behind a node that takes SG_IO: <c>/dev/sgN</c>, <c>/dev/sdX</c>, <c>/dev/nstN</c> and so on. Thread safe: each call
+/// waits for its
 /// own command.
 /// </summary>
 [SupportedOSPlatform("linux")]

@@ -54,7 +54,8 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
         catch (Exception e)
         {
             // Whatever a factory throws: the device is let go, and who looks for the reason finds it.
-            string reason = e is IOException or UnauthorizedAccessException or OperationCanceledException or ArgumentException ? e.Message : $"{e.GetType().Name}: {e.Message}";
+            bool isWorded = e is IOException or UnauthorizedAccessException or OperationCanceledException or ArgumentException;
+            string reason = isWorded ? e.Message : $"{e.GetType().Name}: {e.Message}";
             (_state, _error) = (TcmuDeviceState.Failed, reason);
             LogMessages.NotServed(log, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", reason);
             if (_unit is not null) await _unit.DisposeAsync().ConfigureAwait(false);
@@ -151,7 +152,8 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     }
 
     /// <summary>
-    /// Stops serving: what was read is completed and flushed. Past a limit the log names what hangs, and the device is left open, and its lease held,
+    /// Stops serving: what was read is completed and flushed. Past a limit the log names what hangs, and the device is left open, and its
+    /// lease held,
     /// until that has ended: nothing is closed under a command that may still use it.
     /// </summary>
     public async Task CloseAsync(TimeSpan limit)

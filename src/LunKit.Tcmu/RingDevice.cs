@@ -273,7 +273,8 @@ internal sealed class RingDevice : IDisposable
     }
 
     /// <summary>
-    /// Waits for the commands that the unit still executes, which nobody hears of any more: they use the shared memory. However long that is; the log
+    /// Waits for the commands that the unit still executes, which nobody hears of any more: they use the shared memory. However long that
+    /// is; the log
     /// says what it waits for.
     /// </summary>
     private void Drain()

@@ -9,9 +9,12 @@ using Microsoft.Extensions.Logging;
 namespace LunKit.Tcmu;
 
 /// <summary>
-/// The handler process of TCMU (what tcmu-runner is): answers the SCSI commands of those user backstores whose subtype it knows, from the moment
-/// that they are enabled until they are removed. The backstores are the kernel's (<see cref="Start(IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?, bool)"/>,
-/// needs root) or those of a LunKit target (<see cref="Connect(string, IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?)"/>). Thread safe.
+/// The handler process of TCMU (what tcmu-runner is): answers the SCSI commands of those user backstores whose subtype it knows, from the
+/// moment
+/// that they are enabled until they are removed. The backstores are the kernel's
+/// (<see cref="Start(IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?, bool)"/>,
+/// needs root) or those of a LunKit target (<see cref="Connect(string, IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?)"/>).
+/// Thread safe.
 /// </summary>
 public sealed class TcmuHandler : IAsyncDisposable
 {
@@ -75,7 +78,8 @@ public sealed class TcmuHandler : IAsyncDisposable
     };
 
     /// <summary>
-    /// Handles one subtype until Ctrl-C, SIGTERM or cancellation: all that a program which is a handler needs. The devices are the kernel's, or,
+    /// Handles one subtype until Ctrl-C, SIGTERM or cancellation: all that a program which is a handler needs. The devices are the
+    /// kernel's, or,
     /// where the environment variable <c>LUNKIT_TARGET</c> says where it listens, a LunKit target's.
     /// </summary>
     /// <param name="subtype">The handler's name.</param>
@@ -118,7 +122,8 @@ public sealed class TcmuHandler : IAsyncDisposable
     }
 
     /// <summary>
-    /// Stops: every device completes what it has begun and is flushed; whoever made the devices keeps them. A device that takes longer than ten seconds
+    /// Stops: every device completes what it has begun and is flushed; whoever made the devices keeps them. A device that takes longer
+    /// than ten seconds
     /// is named in the log, and its backstore and its place at the target stay its own until it is done, or the process ends.
     /// </summary>
     public async ValueTask DisposeAsync()

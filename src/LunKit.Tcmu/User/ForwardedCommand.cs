@@ -14,7 +14,8 @@ namespace LunKit.Tcmu.User;
 internal readonly record struct ForwardingPlan(int DataInLength, int DataInRoom, CommandEffect Effect, bool Repeatable, bool IgnoresUnitAttention);
 
 /// <summary>
-/// A command on its way through a handler process. Pooled by its <see cref="RingCommands"/>; the lock of the device's <see cref="UserRing"/> guards all
+/// A command on its way through a handler process. Pooled by its <see cref="RingCommands"/>; the lock of the device's
+/// <see cref="UserRing"/> guards all
 /// but the result.
 /// </summary>
 internal sealed class ForwardedCommand(RingCommands owner) : IValueTaskSource<CommandResult>

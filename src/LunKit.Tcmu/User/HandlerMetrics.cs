@@ -4,7 +4,8 @@ using LunKit.Diagnostics;
 namespace LunKit.Tcmu.User;
 
 /// <summary>
-/// The devices of a <see cref="HandlerListener"/> in the meter <see cref="LunKitMetrics.MeterName"/>, read when somebody listens. Thread safe.
+/// The devices of a <see cref="HandlerListener"/> in the meter <see cref="LunKitMetrics.MeterName"/>, read when somebody listens. Thread
+/// safe.
 /// </summary>
 public sealed class HandlerMetrics : IDisposable
 {

@@ -73,7 +73,8 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
         row.Has(CommandTraits.CheckEmptyRange) && !row.Has(CommandTraits.WritesMedium) && command.Cdb.Length == row.Usage.Length;
 
     /// <summary>
-    /// EXTENDED COPY writes though its row does not say so: it changes the unit that its list names, which may be this one. It is the one that takes
+    /// EXTENDED COPY writes though its row does not say so: it changes the unit that its list names, which may be this one. It is the one
+    /// that takes
     /// data, needs the medium, and is more than a read to reservations.
     /// </summary>
     private static CommandEffect EffectOf(ScsiCommand command, CommandDescriptor? row, CommandTraits? traits)

@@ -5,7 +5,8 @@ using LunKit.Tcmu.Kernel;
 namespace LunKit.Tcmu.User;
 
 /// <summary>
-/// What goes over the socket between LunKit's target and its handlers, beside the messages of TCM-USER, in the same form: each is one packet. A
+/// What goes over the socket between LunKit's target and its handlers, beside the messages of TCM-USER, in the same form: each is one
+/// packet. A
 /// handler opens a device (as it would open its <c>/dev/uioN</c>) and is granted it, with four descriptors: memory, eventfd to the handler,
 /// eventfd to the target, lease. docs/user-ring.md describes it for those who write a handler in another language.
 /// </summary>
@@ -88,7 +89,8 @@ internal static class UserMessages
     }
 
     /// <summary>
-    /// A handler's reply to an event of a device; null when the message is none. The reason is a text of one line, whatever the handler sent.
+    /// A handler's reply to an event of a device; null when the message is none. The reason is a text of one line, whatever the handler
+    /// sent.
     /// </summary>
     public static (TcmuEventKind Kind, uint DeviceId, DeviceReply Reply)? ParseDone(NetlinkMessage message)
     {

@@ -8,8 +8,10 @@ using Microsoft.Extensions.Logging;
 namespace LunKit.Tcmu.User;
 
 /// <summary>
-/// The target's end of one device: shared memory, ring, handlers that come and go. Outlives them: what one has not completed the next one finds
-/// in the ring (<see cref="RingCommands"/>). Completions are taken, and time-outs noticed, by its own thread or by a fabric's that waits for
+/// The target's end of one device: shared memory, ring, handlers that come and go. Outlives them: what one has not completed the next one
+/// finds
+/// in the ring (<see cref="RingCommands"/>). Completions are taken, and time-outs noticed, by its own thread or by a fabric's that waits
+/// for
 /// commands anyway. Thread safe; one lock, which is never held while waiting.
 /// </summary>
 internal sealed class UserRing : IPolledUnit, IDisposable
@@ -101,7 +103,8 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     /// <summary>Executes a command in the handler, now or when there is one.</summary>
     public ValueTask<CommandResult>? Submit(ScsiCommand command, in ForwardingPlan plan)
     {
-        if ((long)command.DataOut.Length + plan.DataInRoom > _options.DataAreaBytes) return new ValueTask<CommandResult>(CommandResult.CheckCondition(Sense.InvalidFieldInCdb));
+        if ((long)command.DataOut.Length + plan.DataInRoom > _options.DataAreaBytes)
+            return new ValueTask<CommandResult>(CommandResult.CheckCondition(Sense.InvalidFieldInCdb));
         ForwardedCommand forwarded;
         bool rings;
         lock (_gate)
@@ -276,7 +279,8 @@ internal sealed class UserRing : IPolledUnit, IDisposable
         {
             if (_commands.Count == 0 || _budget.IsTight) _region.GiveMemoryBack(KeptBytes);
             if (_commands.Count == 0) return;
-            if (_commands.Check(_lease is not null, _attached) is { } aborted) _region.Producer.TryPostManagement(TaskManagementAbi.AbortTask, aborted);
+            if (_commands.Check(_lease is not null, _attached) is { } aborted)
+                _region.Producer.TryPostManagement(TaskManagementAbi.AbortTask, aborted);
             PostWaiting();
             rings = _region.Producer.Publish();
             ended = _commands.TakeEnded();

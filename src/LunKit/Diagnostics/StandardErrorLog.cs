@@ -3,7 +3,8 @@ using Microsoft.Extensions.Logging;
 namespace LunKit.Diagnostics;
 
 /// <summary>
-/// The log of those who give none: warnings and worse, a line each, on the standard error. Whoever wants silence says so with a logger that is silent.
+/// The log of those who give none: warnings and worse, a line each, on the standard error. Whoever wants silence says so with a logger
+/// that is silent.
 /// Thread safe.
 /// </summary>
 public sealed class StandardErrorLog : ILogger

@@ -26,7 +26,8 @@ public sealed record PassThroughOptions
 
 /// <summary>
 /// A real SCSI device of any type (LIO's pscsi): CDBs go to it, and its status, sense and residual come back unchanged. REPORT LUNS,
-/// reservations and access states stay here, for to the device all initiators are one. Thread safe; what waits for the device waits on threads
+/// reservations and access states stay here, for to the device all initiators are one. Thread safe; what waits for the device waits on
+/// threads
 /// of its own.
 /// </summary>
 [SupportedOSPlatform("linux")]
@@ -105,7 +106,8 @@ public sealed class PassThroughUnit : CustomUnit
     {
         var facts = ForeignCommands.Find(DeviceType, cdb);
         if (Has(facts, CommandTraits.StaysWithTarget)) return base.DataOutLength(cdb, offered);
-        // A fabric that only shows a buffer (TCMU) does not say which way the data goes. What only the vendor knows takes what the initiator offers.
+        // A fabric that only shows a buffer (TCMU) does not say which way the data goes. What only the vendor knows takes what the
+        // initiator offers.
         bool takes = facts is { } known ? known.TakesData(cdb) : !cdb.IsEmpty && cdb[0] >= FirstVendorOpcode;
         return takes ? Math.Min(offered, _hostTransferBytes) : 0;
     }
@@ -120,7 +122,8 @@ public sealed class PassThroughUnit : CustomUnit
         if (Has(facts, CommandTraits.StaysWithTarget)) return null;
         if (!_options.Policy.Admits(DeviceType, cdb)) return new(Refuse(cdb[0]));
         // What nobody knows may write.
-        if (_options.ReadOnly && (facts is null || Has(facts, CommandTraits.WritesMedium))) return new(CommandResult.CheckCondition(Sense.WriteProtected));
+        if (_options.ReadOnly && (facts is null || Has(facts, CommandTraits.WritesMedium)))
+            return new(CommandResult.CheckCondition(Sense.WriteProtected));
         if (cdb.Length > ScsiDevice.MaxCdbLength || !command.DataOut.IsEmpty && command.DataInBufferSize > 0) return new(CommandResult.CheckCondition(Sense.InvalidFieldInCdb));
         if (command.DataOutBufferSize > _hostTransferBytes || !command.DataOut.IsEmpty && command.DataOut.Length < command.DataOutBufferSize) return new(CommandResult.CheckCondition(Sense.InvalidFieldInCdb));
         return new(PassAsync(command));
@@ -137,7 +140,8 @@ public sealed class PassThroughUnit : CustomUnit
     }
 
     /// <summary>
-    /// Waits for the command's turn, and for the device. SG_IO cannot be interrupted: a command that is aborted in it stays until it is over.
+    /// Waits for the command's turn, and for the device. SG_IO cannot be interrupted: a command that is aborted in it stays until it is
+    /// over.
     /// </summary>
     private async Task<CommandResult> PassAsync(ScsiCommand command)
     {
