@@ -13,8 +13,7 @@ public readonly record struct ScsiDeviceResult(byte Status, int HostStatus, int 
 
 /// <summary>
 /// A SCSI device behind a node that takes SG_IO: <c>/dev/sgN</c>, <c>/dev/sdX</c>, <c>/dev/nstN</c> and so on. Thread safe: each call
-/// waits for its
-/// own command.
+/// waits for its own command.
 /// </summary>
 [SupportedOSPlatform("linux")]
 public sealed unsafe class ScsiDevice : IScsiDevice

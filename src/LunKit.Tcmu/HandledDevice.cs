@@ -153,8 +153,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
 
     /// <summary>
     /// Stops serving: what was read is completed and flushed. Past a limit the log names what hangs, and the device is left open, and its
-    /// lease held,
-    /// until that has ended: nothing is closed under a command that may still use it.
+    /// lease held, until that has ended: nothing is closed under a command that may still use it.
     /// </summary>
     public async Task CloseAsync(TimeSpan limit)
     {

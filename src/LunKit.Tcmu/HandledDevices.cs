@@ -6,8 +6,7 @@ namespace LunKit.Tcmu;
 
 /// <summary>
 /// The devices of one handler. What happens to one device is done in order, different devices side by side. The source's thread calls it,
-/// except
-/// where something else is said.
+/// except where something else is said.
 /// </summary>
 internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, IDeviceSource source, ILogger log)
 {

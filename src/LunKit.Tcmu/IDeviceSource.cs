@@ -4,8 +4,7 @@ namespace LunKit.Tcmu;
 
 /// <summary>
 /// Where devices come from, and where the replies to their events go. Its thread tells <see cref="HandledDevices"/> what happens.
-/// Disposal ends the
-/// thread first; replies may be sent until it returns.
+/// Disposal ends the thread first; replies may be sent until it returns.
 /// </summary>
 internal interface IDeviceSource : IAsyncDisposable
 {

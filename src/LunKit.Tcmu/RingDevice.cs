@@ -274,8 +274,7 @@ internal sealed class RingDevice : IDisposable
 
     /// <summary>
     /// Waits for the commands that the unit still executes, which nobody hears of any more: they use the shared memory. However long that
-    /// is; the log
-    /// says what it waits for.
+    /// is; the log says what it waits for.
     /// </summary>
     private void Drain()
     {

@@ -10,8 +10,7 @@ namespace LunKit.Tcmu;
 
 /// <summary>
 /// The handler process of TCMU (what tcmu-runner is): answers the SCSI commands of those user backstores whose subtype it knows, from the
-/// moment
-/// that they are enabled until they are removed. The backstores are the kernel's
+/// moment that they are enabled until they are removed. The backstores are the kernel's
 /// (<see cref="Start(IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?, bool)"/>,
 /// needs root) or those of a LunKit target (<see cref="Connect(string, IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?)"/>).
 /// Thread safe.
@@ -79,8 +78,7 @@ public sealed class TcmuHandler : IAsyncDisposable
 
     /// <summary>
     /// Handles one subtype until Ctrl-C, SIGTERM or cancellation: all that a program which is a handler needs. The devices are the
-    /// kernel's, or,
-    /// where the environment variable <c>LUNKIT_TARGET</c> says where it listens, a LunKit target's.
+    /// kernel's, or, where the environment variable <c>LUNKIT_TARGET</c> says where it listens, a LunKit target's.
     /// </summary>
     /// <param name="subtype">The handler's name.</param>
     /// <param name="open">Makes the disk of a device.</param>
@@ -123,8 +121,8 @@ public sealed class TcmuHandler : IAsyncDisposable
 
     /// <summary>
     /// Stops: every device completes what it has begun and is flushed; whoever made the devices keeps them. A device that takes longer
-    /// than ten seconds
-    /// is named in the log, and its backstore and its place at the target stay its own until it is done, or the process ends.
+    /// than ten seconds is named in the log, and its backstore and its place at the target stay its own until it is done, or the process
+    /// ends.
     /// </summary>
     public async ValueTask DisposeAsync()
     {

@@ -201,8 +201,7 @@ internal sealed class RingConsumer
 
     /// <summary>
     /// Answers a command while its data is still in use: the producer keeps its id and its data until they are given back. Only where the
-    /// producer
-    /// can (<see cref="MailboxFlags.KeepBuffers"/>). Not for a command whose work goes on.
+    /// producer can (<see cref="MailboxFlags.KeepBuffers"/>). Not for a command whose work goes on.
     /// </summary>
     public void CompleteKept(ushort id, byte status) => Answer(id, CompletionFlags.KeepBuffers, status, default, 0);
 
@@ -239,8 +238,7 @@ internal sealed class RingConsumer
         ref var response = ref MemoryMarshal.AsRef<CommandResponseAbi>(bytes);
         response.StatusAndReadLength = status | (ulong)readLength << 32;
         // Cleared where there is none, too, which nobody reads: the producer writes sooner into lines that this side wrote last than into
-        // lines that
-        // both have only read.
+        // lines that both have only read.
         var room = bytes.Slice(CommandResponseAbi.SenseOffset, CommandResponseAbi.SenseLength);
         room[..CommandResponseAbi.SenseLength].Clear();
         if (!sense.IsEmpty) sense[..Math.Min(sense.Length, room.Length)].CopyTo(room);
@@ -248,8 +246,7 @@ internal sealed class RingConsumer
 
     /// <summary>
     /// Says whether this side looks for commands by itself; does nothing where the producer does not ask. After
-    /// <see cref="Watch.Sleeps"/> it
-    /// must look at <see cref="IsDrained"/> once more before it sleeps.
+    /// <see cref="Watch.Sleeps"/> it must look at <see cref="IsDrained"/> once more before it sleeps.
     /// </summary>
     public void Say(Watch watch)
     {

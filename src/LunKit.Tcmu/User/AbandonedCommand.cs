@@ -5,10 +5,8 @@ namespace LunKit.Tcmu.User;
 
 /// <summary>
 /// What is left of a command that was answered because its time was over, while its handler may still carry it out: it has the command's
-/// blocks in
-/// the task set for itself, so that a late write lands on nothing that was read or written since. Ends when the handler answers, or dies;
-/// the
-/// closing of the unit does not wait for it.
+/// blocks in the task set for itself, so that a late write lands on nothing that was read or written since. Ends when the handler
+/// answers, or dies; the closing of the unit does not wait for it.
 /// </summary>
 internal sealed class AbandonedCommand : ScsiCommand
 {

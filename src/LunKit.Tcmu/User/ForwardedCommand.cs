@@ -15,8 +15,7 @@ internal readonly record struct ForwardingPlan(int DataInLength, int DataInRoom,
 
 /// <summary>
 /// A command on its way through a handler process. Pooled by its <see cref="RingCommands"/>; the lock of the device's
-/// <see cref="UserRing"/> guards all
-/// but the result.
+/// <see cref="UserRing"/> guards all but the result.
 /// </summary>
 internal sealed class ForwardedCommand(RingCommands owner) : IValueTaskSource<CommandResult>
 {

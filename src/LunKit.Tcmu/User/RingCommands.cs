@@ -12,17 +12,14 @@ internal readonly record struct EndedCommand(ForwardedCommand Command, CommandRe
 
 /// <summary>
 /// The commands of one device that are with its handler, or wait for it, and when each of them ends: by its completion, by its time-out,
-/// because it
-/// must not be carried out twice, or because it was aborted. The lock of the device's <see cref="UserRing"/> guards it, except where
-/// something else
-/// is said.
+/// because it must not be carried out twice, or because it was aborted. The lock of the device's <see cref="UserRing"/> guards it, except
+/// where something else is said.
 /// </summary>
 internal sealed class RingCommands(string name, UserRingOptions options, RingRegion region, UnflushedWrites writes, ILogger log)
 {
     /// <summary>
     /// How a command ends that a dead handler may have carried out, or not, and that must not be carried out twice: ABORTED COMMAND,
-    /// LOGICAL UNIT
-    /// COMMUNICATION FAILURE. The initiator looks.
+    /// LOGICAL UNIT COMMUNICATION FAILURE. The initiator looks.
     /// </summary>
     public static Sense OutcomeUnknown { get; } = new(SenseKey.AbortedCommand, 0x08, 0x00);
 
@@ -120,8 +117,7 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
 
     /// <summary>
     /// The ring is empty, and a handler is about to look at it: it gets the commands that are out, in their order. What must not be
-    /// carried out twice,
-    /// and that a handler before may have begun, ends here.
+    /// carried out twice, and that a handler before may have begun, ends here.
     /// </summary>
     public void Repost()
     {
@@ -182,8 +178,7 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
 
     /// <summary>
     /// Acknowledged writes are lost with the handler. Flushes that are out would find nothing of them, and fail; each nexus learns of its
-    /// unit
-    /// attention from the first of its commands, before any of them is carried out on old data.
+    /// unit attention from the first of its commands, before any of them is carried out on old data.
     /// </summary>
     public void WritesAreLost()
     {

@@ -74,8 +74,7 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
 
     /// <summary>
     /// EXTENDED COPY writes though its row does not say so: it changes the unit that its list names, which may be this one. It is the one
-    /// that takes
-    /// data, needs the medium, and is more than a read to reservations.
+    /// that takes data, needs the medium, and is more than a read to reservations.
     /// </summary>
     private static CommandEffect EffectOf(ScsiCommand command, CommandDescriptor? row, CommandTraits? traits)
     {

@@ -8,8 +8,7 @@ namespace LunKit.Tcmu.User;
 
 /// <summary>
 /// A device that a LunKit target has granted to this handler, once. Holds the lease: when it is disposed (or this process ends) nothing
-/// of the
-/// device is in use here any more, its backstore included, and the target may give it to another.
+/// of the device is in use here any more, its backstore included, and the target may give it to another.
 /// </summary>
 internal sealed class TargetDeviceAccess : IDeviceAccess
 {

@@ -18,10 +18,8 @@ internal enum CommandEffect
 
 /// <summary>
 /// Whether a device's handler has acknowledged writes that are in its own memory only, and which initiators must hear that they are lost
-/// when it dies
-/// (docs/decisions/0011). A handler that does not say that its writes survive it (<see cref="Declares"/>) is taken to have a cache that
-/// dies with
-/// it. The lock of the device's <see cref="UserRing"/> guards it.
+/// when it dies (docs/decisions/0011). A handler that does not say that its writes survive it (<see cref="Declares"/>) is taken to have a
+/// cache that dies with it. The lock of the device's <see cref="UserRing"/> guards it.
 /// </summary>
 /// <param name="reportTime">How long the flushes of an initiator go on failing after the first that failed.</param>
 internal sealed class UnflushedWrites(TimeSpan reportTime)
@@ -40,8 +38,7 @@ internal sealed class UnflushedWrites(TimeSpan reportTime)
 
     /// <summary>
     /// How a flush ends when what it was to make durable is lost. HARDWARE ERROR: initiators repeat a flush that ends in MEDIUM ERROR,
-    /// take the second
-    /// answer for the true one, and never tell.
+    /// take the second answer for the true one, and never tell.
     /// </summary>
     public static Sense FlushFailed { get; } = new(SenseKey.HardwareError, 0x0C, 0x00);
 
@@ -89,8 +86,7 @@ internal sealed class UnflushedWrites(TimeSpan reportTime)
 
     /// <summary>
     /// The handler is gone without having let go. True when acknowledged writes are lost: then each nexus has a unit attention, and the
-    /// next flush of
-    /// each of their initiators fails (<see cref="Fails"/>), also if it logs in again before.
+    /// next flush of each of their initiators fails (<see cref="Fails"/>), also if it logs in again before.
     /// </summary>
     public bool HandlerDied(ReadOnlySpan<UnitNexus> nexuses)
     {

@@ -6,9 +6,8 @@ namespace LunKit.Tcmu.User;
 
 /// <summary>
 /// What goes over the socket between LunKit's target and its handlers, beside the messages of TCM-USER, in the same form: each is one
-/// packet. A
-/// handler opens a device (as it would open its <c>/dev/uioN</c>) and is granted it, with four descriptors: memory, eventfd to the handler,
-/// eventfd to the target, lease. docs/user-ring.md describes it for those who write a handler in another language.
+/// packet. A handler opens a device (as it would open its <c>/dev/uioN</c>) and is granted it, with four descriptors: memory, eventfd to
+/// the handler, eventfd to the target, lease. docs/user-ring.md describes it for those who write a handler in another language.
 /// </summary>
 internal static class UserMessages
 {

@@ -9,10 +9,8 @@ namespace LunKit.Tcmu.User;
 
 /// <summary>
 /// The target's end of one device: shared memory, ring, handlers that come and go. Outlives them: what one has not completed the next one
-/// finds
-/// in the ring (<see cref="RingCommands"/>). Completions are taken, and time-outs noticed, by its own thread or by a fabric's that waits
-/// for
-/// commands anyway. Thread safe; one lock, which is never held while waiting.
+/// finds in the ring (<see cref="RingCommands"/>). Completions are taken, and time-outs noticed, by its own thread or by a fabric's that
+/// waits for commands anyway. Thread safe; one lock, which is never held while waiting.
 /// </summary>
 internal sealed class UserRing : IPolledUnit, IDisposable
 {

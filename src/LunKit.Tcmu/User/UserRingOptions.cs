@@ -26,8 +26,7 @@ public sealed record UserRingOptions
 
     /// <summary>
     /// When a handler dies with acknowledged writes that it had not flushed, the next flush of each initiator fails, and so do its
-    /// flushes for
-    /// this long after: for initiators that try again, and for those whose users flush each on their own account.
+    /// flushes for this long after: for initiators that try again, and for those whose users flush each on their own account.
     /// </summary>
     public TimeSpan LossReportTime { get; init; } = TimeSpan.FromSeconds(10);
 }

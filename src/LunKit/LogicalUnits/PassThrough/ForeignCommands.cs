@@ -59,10 +59,8 @@ internal readonly record struct CommandFacts(string Name, CommandTraits Traits, 
 
 /// <summary>
 /// Commands of the standards that LunKit does not execute but hands on, by device type: to a real device (<see cref="PassThroughUnit"/>)
-/// or to a
-/// handler. What LunKit executes itself is in <see cref="PrimaryCommands"/> and <see cref="BlockCommands"/>; a row here comes before
-/// theirs, for one
-/// operation code means different commands to different devices. <see cref="Find"/> is the one place that knows.
+/// or to a handler. What LunKit executes itself is in <see cref="PrimaryCommands"/> and <see cref="BlockCommands"/>; a row here comes
+/// before theirs, for one operation code means different commands to different devices. <see cref="Find"/> is the one place that knows.
 /// </summary>
 internal static class ForeignCommands
 {

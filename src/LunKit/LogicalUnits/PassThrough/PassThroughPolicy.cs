@@ -13,8 +13,7 @@ public sealed class PassThroughPolicy
 
     /// <summary>
     /// What the standards have for the type of the device, but no firmware, formatting, sanitizing, security, tunnels and copies between
-    /// devices. A
-    /// command that LunKit does not know is refused, as what only the vendor knows (operation codes from C0h on, SPC-5 4.2.5).
+    /// devices. A command that LunKit does not know is refused, as what only the vendor knows (operation codes from C0h on, SPC-5 4.2.5).
     /// </summary>
     public static PassThroughPolicy Safe { get; } = new(false, []);
 

@@ -27,8 +27,7 @@ public sealed record PassThroughOptions
 /// <summary>
 /// A real SCSI device of any type (LIO's pscsi): CDBs go to it, and its status, sense and residual come back unchanged. REPORT LUNS,
 /// reservations and access states stay here, for to the device all initiators are one. Thread safe; what waits for the device waits on
-/// threads
-/// of its own.
+/// threads of its own.
 /// </summary>
 [SupportedOSPlatform("linux")]
 public sealed class PassThroughUnit : CustomUnit
