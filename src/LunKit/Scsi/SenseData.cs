@@ -7,7 +7,7 @@ namespace LunKit.Scsi;
 /// </summary>
 internal static class SenseData
 {
-    public const int MaxLength = 96, MaxDescriptorLength = 40;
+    public const int MaxLength = 96, MinLength = 8, MaxDescriptorLength = 40;
 
     /// <summary>Writes the sense data of a result and returns its length, at most <see cref="MaxLength"/>.</summary>
     public static int Write(Span<byte> destination, in SenseDetail detail, bool descriptor) =>

@@ -6,7 +6,7 @@ using LunKit.Targets;
 namespace LunKit.Tests.LogicalUnits;
 
 /// <summary>A command whose data is an array.</summary>
-internal sealed class TestCommand : ScsiCommand
+internal class TestCommand : ScsiCommand
 {
     public byte[] DataIn { get; private set; } = [];
 
