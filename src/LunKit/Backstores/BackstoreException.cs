@@ -19,6 +19,11 @@ public enum BackstoreError
     InUse,
     /// <summary>The bytes are there but something inside failed.</summary>
     Internal,
+    /// <summary>
+    /// No thread or place in a queue is free for the operation now. It was not begun, nothing was lost, and the same operation may succeed at once:
+    /// initiators are answered with BUSY or TASK SET FULL.
+    /// </summary>
+    Busy,
 }
 
 /// <summary>What the world did wrong, in a backstore's words. The device server turns it into sense at one place.</summary>
