@@ -7,6 +7,12 @@ namespace LunKit.LogicalUnits;
 /// </summary>
 public interface IUnitStateStore
 {
+    /// <summary>
+    /// Whether a saved state is there after a restart and after a power loss. Where it is not, the unit refuses to activate persistence through
+    /// power loss (APTPL).
+    /// </summary>
+    bool IsDurable { get; }
+
     /// <summary>The state last saved; a fresh one when there is none.</summary>
     UnitState Load();
 
@@ -79,6 +85,9 @@ public sealed class RegistrationState
 public sealed class VolatileUnitState(Guid id) : IUnitStateStore
 {
     private UnitState _state = new() { Id = id };
+
+    /// <inheritdoc/>
+    public bool IsDurable => false;
 
     /// <inheritdoc/>
     public UnitState Load() => _state;

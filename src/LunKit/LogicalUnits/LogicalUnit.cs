@@ -336,6 +336,7 @@ public abstract class LogicalUnit : IAsyncDisposable
     public virtual ValueTask DisposeAsync()
     {
         GC.SuppressFinalize(this);
+        Memory.Dispose();
         return ValueTask.CompletedTask;
     }
 

@@ -4,7 +4,7 @@ namespace LunKit.LogicalUnits;
 /// A unit's state that outlives it, read once and saved at every change. Thread safe; an update that cannot be saved throws and
 /// leaves the old state in force.
 /// </summary>
-internal sealed class UnitMemory
+internal sealed class UnitMemory : IDisposable
 {
     private readonly Lock _gate = new();
     private readonly IUnitStateStore _store;
@@ -17,6 +17,9 @@ internal sealed class UnitMemory
     }
 
     public Guid Id => _state.Id;
+
+    /// <summary>Lets go of the store: another unit may use it.</summary>
+    public void Dispose() => (_store as IDisposable)?.Dispose();
 
     public T Read<T>(Func<UnitState, T> read)
     {

@@ -9,6 +9,8 @@ internal sealed class VolatileUnitStateProbe : IUnitStateStore
 
     public bool Fails { get; set; }
 
+    public bool IsDurable => true;
+
     public UnitState Load() => _saved.Clone();
 
     public void Save(UnitState state)
