@@ -15,15 +15,12 @@ public enum BackstoreError
     Unreachable,
     /// <summary>The backstore is connecting to what holds the bytes: it will serve again by itself.</summary>
     Connecting,
+    /// <summary>Threads, descriptors or memory have run out: nothing was done, and trying again helps.</summary>
+    Busy,
     /// <summary>Another process has it to itself.</summary>
     InUse,
     /// <summary>The bytes are there but something inside failed.</summary>
     Internal,
-    /// <summary>
-    /// No thread or place in a queue is free for the operation now. It was not begun, nothing was lost, and the same operation may succeed at once:
-    /// initiators are answered with BUSY or TASK SET FULL.
-    /// </summary>
-    Busy,
 }
 
 /// <summary>What the world did wrong, in a backstore's words. The device server turns it into sense at one place.</summary>
