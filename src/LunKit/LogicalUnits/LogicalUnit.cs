@@ -6,7 +6,6 @@ using LunKit.Diagnostics;
 using LunKit.Linux;
 using LunKit.Scsi;
 using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
 
 namespace LunKit.LogicalUnits;
 
@@ -30,7 +29,7 @@ public abstract class LogicalUnit : IAsyncDisposable
         Memory = memory;
         Table = table;
         ModePages = modePages;
-        Log = log ?? NullLogger.Instance;
+        Log = log ?? StandardErrorLog.Instance;
         Reservations = new PersistentReservations(this, memory);
         Runtime = runtime ?? UnitRuntime.System;
         Tasks = new TaskSet(Runtime.Queue, e => LogMessages.CancellationThrew(Log, e, Identity.Name));
@@ -357,6 +356,7 @@ public abstract class LogicalUnit : IAsyncDisposable
         {
             LogMessages.FlushFailed(Log, Identity.Name, "the unit is closed", e.Message);
         }
+        Memory.Dispose();
         Closed?.Invoke();
     }
 
