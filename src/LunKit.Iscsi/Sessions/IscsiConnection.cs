@@ -28,11 +28,11 @@ internal sealed class IscsiConnection
     private readonly PduSender _sender;
     private readonly PduReceiver _receiver;
     private readonly LoginPhase _login;
+    private readonly ConnectionTimers _timers;
     private readonly SpinBudget _spin = new();
     private readonly Func<int> _look;
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _released = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly long _accepted;
     private volatile FullFeaturePhase? _phase;
     private volatile IscsiSession? _session;
     private int _sleeping;
@@ -44,9 +44,6 @@ internal sealed class IscsiConnection
     private volatile int _ownThread;
     private Stage _stage;
     private string _reason = "closed";
-    private long _lastTimers;
-    private long _closeDeadline;
-    private bool _pinged;
     private bool _wantsInput = true;
     private bool _wantsOutput;
     private uint _nextTransferTag = 1;
@@ -60,7 +57,8 @@ internal sealed class IscsiConnection
         Remote = remote;
         Local = local;
         GroupTag = groupTag;
-        LastReceived = _lastTimers = _accepted = Clock.GetTimestamp();
+        LastReceived = Clock.GetTimestamp();
+        _timers = new ConnectionTimers(this);
         _stream = stream;
         _output = new OutputQueue(server.Buffers);
         _sender = new PduSender(_output, server.Log, remote);
@@ -106,8 +104,11 @@ internal sealed class IscsiConnection
     /// <summary>Whether the server stops.</summary>
     public bool IsStopping => _stopRequested != 0;
 
+    /// <summary>Seconds that the initiator has to log out because the server stops; 0 when it does not.</summary>
+    public int StopSeconds => _stopRequested;
+
     /// <summary>What the thread has allocated when it ran its timers last: for the test that commands cost nothing.</summary>
-    public long AllocatedBytes { get; private set; }
+    public long AllocatedBytes => _timers.AllocatedBytes;
 
     /// <summary>Makes a thread that serves the connection.</summary>
     public void Start() => new Thread(Run, maxStackSize: 512 * 1024) { IsBackground = true, Name = $"iscsi {Remote}" }.Start();
@@ -248,7 +249,7 @@ internal sealed class IscsiConnection
         if (_phase is { } phase) any = phase.Tasks.Poll() | phase.Turn();
         if (Volatile.Read(ref _lookAround) != 0 && Interlocked.Exchange(ref _lookAround, 0) != 0)
         {
-            RunTimers(Clock.GetTimestamp());
+            _timers.Run(Clock.GetTimestamp(), _phase);
             any = true;
         }
         int pending = _output.Pending;
@@ -265,8 +266,9 @@ internal sealed class IscsiConnection
         if (hasRoom && _receiver.IsStalled)
         {
             // What is here already comes before what may come, and need not be followed by anything.
+            int waiting = _output.Pending;
             _receiver.Parse();
-            if (!_receiver.IsStalled) return true;
+            if (!_receiver.IsStalled || _output.Pending != waiting) return true;
         }
         _wantsInput = hasRoom && !_receiver.IsStalled;
         int received = _wantsInput ? _receiver.Receive() : PduReceiver.Nothing;
@@ -281,38 +283,17 @@ internal sealed class IscsiConnection
         if (received > 0)
         {
             LastReceived = now;
-            _pinged = false;
-            // A peer that never lets the thread sleep does not escape the timers.
-            if (now - _lastTimers > Clock.TimestampFrequency) RunTimers(now);
+            _timers.Received(now, _phase);
             _receiver.Parse();
             return true;
         }
-        if (MillisecondsSinceTimers(now) >= TimerMilliseconds)
-        {
-            RunTimers(now);
-            return true;
-        }
+        if (_timers.RunDue(now, _phase)) return true;
         // One that spins has looked again already, at all that can change.
         return any && !spins;
     }
 
-    private long MillisecondsSinceTimers(long now) => (now - _lastTimers) * 1000 / Clock.TimestampFrequency;
-
-    private int TimerMilliseconds
-    {
-        get
-        {
-            int most = _stopRequested != 0 || _closeDeadline != 0 || _phase is null ? 200 : 1000;
-            return _phase is { } phase ? Math.Min(most, phase.NextCheckMilliseconds) : most;
-        }
-    }
-
     /// <summary>How long a step that had nothing to do may be followed by none.</summary>
-    public TimeSpan NextTimer => _stage switch
-    {
-        Stage.Serving => TimeSpan.FromMilliseconds(Math.Max(1, TimerMilliseconds - MillisecondsSinceTimers(Clock.GetTimestamp()))),
-        _ => TimeSpan.FromMilliseconds(100),
-    };
+    public TimeSpan NextTimer => TimeSpan.FromMilliseconds(_stage == Stage.Serving ? _timers.Left(_phase) : 100);
 
     private void Sleep()
     {
@@ -326,33 +307,6 @@ internal sealed class IscsiConnection
         Volatile.Write(ref _sleeping, 0);
     }
 
-    private void RunTimers(long now)
-    {
-        _lastTimers = now;
-        AllocatedBytes = GC.GetAllocatedBytesForCurrentThread();
-        _phase?.RunTimers(now);
-        if (_stopRequested != 0 && _closeDeadline == 0)
-        {
-            _closeDeadline = now + _stopRequested * Clock.TimestampFrequency;
-            if (_phase is { } phase) phase.RequestLogout(_stopRequested);
-            else Abort("the server stops");
-        }
-        if (_closeDeadline != 0 && now >= _closeDeadline && _phase?.Tasks.AreExecuting != true) Abort("the server stops");
-        if (_phase is null && Clock.GetElapsedTime(_accepted, now).TotalSeconds > Limits.LoginTimeoutSeconds)
-            Abort($"no login within {Limits.LoginTimeoutSeconds} s");
-        double idle = Clock.GetElapsedTime(LastReceived, now).TotalSeconds;
-        if (_phase is null || Limits.NopInIntervalSeconds == 0 || idle < Limits.NopInIntervalSeconds) return;
-        if (!_pinged) Ping(_phase);
-        else if (idle > Limits.NopInIntervalSeconds + Limits.NopInTimeoutSeconds)
-            Abort($"no answer to NOP-In for {Limits.NopInTimeoutSeconds} s", endsTasks: false);
-    }
-
-    private void Ping(FullFeaturePhase phase)
-    {
-        _pinged = true;
-        phase.SendPing();
-    }
-
     /// <summary>The connection is gone for the network. Its tasks end, or wait for another connection.</summary>
     private void Finish(string reason)
     {
@@ -364,6 +318,7 @@ internal sealed class IscsiConnection
         }
         _reason = reason;
         _stream.Close();
+        _receiver.Disconnect();
         _output.Discard();
         if (_phase is not { } phase)
         {
