@@ -111,10 +111,12 @@ public abstract class LogicalUnit : IAsyncDisposable
             {
                 int version = Tasks.Version;
                 if (Refuses(command, out var lease, out var refusal)) return new(Count(command, refusal));
+                Runtime.Queue.Pause();
                 grant = Tasks.Begin(command, lease, version);
             }
             while (grant == TaskGrant.Stale);
             if (grant == TaskGrant.Aborted) return new(Count(command, CommandResult.TaskAborted));
+            Runtime.Queue.Pause();
             if (grant == TaskGrant.Blocked) return RunWhenGrantedAsync(command);
             var running = Run(command);
             return running.IsCompletedSuccessfully ? new(Count(command, running.Result)) : FinishAsync(command, running);

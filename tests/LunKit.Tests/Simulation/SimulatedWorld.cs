@@ -12,6 +12,7 @@ internal sealed class SimulatedWorld(int seed) : WorkQueue
     private readonly PriorityQueue<Alarm, (long Time, long Number)> _alarms = new();
     private readonly Queue<string> _trace = new();
     private long _numbers;
+    private int _pauses;
 
     private sealed class Alarm(Action action)
     {
@@ -51,6 +52,15 @@ internal sealed class SimulatedWorld(int seed) : WorkQueue
     public string Trace(int most = 400) => string.Join('\n', _trace.TakeLast(most));
 
     public override void Post(IThreadPoolWorkItem item) => Soon(item.Execute);
+
+    /// <summary>Other threads go first, now and then.</summary>
+    public override void Pause()
+    {
+        if (_pauses >= 2 || !Chance(0.1)) return;
+        _pauses++;
+        for (int i = Between(1, 4); i > 0 && Next(); i--) { }
+        _pauses--;
+    }
 
     /// <summary>Among the next events.</summary>
     public void Soon(Action action)

@@ -12,6 +12,11 @@ internal abstract class WorkQueue
     /// <summary>Runs <paramref name="item"/> soon, once. Never on the caller's stack.</summary>
     public abstract void Post(IThreadPoolWorkItem item);
 
+    /// <summary>A point between two steps that are not one: other threads may go first here, and a simulation lets them. Does nothing else.</summary>
+    public virtual void Pause()
+    {
+    }
+
     /// <summary>Completes soon, never on the caller's stack.</summary>
     public Task YieldAsync()
     {
