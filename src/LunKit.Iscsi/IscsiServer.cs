@@ -24,6 +24,9 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
     // Connections beyond the limits that wait for their login, to be told why there is no room; each has a thread.
     private const int MaxRefused = 16;
 
+    // For the unit of RunAsync.
+    private static readonly TimeSpan s_closing = TimeSpan.FromSeconds(30);
+
     private readonly Lock _gate = new();
     private readonly List<(Socket Socket, int GroupTag)> _listeners = [];
     private readonly HashSet<IscsiConnection> _connections = [];
@@ -282,7 +285,8 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
         Console.WriteLine($"{iqn} is served at iscsi://{server.Portals[0].EndPoint}/{iqn}/0 (Ctrl-C stops)");
         await stop.Task.ConfigureAwait(false);
         await server.StopAsync().ConfigureAwait(false);
-        await unit.FlushAsync().ConfigureAwait(false);
+        string? why = !await unit.CloseAsync(s_closing).ConfigureAwait(false) ? "its storage does not answer" : unit.ClosingFailure?.Message;
+        if (why is not null) throw new IOException($"{iqn}: acknowledged writes may be lost: {why}", unit.ClosingFailure);
     }
 
     /// <inheritdoc/>

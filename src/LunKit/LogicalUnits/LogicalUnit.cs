@@ -303,15 +303,17 @@ public abstract class LogicalUnit : IAsyncDisposable
     public virtual ValueTask FlushAsync() => ValueTask.CompletedTask;
 
     /// <summary>The same, for somebody who can only log that it failed; the next flush of an initiator fails, too.</summary>
-    internal async ValueTask TryFlushAsync(string reason)
+    internal async ValueTask<Exception?> TryFlushAsync(string reason)
     {
         try
         {
             await FlushAsync().ConfigureAwait(false);
+            return null;
         }
         catch (Exception e)
         {
             LogMessages.FlushFailed(Log, Identity.Name, reason, e.Message);
+            return e;
         }
     }
 
@@ -348,7 +350,7 @@ public abstract class LogicalUnit : IAsyncDisposable
     private async Task DrainAndReleaseAsync()
     {
         await TaskManager.Close().ConfigureAwait(false);
-        await TryFlushAsync("the unit is closed").ConfigureAwait(false);
+        ClosingFailure = await TryFlushAsync("the unit is closed").ConfigureAwait(false);
         try
         {
             await ReleaseAsync().ConfigureAwait(false);
@@ -360,6 +362,9 @@ public abstract class LogicalUnit : IAsyncDisposable
         Memory.Dispose();
         Closed?.Invoke();
     }
+
+    /// <summary>Why the flush at the unit's closing failed, so that acknowledged writes may be lost; null when it did not.</summary>
+    public Exception? ClosingFailure { get; private set; }
 
     /// <summary>Raised once, when the unit has released what it held.</summary>
     internal event Action? Closed;
