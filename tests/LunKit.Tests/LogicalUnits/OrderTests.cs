@@ -4,7 +4,7 @@ using LunKit.Scsi;
 
 namespace LunKit.Tests.LogicalUnits;
 
-public class TaskSetTests
+public class OrderTests
 {
     /// <summary>A memory disk whose calls wait until the test lets them go.</summary>
     private sealed class GatedBackstore : IBackstore
