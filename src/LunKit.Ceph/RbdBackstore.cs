@@ -70,7 +70,7 @@ public sealed partial class RbdBackstore : IBackstore
     /// <inheritdoc/>
     public BackstoreFeatures Features =>
         BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes | BackstoreFeatures.Extents | BackstoreFeatures.WriteSame |
-        (_options.BlockSize == CompareBytes ? BackstoreFeatures.CompareAndWrite : 0) | (_options.Cache ? BackstoreFeatures.VolatileCache : 0);
+        (_options.BlockSize == CompareBytes ? BackstoreFeatures.CompareAndWrite : 0) | (_options.Cache ? BackstoreFeatures.VolatileCache : BackstoreFeatures.SurvivesProcess);
 
     /// <inheritdoc/>
     public event Action? GeometryChanged;

@@ -65,7 +65,7 @@ public sealed partial class GlusterBackstore : IBackstore
 
     /// <inheritdoc/>
     public BackstoreFeatures Features =>
-        BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes | BackstoreFeatures.Extents | BackstoreFeatures.Resize | (_options.Sync ? 0 : BackstoreFeatures.VolatileCache);
+        BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes | BackstoreFeatures.Extents | BackstoreFeatures.Resize | (_options.Sync ? BackstoreFeatures.SurvivesProcess : BackstoreFeatures.VolatileCache);
 
     /// <inheritdoc/>
     public event Action? GeometryChanged;

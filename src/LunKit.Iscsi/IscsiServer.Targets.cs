@@ -25,7 +25,7 @@ public sealed partial class IscsiServer
         {
             Adopt(target);
             _byName = _byName.Values.Where(t => !IsNamed(t, target.Name)).Append(target).ToDictionary(t => t.Name, StringComparer.OrdinalIgnoreCase);
-            foreach (var session in SessionsOf(target.Name))
+            foreach (var session in Sessions.Of(target.Name))
             {
                 session.Target = target;
                 if (target.Admit(session.Parameters.InitiatorName) is { } acl) session.Nexus.Change(target.LunsOf(acl));
@@ -43,20 +43,25 @@ public sealed partial class IscsiServer
             if (!_byName.ContainsKey(name)) return false;
             _byName = _byName.Values.Where(t => !IsNamed(t, name)).ToDictionary(t => t.Name, StringComparer.OrdinalIgnoreCase);
             _alua.Remove(name);
-            foreach (var session in SessionsOf(name)) session.Close("the target was removed");
+            foreach (var session in Sessions.Of(name)) session.Close("the target was removed");
             return true;
         }
     }
 
-    private List<IscsiSession> SessionsOf(string targetName) => _sessions.FindAll(s => s.Target is { } t && IsNamed(t, targetName));
-
     private static bool IsNamed(Target target, string name) => string.Equals(target.Name, name, StringComparison.OrdinalIgnoreCase);
 
-    /// <summary>All units of a target share its ports: one ALUA object for them.</summary>
+    /// <summary>
+    /// All units of a target share its ports: one ALUA object for them. When its kind changes, the states begin anew, for nobody could set
+    /// them back.
+    /// </summary>
     private void Adopt(Target target)
     {
-        if (!_alua.TryGetValue(target.Name, out var shared))
-            _alua[target.Name] = shared = new Alua([.. Options.Portals.Select(p => p.GroupTag).Distinct().Order().Select(g => (g, new[] { g }))]);
+        if (!_alua.TryGetValue(target.Name, out var shared) || shared.IsExplicit != target.ExplicitAlua)
+        {
+            int[] groups = [.. Options.Portals.Select(p => p.GroupTag).Distinct().Order()];
+            _alua[target.Name] = shared = new Alua(groups.Select(g => (g, new[] { g }))) { AccessTypes = target.ExplicitAlua ? 3 : 1 };
+        }
         foreach (var unit in target.Luns.Values) unit.Alua = shared;
+        shared.Units = [.. target.Luns.Values.Distinct()];
     }
 }

@@ -20,13 +20,9 @@ namespace LunKit.Iscsi;
 /// </summary>
 public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
 {
-    private static readonly TimeSpan s_reinstatement = TimeSpan.FromSeconds(10), s_closing = TimeSpan.FromSeconds(1);
-
     private readonly Lock _gate = new();
     private readonly List<(Socket Socket, int GroupTag)> _listeners = [];
     private readonly HashSet<IscsiConnection> _connections = [];
-    private readonly List<IscsiSession> _sessions = [];
-    private ushort _lastTsih;
     private volatile bool _stopping;
 
     /// <summary>Prepares a server; <see cref="Start"/> makes it listen.</summary>
@@ -36,6 +32,7 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
         Log = log ?? NullLogger.Instance;
         Portals = options.Portals;
         Memory = new MemoryAccount(options.Limits.MaxOutstandingBytes);
+        Sessions = new SessionTable(Log, target => _byName.GetValueOrDefault(target.Name) == target);
         foreach (var target in options.Targets) SetTarget(target);
     }
 
@@ -46,13 +43,7 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
     public IReadOnlyList<Portal> Portals { get; private set; }
 
     /// <summary>Sessions in full feature phase.</summary>
-    public int SessionCount
-    {
-        get
-        {
-            lock (_gate) return _sessions.Count;
-        }
-    }
+    public int SessionCount => Sessions.Count;
 
     /// <summary>Connections, in login or beyond.</summary>
     public int ConnectionCount
@@ -64,6 +55,8 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
     }
 
     internal ILogger Log { get; }
+
+    internal SessionTable Sessions { get; }
 
     /// <summary>The time by which connections go; a simulation has its own.</summary>
     internal TimeProvider Clock { get; init; } = TimeProvider.System;
@@ -221,75 +214,7 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
 
     IReadOnlyList<ChapCredential> ITargetDirectory.DiscoveryChap => Options.DiscoveryChap;
 
-    /// <summary>
-    /// Gives a connection that has logged in its place: a new session, which replaces an older one of the same initiator port
-    /// (RFC 7143 6.3.5), or one in an existing session. Called by the connection's thread.
-    /// </summary>
-    internal (LoginStatus Status, IscsiSession? Session, string Reason) Admit(
-        IscsiConnection connection, LoginNegotiation login, ulong isid, ushort tsih, uint cmdSn)
-    {
-        IscsiSession? existing;
-        lock (_gate)
-        {
-            existing = _sessions.Find(s => s.Isid == isid && s.GroupTag == connection.GroupTag && s.Target?.Name == login.Target?.Name &&
-                string.Equals(s.Parameters.InitiatorName, login.Parameters.InitiatorName, StringComparison.OrdinalIgnoreCase));
-        }
-        if (tsih != 0)
-        {
-            if (existing is null || existing.Tsih != tsih) return (LoginStatus.SessionDoesNotExist, null, $"no session {tsih}");
-            // The same connection id again: the old connection is dead to the initiator (connection reinstatement, RFC 7143 6.3.4).
-            foreach (var old in existing.Connections.Concat(existing.Keepers).Where(c => c.ConnectionId == connection.ConnectionId))
-            {
-                old.LogOutForRecovery("reinstated");
-                if (!old.Released.Wait(s_reinstatement)) return (LoginStatus.ServiceUnavailable, null, "the old connection does not end");
-            }
-            return existing.TryAdd(connection)
-                ? (LoginStatus.Success, existing, "")
-                : (LoginStatus.TooManyConnections, null, "the session has as many connections as were agreed on");
-        }
-        if (existing is not null)
-        {
-            LogMessages.SessionReinstated(Log, existing.Tsih, login.Parameters.InitiatorName);
-            // The old session's commands have ended before the new one begins: no late write of theirs lands on top.
-            existing.Close("session reinstatement");
-            foreach (var old in existing.Connections.Concat(existing.Keepers))
-                if (!old.Ended.Wait(s_reinstatement)) return (LoginStatus.ServiceUnavailable, null, "the old session does not end");
-        }
-        AwaitClosed(connection, login.Parameters.InitiatorName);
-        lock (_gate)
-        {
-            do _lastTsih++;
-            while (_lastTsih == 0 || _sessions.Exists(s => s.Tsih == _lastTsih));
-            // The target may have changed since the login began.
-            if (login.Target is { } asked && Targets.FirstOrDefault(t => IsNamed(t, asked.Name)) != asked)
-                return (LoginStatus.ServiceUnavailable, null, $"{asked.Name} has just been changed");
-            var session = new IscsiSession(login.Parameters, login.Target, login.Acl, isid, _lastTsih, connection.GroupTag, cmdSn, Options.Limits.QueueDepth);
-            session.TryAdd(connection);
-            _sessions.Add(session);
-            return (LoginStatus.Success, session, "");
-        }
-    }
-
-    /// <summary>
-    /// An initiator that has just closed a connection and comes back finds its old nexus gone, with what it held: the old connection's thread may
-    /// only not have noticed yet.
-    /// </summary>
-    private void AwaitClosed(IscsiConnection connection, string initiatorName)
-    {
-        List<IscsiConnection> closed;
-        lock (_gate)
-        {
-            closed = [.. _connections.Where(c => c != connection && c.Session is { Parameters.ErrorRecoveryLevel: < 2 } session &&
-                string.Equals(session.Parameters.InitiatorName, initiatorName, StringComparison.OrdinalIgnoreCase) && c.PeerHasClosed)];
-        }
-        foreach (var old in closed) old.Ended.Wait(s_closing);
-    }
-
-    internal void SessionEnded(IscsiSession session)
-    {
-        lock (_gate) _sessions.Remove(session);
-        session.Nexus.Close();
-    }
+    internal void SessionEnded(IscsiSession session) => Sessions.End(session);
 
     internal void ConnectionEnded(IscsiConnection connection, string reason)
     {
@@ -299,10 +224,7 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
 
     internal void CloseSessions(Target target, IscsiConnection except)
     {
-        lock (_gate)
-        {
-            foreach (var session in SessionsOf(target.Name)) session.Close("target cold reset", except);
-        }
+        foreach (var session in Sessions.Of(target.Name)) session.Close("target cold reset", except);
     }
 
     /// <summary>

@@ -12,11 +12,11 @@ namespace LunKit.Linux;
 public readonly record struct ScsiDeviceResult(byte Status, int HostStatus, int Transferred, int SenseLength);
 
 /// <summary>
-/// A SCSI device behind a node that takes SG_IO: <c>/dev/sgN</c>, <c>/dev/sdX</c>, <c>/dev/nstN</c> and so on. Thread safe: each call waits for its
-/// own command.
+/// A SCSI device behind a node that takes SG_IO: <c>/dev/sgN</c>, <c>/dev/sdX</c>, <c>/dev/nstN</c> and so on. Thread safe: each call
+/// waits for its own command.
 /// </summary>
 [SupportedOSPlatform("linux")]
-public sealed unsafe class ScsiDevice : IDisposable
+public sealed unsafe class ScsiDevice : IScsiDevice
 {
     /// <summary>The longest CDB that SG_IO takes.</summary>
     public const int MaxCdbLength = 252;
@@ -88,12 +88,7 @@ public sealed unsafe class ScsiDevice : IDisposable
         }
     }
 
-    /// <summary>Gives the device a command, and waits for it. Throws <see cref="LinuxException"/> when the kernel does not take it.</summary>
-    /// <param name="cdb">At most <see cref="MaxCdbLength"/> bytes.</param>
-    /// <param name="data">The data, in one piece; empty for none.</param>
-    /// <param name="toDevice">Which way it goes.</param>
-    /// <param name="sense">Room for sense data.</param>
-    /// <param name="timeout">After this the kernel aborts the command.</param>
+    /// <inheritdoc/>
     public ScsiDeviceResult Execute(ReadOnlySpan<byte> cdb, Span<byte> data, bool toDevice, Span<byte> sense, TimeSpan timeout)
     {
         using var fd = new OpenDescriptor(_node);

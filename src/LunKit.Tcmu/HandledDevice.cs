@@ -16,7 +16,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     private const int Enoent = -2, Eio = -5, Ebusy = -16, Einval = -22, Enospc = -28, Eopnotsupp = -95;
     // The kernel heeds the states and changes them by configfs; SET TARGET PORT GROUPS comes here, and has nothing that it could change.
     private const int ImplicitAccess = 1;
-    private static readonly TimeSpan s_drainLimit = TimeSpan.FromSeconds(10), s_recoveryPause = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_recoveryPause = TimeSpan.FromSeconds(1);
 
     private readonly CancellationTokenSource _closing = new();
     private LogicalUnit? _unit;
@@ -32,9 +32,9 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
 
     /// <summary>
     /// Opens the backstore and begins to serve. <paramref name="takesOver"/>: another process may have served the ring before, and its
-    /// entries need not be the commands that are out, so the ring is reset (initiators repeat what was out). Returns 0 or a negative errno.
+    /// entries need not be the commands that are out, so the ring is reset (initiators repeat what was out).
     /// </summary>
-    public async Task<int> OpenAsync(bool takesOver)
+    public async Task<DeviceReply> OpenAsync(bool takesOver)
     {
         // The caller goes on meanwhile: one backend that cannot be reached delays nobody else.
         await Task.Yield();
@@ -49,18 +49,28 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             _state = TcmuDeviceState.Serving;
             LogMessages.Serving(log, config.DeviceName, access.Path, snapshot.SizeBytes);
             _serving = SuperviseAsync();
-            return 0;
+            return new DeviceReply(0) { Survives = SurvivesProcess(_unit) };
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or OperationCanceledException or ArgumentException)
+        catch (Exception e)
         {
-            (_state, _error) = (TcmuDeviceState.Failed, e.Message);
-            LogMessages.NotServed(log, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", e.Message);
+            // Whatever a factory throws: the device is let go, and who looks for the reason finds it.
+            bool isWorded = e is IOException or UnauthorizedAccessException or OperationCanceledException or ArgumentException;
+            string reason = isWorded ? e.Message : $"{e.GetType().Name}: {e.Message}";
+            (_state, _error) = (TcmuDeviceState.Failed, reason);
+            LogMessages.NotServed(log, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", reason);
             if (_unit is not null) await _unit.DisposeAsync().ConfigureAwait(false);
             _unit = null;
             access.Dispose();
-            return ErrnoOf(e);
+            return new DeviceReply(ErrnoOf(e)) { Reason = reason };
         }
     }
+
+    private static bool SurvivesProcess(LogicalUnit unit) => unit switch
+    {
+        BlockUnit block => block.Store.Has(BackstoreFeatures.SurvivesProcess),
+        CustomUnit custom => custom.SurvivesProcess,
+        _ => false,
+    };
 
     /// <summary>Initiators learn size and blocks from the unit, and the kernel has its own idea of them: they are the same.</summary>
     private static async Task FitAsync(BlockUnit unit, UserBackstoreSnapshot snapshot)
@@ -118,8 +128,8 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     /// <summary>Called when its ring is gone and nothing of it can be served any more. Any thread.</summary>
     public Action? Lost { get; set; }
 
-    /// <summary>What the kernel wants to change; 0 or a negative errno.</summary>
-    public async Task<int> ReconfigureAsync(TcmuEvent change)
+    /// <summary>What the kernel wants to change.</summary>
+    public async Task<DeviceReply> ReconfigureAsync(TcmuEvent change)
     {
         if (_unit is null || _state != TcmuDeviceState.Serving) return Eio;
         // The same disk under another name would be another disk.
@@ -137,33 +147,31 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
         catch (Exception e) when (e is IOException or ArgumentException or OverflowException)
         {
             LogMessages.NotReconfigured(log, Name, e.Message);
-            return e is IOException ? ErrnoOf(e) : Einval;
+            return new DeviceReply(e is IOException ? ErrnoOf(e) : Einval) { Reason = e.Message };
         }
     }
 
-    /// <summary>Stops serving: what was read is completed, within a limit, and flushed.</summary>
-    public async Task CloseAsync()
+    /// <summary>
+    /// Stops serving: what was read is completed and flushed. Past a limit the log names what hangs, and the device is left open, and its
+    /// lease held, until that has ended: nothing is closed under a command that may still use it.
+    /// </summary>
+    public async Task CloseAsync(TimeSpan limit)
     {
         await _closing.CancelAsync().ConfigureAwait(false);
+        var closing = CloseWhenOverAsync();
+        if (await Task.WhenAny(closing, Task.Delay(limit)).ConfigureAwait(false) == closing) return;
+        string held = string.Join("; ", _unit?.Tasks.Describe(8) ?? []);
+        LogMessages.NotDrained(log, Name, limit.TotalSeconds, held.Length > 0 ? held : "its flush");
+    }
+
+    private async Task CloseWhenOverAsync()
+    {
         if (_ring is { } ring)
         {
             ring.Stop();
-            if (await Task.WhenAny(ring.Ended, Task.Delay(s_drainLimit)).ConfigureAwait(false) != ring.Ended) LogMessages.NotDrained(log, Name, s_drainLimit.TotalSeconds);
             await _serving.ConfigureAwait(false);
         }
-        if (_unit is { } unit)
-        {
-            _unit = null;
-            try
-            {
-                await unit.FlushAsync().ConfigureAwait(false);
-            }
-            catch (IOException e)
-            {
-                LogMessages.FlushFailed(log, Name, e.Message);
-            }
-            await unit.DisposeAsync().ConfigureAwait(false);
-        }
+        if (_unit is { } unit) await unit.CloseAsync(Timeout.InfiniteTimeSpan).ConfigureAwait(false);
         access.Dispose();
         _state = TcmuDeviceState.Closed;
         LogMessages.Closed(log, Name);

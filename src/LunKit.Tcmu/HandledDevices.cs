@@ -5,13 +5,16 @@ using Microsoft.Extensions.Logging;
 namespace LunKit.Tcmu;
 
 /// <summary>
-/// The devices of one handler. What happens to one device is done in order, different devices side by side. The source's thread calls it, except
-/// where something else is said.
+/// The devices of one handler. What happens to one device is done in order, different devices side by side. The source's thread calls it,
+/// except where something else is said.
 /// </summary>
 internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, IDeviceSource source, ILogger log)
 {
     private readonly ConcurrentDictionary<string, HandledDevice> _devices = [];
     private readonly Dictionary<string, Task> _work = [];
+
+    /// <summary>How long the closing of a device is waited for; then it goes on alone.</summary>
+    public TimeSpan CloseLimit { get; set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>Any thread.</summary>
     public IReadOnlyList<TcmuDeviceStatus> Statuses => [.. _devices.Values.Select(d => d.Status)];
@@ -34,8 +37,8 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
     {
         Follow(key, e, async d =>
         {
-            await d.CloseAsync().ConfigureAwait(false);
-            return 0;
+            await d.CloseAsync(CloseLimit).ConfigureAwait(false);
+            return new DeviceReply(0);
         });
         _devices.TryRemove(key, out _);
     }
@@ -47,7 +50,7 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
     public bool HasFailed(string key) => _devices.TryGetValue(key, out var device) && device.Status.State == TcmuDeviceState.Failed;
 
     /// <summary>Does something with a device when what was begun before is done, and replies. Other devices go on meanwhile.</summary>
-    private void Follow(string key, TcmuEvent? e, Func<HandledDevice, Task<int>> act)
+    private void Follow(string key, TcmuEvent? e, Func<HandledDevice, Task<DeviceReply>> act)
     {
         if (!_devices.TryGetValue(key, out var device))
         {
@@ -59,17 +62,17 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
         async Task ThenAsync(Task before)
         {
             await before.ConfigureAwait(false);
-            int status;
+            DeviceReply reply;
             try
             {
-                status = await act(device).ConfigureAwait(false);
+                reply = await act(device).ConfigureAwait(false);
             }
             catch (Exception fault)
             {
                 LogMessages.HandlerCrashed(log, fault);
-                status = -5;
+                reply = new DeviceReply(-5) { Reason = fault.Message };
             }
-            if (e is not null) source.Reply(e, status);
+            if (e is not null) source.Reply(e, reply);
         }
     }
 
@@ -77,6 +80,6 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
     public async Task CloseAsync()
     {
         await Task.WhenAll(_work.Values).ConfigureAwait(false);
-        await Task.WhenAll(_devices.Values.Select(d => d.CloseAsync())).ConfigureAwait(false);
+        await Task.WhenAll(_devices.Values.Select(d => d.CloseAsync(CloseLimit))).ConfigureAwait(false);
     }
 }

@@ -18,11 +18,6 @@ internal interface IRingTransport : IDisposable
     /// </summary>
     bool Wait(int timeoutMilliseconds);
 
-    /// <summary>
-    /// Gives the id and the buffers of a command back that was completed with <c>KEEP_BUF</c>. Needs not wait for the producer.
-    /// </summary>
-    void FreeKept(ushort id);
-
     /// <summary>Ends a wait, or the next one. Any thread.</summary>
     void Wake();
 }

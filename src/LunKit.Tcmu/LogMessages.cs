@@ -26,8 +26,8 @@ internal static partial class LogMessages
     [LoggerMessage(3007, LogLevel.Warning, "{Device} keeps its configuration: {Reason}")]
     public static partial void NotReconfigured(ILogger log, string device, string reason);
 
-    [LoggerMessage(3008, LogLevel.Warning, "{Device}: commands are still executing {Seconds} s after the stop")]
-    public static partial void NotDrained(ILogger log, string device, double seconds);
+    [LoggerMessage(3008, LogLevel.Warning, "{Device} is not closed {Seconds} s after the stop, and stays open until its backstore answers: {Commands}")]
+    public static partial void NotDrained(ILogger log, string device, double seconds, string commands);
 
     [LoggerMessage(3009, LogLevel.Error, "{Device}: the last flush failed, data may be lost: {Reason}")]
     public static partial void FlushFailed(ILogger log, string device, string reason);
@@ -56,8 +56,8 @@ internal static partial class LogMessages
     [LoggerMessage(3017, LogLevel.Warning, "{Device} has no handler any more; its commands wait for the next one")]
     public static partial void HandlerGone(ILogger log, string device);
 
-    [LoggerMessage(3018, LogLevel.Error, "{Device}: handler process {ProcessId} refuses it with error {Errno}")]
-    public static partial void HandlerRefuses(ILogger log, string device, int processId, int errno);
+    [LoggerMessage(3018, LogLevel.Error, "{Device}: handler process {ProcessId} refuses it: {Reason} (error {Errno})")]
+    public static partial void HandlerRefuses(ILogger log, string device, int processId, string reason, int errno);
 
     [LoggerMessage(3019, LogLevel.Warning, "The connection of handler process {ProcessId} ended: {Reason}")]
     public static partial void HandlerConnectionEnded(ILogger log, int processId, string reason);
@@ -70,4 +70,10 @@ internal static partial class LogMessages
 
     [LoggerMessage(3022, LogLevel.Warning, "Process {ProcessId} of user {UserId} is not admitted as a handler: another user, or too many connections")]
     public static partial void HandlerNotAdmitted(ILogger log, int processId, uint userId);
+
+    [LoggerMessage(3023, LogLevel.Error, "{Device}: its handler has died with acknowledged writes that it had not flushed; initiators get a unit attention, and their next flush fails")]
+    public static partial void WritesLost(ILogger log, string device);
+
+    [LoggerMessage(3024, LogLevel.Warning, "{Device}: its end waits for {Commands}")]
+    public static partial void Hangs(ILogger log, string device, string commands);
 }

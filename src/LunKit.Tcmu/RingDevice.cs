@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using LunKit.Fabrics;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
@@ -41,15 +42,15 @@ internal sealed class RingDevice : IDisposable
     private readonly ILogger _log;
     private readonly Thread _thread;
     private readonly Timer? _tick;
-    private readonly object _completionGate = new();
+    private readonly CompletionQueue<RingTask> _completed = new();
+    private readonly AutoResetEvent _drains = new(false);
     private readonly Stack<RingTask> _freeTasks = new();
     private readonly TaskCompletionSource<RingEnd> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private List<RingTask> _completions = [];
-    private List<RingTask> _completionsInWork = [];
-    private volatile int _completed;
     private int _executing;
     private int _unpublished;
+    private long _stopReported;
     private volatile bool _stopping;
+    private volatile bool _draining;
 
     /// <summary>Attaches to the ring.</summary>
     /// <param name="name">Name of the device, e.g. <c>tcm-user/0/disk0/file//disk.img</c>.</param>
@@ -63,7 +64,7 @@ internal sealed class RingDevice : IDisposable
         _transport = transport;
         _unit = unit;
         _log = log;
-        _look = () => _ring!.IsDrained && _completed == 0 && !_stopping ? -1 : 0;
+        _look = () => _ring!.IsDrained && _completed.IsEmpty && !_stopping ? -1 : 0;
         try
         {
             _ring = new RingConsumer(transport.Region);
@@ -86,6 +87,9 @@ internal sealed class RingDevice : IDisposable
     /// <summary>What the thread has allocated when it last waited: for the test that commands cost nothing.</summary>
     public long AllocatedBytes { get; private set; }
 
+    /// <summary>How often the log says what holds up the end.</summary>
+    public TimeSpan ReportEvery { get; init; } = TimeSpan.FromSeconds(10);
+
     public void Start() => _thread.Start();
 
     /// <summary>Stops reading; the device ends when what was read is completed. Any thread.</summary>
@@ -98,13 +102,9 @@ internal sealed class RingDevice : IDisposable
     /// <summary>A task that went on after its batch is done. Any thread.</summary>
     public void Completed(RingTask task)
     {
-        lock (_completionGate)
-        {
-            _completions.Add(task);
-            _completed = _completions.Count;
-            Monitor.Pulse(_completionGate);
-        }
-        _transport.Wake();
+        _completed.Add(task);
+        if (_draining) _drains.Set();
+        else _transport.Wake();
     }
 
     /// <summary>The unit's new size was, or will be, told to initiators by whoever ordered it. Any thread.</summary>
@@ -133,7 +133,8 @@ internal sealed class RingDevice : IDisposable
         // What still executes uses the shared memory: it is unmapped only afterwards.
         Drain();
         _tick?.Dispose();
-        if (end == RingEnd.Stopped) _ring.Say(Watch.HasLeft);
+        // This says that nothing acknowledged is lost, too.
+        if (end == RingEnd.Stopped && TryFlush()) _ring.Say(Watch.HasLeft);
         _nexuses.Close();
         _transport.Dispose();
         _ended.SetResult(end);
@@ -149,7 +150,8 @@ internal sealed class RingDevice : IDisposable
             if (_ring.Publish()) _transport.Notify();
             if (read) continue;
             if (_stopping && _executing == 0) return RingEnd.Stopped;
-            if (_look() == 0 && (!_stopping || _completed > 0)) continue;
+            if (_look() == 0 && (!_stopping || !_completed.IsEmpty)) continue;
+            if (_stopping) ReportWhatHangs();
             if (!Sleep()) return RingEnd.ProducerGone;
         }
     }
@@ -162,7 +164,7 @@ internal sealed class RingDevice : IDisposable
         if (_spin is null) return _transport.Wait(-1);
         if (!_stopping && _spin.Look(_look) == 0) return true;
         _ring.Say(Watch.Sleeps);
-        bool present = !_ring.IsDrained && !_stopping || _completed > 0 || _transport.Wait(LookEveryMilliseconds);
+        bool present = !_ring.IsDrained && !_stopping || !_completed.IsEmpty || _transport.Wait(LookEveryMilliseconds);
         _ring.Say(Watch.Looks);
         return present;
     }
@@ -222,13 +224,13 @@ internal sealed class RingDevice : IDisposable
     private void CompleteWithSense(RingTask task, CommandResult result, int readLength)
     {
         Span<byte> sense = stackalloc byte[SenseData.MaxLength];
-        int length = SenseData.Write(sense, result.Detail, _unit.ModePages.Bit(0x0A, 0, 2, 0x04));
+        int length = SenseWriter.Write(sense, _unit, result);
         _ring.Complete(task.Entry.Id, (byte)result.Status, sense[..length], readLength);
     }
 
     /// <summary>
-    /// Cancels what a task management function named; each command still completes, as the ring wants it. Where the producer can keep its
-    /// data, at once: who aborts waits for the answer, and the backstore may be the reason why.
+    /// Cancels what a task management function named. Each command is completed when it is over, and not before, whatever the ring offers
+    /// (<c>KEEP_BUF</c>): who aborts takes the completion for the end of all that the command does.
     /// </summary>
     private void Abort(RingTaskManagement management)
     {
@@ -242,65 +244,64 @@ internal sealed class RingDevice : IDisposable
         if (management.Type == TaskManagementAbi.LunReset && _nexuses.AreTold) _nexuses.Reset();
         if (management.CommandIds.Length == 0) return;
         var ids = management.CommandIds.ToHashSet();
-        List<RingTask> aborted = [];
-        _unit.Tasks.Abort(Selects, _ => false);
+        _unit.TaskManager.AbortTasks(c => c is RingTask task && task.Device == this && ids.Contains(task.Entry.Id));
         TakeCompletions();
-        if ((_ring.Flags & MailboxFlags.KeepBuffers) == 0) return;
-        foreach (var task in aborted.Where(t => t.IsExecuting && ids.Contains(t.Entry.Id)))
-        {
-            task.IsKept = true;
-            _ring.CompleteKept(task.Entry.Id, (byte)ScsiStatus.TaskAborted);
-        }
+    }
 
-        bool Selects(ScsiCommand command)
+    private bool TryFlush()
+    {
+        try
         {
-            if (command is not RingTask task || task.Device != this || !ids.Contains(task.Entry.Id)) return false;
-            aborted.Add(task);
+            _unit.FlushAsync().AsTask().GetAwaiter().GetResult();
             return true;
+        }
+        catch (Exception e)
+        {
+            LogMessages.FlushFailed(_log, _name, e.Message);
+            return false;
         }
     }
 
     private void TakeCompletions()
     {
-        if (_completed == 0) return;
-        lock (_completionGate)
-        {
-            _completed = 0;
-            (_completions, _completionsInWork) = (_completionsInWork, _completions);
-        }
-        foreach (var task in _completionsInWork)
+        foreach (var task in _completed.Take())
         {
             _executing--;
             task.IsExecuting = false;
-            if (!task.IsKept)
-            {
-                Complete(task, task.Result);
-                continue;
-            }
-            task.FinishData(CommandResult.TaskAborted, canTellLength: false);
-            _transport.FreeKept(task.Entry.Id);
-            _unit.Complete(task);
-            _freeTasks.Push(task);
+            Complete(task, task.Result);
         }
-        _completionsInWork.Clear();
     }
 
-    /// <summary>Waits for the commands that the units still execute; nobody hears of them any more.</summary>
+    /// <summary>
+    /// Waits for the commands that the unit still executes, which nobody hears of any more: they use the shared memory. However long that
+    /// is; the log says what it waits for.
+    /// </summary>
     private void Drain()
     {
-        if (_executing == 0) return;
-        _unit.Tasks.Abort(c => c is RingTask { Device: var device } && device == this, _ => false);
-        lock (_completionGate)
+        _draining = true;
+        if (_executing > 0) _unit.TaskManager.AbortTasks(c => c is RingTask { Device: var device } && device == this);
+        while (true)
         {
-            while (true)
+            foreach (var task in _completed.Take())
             {
-                foreach (var task in _completions) _unit.Complete(task);
-                _executing -= _completions.Count;
-                _completions.Clear();
-                if (_executing == 0) return;
-                Monitor.Wait(_completionGate);
+                _executing--;
+                task.ReleaseScratch();
+                _unit.Complete(task);
             }
+            if (_executing == 0) return;
+            _drains.WaitOne(ReportEvery);
+            ReportWhatHangs();
         }
+    }
+
+    /// <summary>Says what holds up the end, now and then.</summary>
+    private void ReportWhatHangs()
+    {
+        long now = Environment.TickCount64;
+        if (_stopReported == 0) _stopReported = now;
+        if (now - _stopReported < (long)ReportEvery.TotalMilliseconds) return;
+        _stopReported = now;
+        LogMessages.Hangs(_log, _name, string.Join("; ", _unit.Tasks.Describe(8)));
     }
 
     /// <summary>Stops, and waits for the end.</summary>
@@ -309,5 +310,6 @@ internal sealed class RingDevice : IDisposable
         Stop();
         if (_thread.ThreadState.HasFlag(ThreadState.Unstarted)) _transport.Dispose();
         else _thread.Join();
+        _drains.Dispose();
     }
 }

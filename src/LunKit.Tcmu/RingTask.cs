@@ -24,14 +24,11 @@ internal sealed class RingTask : FabricTask
 
     public RingEntry Entry { get; } = new();
 
-    /// <summary>It is answered already, and only its data is still in use.</summary>
-    public bool IsKept { get; set; }
 
     /// <summary>Gets ready to run what <see cref="Entry"/> holds.</summary>
     public void Prepare(UnitNexus nexus)
     {
         Reset(Entry.Cdb);
-        IsKept = false;
         Nexus = nexus.Nexus;
         UnitNexus = nexus;
         Tag = Entry.Id;
@@ -63,12 +60,8 @@ internal sealed class RingTask : FabricTask
     public int FinishData(CommandResult result, bool canTellLength)
     {
         int produced = result.Status is ScsiStatus.Good or ScsiStatus.CheckCondition ? Math.Min(result.DataInLength, _dataIn.Length) : 0;
-        if (_scratch is not null)
-        {
-            if (produced > 0) _dataIn.CopyFrom(_scratch.AsSpan(0, produced));
-            ArrayPool<byte>.Shared.Return(_scratch);
-            _scratch = null;
-        }
+        if (_scratch is not null && produced > 0) _dataIn.CopyFrom(_scratch.AsSpan(0, produced));
+        ReleaseScratch();
         // With its length told, data is handed on beside sense (a tape's short block).
         if (result.Status == ScsiStatus.CheckCondition && canTellLength && produced > 0) return produced;
         bool handedOn = !_takesData && result.Status != ScsiStatus.CheckCondition && produced < _dataIn.Length;
@@ -76,5 +69,13 @@ internal sealed class RingTask : FabricTask
         if (canTellLength && produced > 0) return produced;
         foreach (var segment in _dataIn.Slice(produced, _dataIn.Length - produced)) segment.Span.Clear();
         return 0;
+    }
+
+    /// <summary>Gives back what it has besides the shared memory.</summary>
+    public void ReleaseScratch()
+    {
+        if (_scratch is null) return;
+        ArrayPool<byte>.Shared.Return(_scratch);
+        _scratch = null;
     }
 }

@@ -1,17 +1,19 @@
 using System.Runtime.InteropServices;
 using LunKit.Backstores;
+using LunKit.Diagnostics;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu.Kernel;
 using LunKit.Tcmu.User;
 using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
 
 namespace LunKit.Tcmu;
 
 /// <summary>
-/// The handler process of TCMU (what tcmu-runner is): answers the SCSI commands of those user backstores whose subtype it knows, from the moment
-/// that they are enabled until they are removed. The backstores are the kernel's (<see cref="Start(IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?, bool)"/>,
-/// needs root) or those of a LunKit target (<see cref="Connect(string, IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?)"/>). Thread safe.
+/// The handler process of TCMU (what tcmu-runner is): answers the SCSI commands of those user backstores whose subtype it knows, from the
+/// moment that they are enabled until they are removed. The backstores are the kernel's
+/// (<see cref="Start(IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?, bool)"/>,
+/// needs root) or those of a LunKit target (<see cref="Connect(string, IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?)"/>).
+/// Thread safe.
 /// </summary>
 public sealed class TcmuHandler : IAsyncDisposable
 {
@@ -27,7 +29,7 @@ public sealed class TcmuHandler : IAsyncDisposable
 
     /// <summary>Begins to handle the kernel's devices: those that are there, and those to come.</summary>
     /// <param name="subtypes">Factories by subtype; a device belongs to a handler when the subtypes are equal.</param>
-    /// <param name="log">Where to log.</param>
+    /// <param name="log">Where to log; without one, warnings and errors go to the standard error.</param>
     /// <param name="replies">
     /// The kernel waits for a handler's reply before a device is enabled, changed or removed, and gives its error to whoever asked for
     /// that. The switch is the kernel's, for all handlers; without it nobody waits.
@@ -40,7 +42,7 @@ public sealed class TcmuHandler : IAsyncDisposable
     public static TcmuHandler Start(IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, ILogger? log = null, bool replies = true)
     {
         Check(subtypes.Keys);
-        return new TcmuHandler(subtypes, log ?? NullLogger.Instance, new KernelSource(log ?? NullLogger.Instance, replies));
+        return new TcmuHandler(subtypes, log ?? StandardErrorLog.Instance, new KernelSource(log ?? StandardErrorLog.Instance, replies));
     }
 
     /// <summary>
@@ -48,14 +50,14 @@ public sealed class TcmuHandler : IAsyncDisposable
     /// </summary>
     /// <param name="path">Where it listens: a path, or '@' and a name.</param>
     /// <param name="subtypes">Factories by subtype; a device belongs to a handler when the subtypes are equal.</param>
-    /// <param name="log">Where to log.</param>
+    /// <param name="log">Where to log; without one, warnings and errors go to the standard error.</param>
     public static TcmuHandler Connect(string path, IReadOnlyDictionary<string, TcmuHandlerFactory> subtypes, ILogger? log = null) => Connect(path, Units(subtypes, log), log);
 
     /// <inheritdoc cref="Connect(string, IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?)"/>
     public static TcmuHandler Connect(string path, IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, ILogger? log = null)
     {
         Check(subtypes.Keys);
-        return new TcmuHandler(subtypes, log ?? NullLogger.Instance, new TargetSource(path, log ?? NullLogger.Instance));
+        return new TcmuHandler(subtypes, log ?? StandardErrorLog.Instance, new TargetSource(path, log ?? StandardErrorLog.Instance));
     }
 
     private static void Check(IEnumerable<string> subtypes)
@@ -70,16 +72,17 @@ public sealed class TcmuHandler : IAsyncDisposable
     private static TcmuUnitFactory Unit(TcmuHandlerFactory open, ILogger? log) => async (config, cancellationToken) =>
     {
         var store = await open(config, cancellationToken).ConfigureAwait(false);
-        return new BlockUnit(store, config.Identity.Name, new VolatileUnitState(config.Identity.Id), new BlockUnitOptions { Identity = config.Identity }, log);
+        return new BlockUnit(
+            store, config.Identity.Name, new VolatileUnitState(config.Identity.Id), new BlockUnitOptions { Identity = config.Identity }, log ?? StandardErrorLog.Instance);
     };
 
     /// <summary>
-    /// Handles one subtype until Ctrl-C, SIGTERM or cancellation: all that a program which is a handler needs. The devices are the kernel's, or,
-    /// where the environment variable <c>LUNKIT_TARGET</c> says where it listens, a LunKit target's.
+    /// Handles one subtype until Ctrl-C, SIGTERM or cancellation: all that a program which is a handler needs. The devices are the
+    /// kernel's, or, where the environment variable <c>LUNKIT_TARGET</c> says where it listens, a LunKit target's.
     /// </summary>
     /// <param name="subtype">The handler's name.</param>
     /// <param name="open">Makes the disk of a device.</param>
-    /// <param name="log">Where to log.</param>
+    /// <param name="log">Where to log; without one, warnings and errors go to the standard error.</param>
     /// <param name="cancellationToken">Stops handling.</param>
     public static Task RunAsync(string subtype, Func<TcmuConfig, IBackstore> open, ILogger? log = null, CancellationToken cancellationToken = default) =>
         RunAsync(subtype, Unit((config, _) => ValueTask.FromResult(open(config)), log), log, cancellationToken);
@@ -110,7 +113,17 @@ public sealed class TcmuHandler : IAsyncDisposable
     /// <summary>Why this machine's kernel has no devices to handle; null when it has TCMU.</summary>
     public static string? WhyNot() => KernelSource.WhyNot();
 
-    /// <summary>Stops: every device completes what it has begun and is flushed; whoever made the devices keeps them.</summary>
+    /// <inheritdoc cref="HandledDevices.CloseLimit"/>
+    internal TimeSpan CloseLimit
+    {
+        set => _devices.CloseLimit = value;
+    }
+
+    /// <summary>
+    /// Stops: every device completes what it has begun and is flushed; whoever made the devices keeps them. A device that takes longer
+    /// than ten seconds is named in the log, and its backstore and its place at the target stay its own until it is done, or the process
+    /// ends.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
         await _source.StopAsync().ConfigureAwait(false);

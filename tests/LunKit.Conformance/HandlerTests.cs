@@ -118,6 +118,34 @@ public sealed class HandlerTests
         Directory.Delete(folder, recursive: true);
     }
 
+    /// <summary>The memory handler's disk is its own memory: what it acknowledged dies with it, and nobody flushes successfully what is gone.</summary>
+    [Fact]
+    public async Task AHandlerThatIsKilledWithItsCacheIsReported()
+    {
+        string path = HandlerRun.NewPath();
+        await using var server = await LunKitProcess.StartAsync("--handlers", path, "user:memory/x,size=1M");
+        var options = new InitiatorOptions { Portal = new IPEndPoint(IPAddress.Loopback, server.Port), TargetName = LunKitProcess.Iqn };
+        await using var initiator = await IscsiInitiator.ConnectAsync(options);
+        byte[] write = [0x2A, 0, 0, 0, 0, 8, 0, 0, 1, 0], flush = [0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        var handler = HandlerRun.Start(path);
+        await initiator.ExecuteAsync(0, new byte[6], null, 0);
+        Assert.Equal(ScsiStatus.Good, (await initiator.ExecuteAsync(0, write, new byte[512], 0)).Status);
+        Assert.Equal(ScsiStatus.Good, (await initiator.ExecuteAsync(0, flush, null, 0)).Status);
+        // Flushed: its death is a pause.
+        await handler.KillAsync();
+        await handler.DisposeAsync();
+        handler = HandlerRun.Start(path);
+        Assert.Equal(ScsiStatus.Good, (await initiator.ExecuteAsync(0, write, new byte[512], 0)).Status);
+        await handler.KillAsync();
+        await handler.DisposeAsync();
+        handler = HandlerRun.Start(path);
+        var restarted = await initiator.ExecuteAsync(0, new byte[6], null, 0);
+        Assert.Equal(new Sense(SenseKey.UnitAttention, 0x29, 0x04), restarted.SenseCode);
+        Assert.Equal(new Sense(SenseKey.HardwareError, 0x0C, 0x00), (await initiator.ExecuteAsync(0, flush, null, 0)).SenseCode);
+        Assert.Contains("has died with acknowledged writes", server.Output, StringComparison.Ordinal);
+        await handler.DisposeAsync();
+    }
+
     [Fact]
     public async Task CommandsFailInTimeWithoutAHandlerAndWorkAgainWithOne()
     {

@@ -5,7 +5,9 @@ internal abstract class FuzzTarget(string name)
 {
     public string Name { get; } = name;
 
-    public static IReadOnlyList<FuzzTarget> All { get; } = [new CdbTarget(), new LoginTarget(), new PduTarget(), new RingTarget(), new ProducerTarget()];
+    public static IReadOnlyList<FuzzTarget> All { get; } = [
+        new CdbTarget(), new LoginTarget(), new TextTarget(), new PduTarget(), new RingTarget(), new ProducerTarget(),
+    ];
 
     public abstract void Run(byte[] input);
 

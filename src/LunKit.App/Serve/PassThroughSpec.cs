@@ -18,7 +18,7 @@ internal sealed class PassThroughSpec
     /// <summary>Its options.</summary>
     public static IReadOnlyList<BackstoreOption> Options { get; } =
     [
-        new("policy", "safe|all", "safe: no firmware, formatting, sanitizing, security, ATA tunnels, copies between devices and vendor's commands (safe)"),
+        new("policy", "safe|all", "safe: what the standards have, but no firmware, formatting, sanitizing, security, ATA tunnels and copies between devices (safe)"),
         new("allow", "OPCODE+...", "commands, in hexadecimal, that policy=safe lets through all the same"),
         new("readonly", "", "refuse what writes (disks)"),
         new("timeout", "SECONDS", "how long a command may take (60 for disks, 14400 for others)"),

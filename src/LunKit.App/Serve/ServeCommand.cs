@@ -53,8 +53,9 @@ internal static class ServeCommand
         var writeCache = new Option<string>("--write-cache") { Description = "Start with the write cache on or off", HelpName = "on|off", DefaultValueFactory = _ => "on" };
         writeCache.AcceptOnlyFromAmong("on", "off");
         var exposed = new Option<bool>("--allow-anyone") { Description = "Serve other machines without CHAP or an allow list" };
+        var explicitAlua = new Option<bool>("--explicit-alua") { Description = "Let initiators set the access states of port groups, for all others too" };
         var level = new Option<LogLevel>("--log-level") { Description = "Trace, Debug, Information, Warning, Error or None", HelpName = "LEVEL", DefaultValueFactory = _ => LogLevel.Information };
-        var command = new Command("serve", Details) { backstores, portals, iqn, chap, mutual, chapFile, allow, handlers, handlerMemory, readOnly, writeCache, exposed, level };
+        var command = new Command("serve", Details) { backstores, portals, iqn, chap, mutual, chapFile, allow, handlers, handlerMemory, readOnly, writeCache, exposed, explicitAlua, level };
         command.SetAction((result, _) =>
         {
             var chosen = result.GetValue(portals) is { Length: > 0 } given ? given : [DefaultPortal];
@@ -73,6 +74,7 @@ internal static class ServeCommand
                 ReadOnly = result.GetValue(readOnly),
                 WriteCache = result.GetValue(writeCache) == "on",
                 AllowAnyone = result.GetValue(exposed),
+                ExplicitAlua = result.GetValue(explicitAlua),
                 LogLevel = result.GetValue(level),
             });
         });

@@ -20,6 +20,7 @@ internal sealed record ServeOptions
     public bool ReadOnly { get; init; }
     public bool WriteCache { get; init; } = true;
     public bool AllowAnyone { get; init; }
+    public bool ExplicitAlua { get; init; }
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
     /// <summary>HOST:PORT, [IPv6]:PORT, HOST, with ",TAG" for another portal group than 1.</summary>

@@ -71,6 +71,7 @@ internal sealed class Server : IAsyncDisposable
                 Luns = units.Select((u, lun) => KeyValuePair.Create(lun, u.Unit)).ToDictionary(),
                 Chap = options.Chap is { } chap ? [chap] : [],
                 MutualChap = options.MutualChap,
+                ExplicitAlua = options.ExplicitAlua,
                 Acls = [.. options.Allow.Select(name => new NodeAcl(name))],
             };
             var server = new IscsiServer(new IscsiServerOptions

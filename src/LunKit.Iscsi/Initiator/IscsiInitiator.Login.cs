@@ -59,13 +59,13 @@ public sealed partial class IscsiInitiator
         await ExchangeAsync(false, LoginStage.Security, LoginStage.Security, first).ConfigureAwait(false);
         string algorithms = string.Join(',', _options.ChapAlgorithms.Where(Chap.IsSupported));
         var (_, offer) = await ExchangeAsync(false, LoginStage.Security, LoginStage.Security, [new("CHAP_A", algorithms)]).ConfigureAwait(false);
-        int algorithm = int.Parse(offer.GetValueOrDefault("CHAP_A", "0"), CultureInfo.InvariantCulture);
-        byte identifier = byte.Parse(offer.GetValueOrDefault("CHAP_I", "0"), CultureInfo.InvariantCulture);
+        if (!TextKeys.TryNumber(offer.GetValueOrDefault("CHAP_A", ""), 0, 255, out int algorithm) || !_options.ChapAlgorithms.Contains(algorithm) ||
+            !TextKeys.TryNumber(offer.GetValueOrDefault("CHAP_I", ""), 0, 255, out int identifier)) throw new IOException("the target's CHAP_A or CHAP_I is malformed");
         var challenge = TextKeys.ParseBinary(offer.GetValueOrDefault("CHAP_C", ""), Chap.MaxChallengeBytes) ?? throw new IOException("the target's CHAP_C is malformed");
         var keys = new List<KeyValuePair<string, string>>
         {
             new("CHAP_N", own.Name),
-            new("CHAP_R", TextKeys.FormatBinary(Chap.Respond(algorithm, identifier, own.Secret, challenge))),
+            new("CHAP_R", TextKeys.FormatBinary(Chap.Respond(algorithm, (byte)identifier, own.Secret, challenge))),
         };
         var counter = RandomNumberGenerator.GetBytes(Chap.ChallengeBytes);
         byte counterId = RandomNumberGenerator.GetBytes(1)[0];
@@ -103,7 +103,7 @@ public sealed partial class IscsiInitiator
 
     private void Take(Dictionary<string, string> answer)
     {
-        int Number(string key, int otherwise) => answer.TryGetValue(key, out var value) && int.TryParse(value, CultureInfo.InvariantCulture, out int n) ? n : otherwise;
+        int Number(string key, int otherwise) => answer.TryGetValue(key, out var value) && TextKeys.TryNumber(value, 0, int.MaxValue, out int n) ? n : otherwise;
         _parameters.HeaderDigest = answer.GetValueOrDefault("HeaderDigest") == "CRC32C";
         _parameters.DataDigest = answer.GetValueOrDefault("DataDigest") == "CRC32C";
         _parameters.PeerMaxRecvDataSegmentLength = Number("MaxRecvDataSegmentLength", 8192);

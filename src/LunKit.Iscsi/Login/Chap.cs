@@ -17,7 +17,7 @@ internal static class Chap
     public static int Choose(string list)
     {
         foreach (string item in list.Split(','))
-            if (int.TryParse(item, NumberStyles.None, CultureInfo.InvariantCulture, out int algorithm) && IsSupported(algorithm)) return algorithm;
+            if (TextKeys.TryNumber(item, 0, 255, out int algorithm) && IsSupported(algorithm)) return algorithm;
         return 0;
     }
 
@@ -60,11 +60,17 @@ internal sealed class ChapExchange(IReadOnlyList<ChapCredential> accepted, ChapC
         reason = "";
         if (_algorithm == 0)
         {
-            if (!keys.TryGetValue("CHAP_A", out var offer)) return true; // AuthMethod was just chosen
+            if (!keys.TryGetValue("CHAP_A", out var offer))
+            {
+                // It may come in the request after the one that chose CHAP, but not later.
+                bool hasJustChosen = keys.ContainsKey("AuthMethod");
+                reason = hasJustChosen ? "" : "CHAP_A is missing";
+                return hasJustChosen;
+            }
             _algorithm = Chap.Choose(offer);
             if (_algorithm == 0)
             {
-                reason = $"no CHAP algorithm of {offer} is supported";
+                reason = $"no CHAP algorithm of '{offer}' is supported";
                 return false;
             }
             answer.Add(new("CHAP_A", _algorithm.ToString(CultureInfo.InvariantCulture)));
@@ -77,7 +83,8 @@ internal sealed class ChapExchange(IReadOnlyList<ChapCredential> accepted, ChapC
 
     private bool Check(Dictionary<string, string> keys, List<KeyValuePair<string, string>> answer, out string reason)
     {
-        if (!keys.TryGetValue("CHAP_N", out var name) || !keys.TryGetValue("CHAP_R", out var text) || TextKeys.ParseBinary(text, 64) is not { } response)
+        if (!keys.TryGetValue("CHAP_N", out var name) || !keys.TryGetValue("CHAP_R", out var text) ||
+            TextKeys.ParseBinary(text, 64) is not { } response)
         {
             reason = "CHAP_N or CHAP_R is missing or malformed";
             return false;
@@ -96,21 +103,25 @@ internal sealed class ChapExchange(IReadOnlyList<ChapCredential> accepted, ChapC
         return !keys.ContainsKey("CHAP_C") && !keys.ContainsKey("CHAP_I") || Answer(keys, credential, answer, out reason);
     }
 
-    private bool Answer(Dictionary<string, string> keys, ChapCredential initiator, List<KeyValuePair<string, string>> answer, out string reason)
+    private bool Answer(
+        Dictionary<string, string> keys, ChapCredential initiator, List<KeyValuePair<string, string>> answer, out string reason)
     {
         IsDone = false;
         reason = "";
         if (own is null) reason = "the initiator asks for mutual CHAP, which is not configured";
         else if (own.Secret == initiator.Secret) reason = "both directions of CHAP have the same secret, which RFC 7143 12.1.3 forbids";
-        else if (!keys.TryGetValue("CHAP_I", out var id) || !byte.TryParse(id, NumberStyles.None, CultureInfo.InvariantCulture, out byte identifier))
+        else if (!keys.TryGetValue("CHAP_I", out var id) || !TextKeys.TryNumber(id, 0, 255, out int identifier))
             reason = "CHAP_I is missing or not 0 to 255";
-        else if (!keys.TryGetValue("CHAP_C", out var text) || TextKeys.ParseBinary(text, Chap.MaxChallengeBytes) is not { Length: > 0 } challenge)
+        else if (!keys.TryGetValue("CHAP_C", out var text) ||
+            TextKeys.ParseBinary(text, Chap.MaxChallengeBytes) is not { Length: > 0 } challenge)
+        {
             reason = "CHAP_C is missing or malformed";
+        }
         else if (challenge.AsSpan().SequenceEqual(_challenge)) reason = "the initiator reflects the target's own challenge";
         else
         {
             answer.Add(new("CHAP_N", own.Name));
-            answer.Add(new("CHAP_R", TextKeys.FormatBinary(Chap.Respond(_algorithm, identifier, own.Secret, challenge))));
+            answer.Add(new("CHAP_R", TextKeys.FormatBinary(Chap.Respond(_algorithm, (byte)identifier, own.Secret, challenge))));
             IsDone = true;
             return true;
         }

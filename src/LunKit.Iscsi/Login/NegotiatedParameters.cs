@@ -17,6 +17,10 @@ internal sealed class NegotiatedParameters
     public bool ImmediateData { get; set; } = true;
     public int MaxBurstLength { get; set; } = 262144;
     public int FirstBurstLength { get; set; } = 65536;
+
+    /// <summary>Whether <see cref="FirstBurstLength"/> was negotiated, and so cannot change any more.</summary>
+    public bool FirstBurstIsAgreed { get; set; }
+
     public int MaxOutstandingR2T { get; set; } = 1;
     public bool DataPduInOrder { get; set; } = true;
     public bool DataSequenceInOrder { get; set; } = true;
@@ -38,6 +42,14 @@ internal sealed class NegotiatedParameters
         ErrorRecoveryLevel = session.ErrorRecoveryLevel;
     }
 
+    /// <summary>What a text exchange may change in full feature phase, to be taken over when the exchange has ended.</summary>
+    public NegotiatedParameters Draft() => new() { PeerMaxRecvDataSegmentLength = PeerMaxRecvDataSegmentLength, InitiatorAlias = InitiatorAlias };
+
+    /// <summary>Takes over what a text exchange has changed in a <see cref="Draft"/>.</summary>
+    public void Take(NegotiatedParameters draft) =>
+        (PeerMaxRecvDataSegmentLength, InitiatorAlias) = (draft.PeerMaxRecvDataSegmentLength, draft.InitiatorAlias);
+
+    /// <summary>The initiator's name in lower case (<see cref="IscsiName"/>).</summary>
     public string InitiatorName { get; set; } = "";
     public string? InitiatorAlias { get; set; }
     public string? TargetName { get; set; }

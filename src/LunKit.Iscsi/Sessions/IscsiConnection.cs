@@ -23,16 +23,19 @@ internal sealed class IscsiConnection
     // What a look found instead of bytes: a task that another thread completed.
     private const int HasCompleted = -2;
 
+    // How often a login looks whether what it replaces has ended.
+    private const int LoginPollMilliseconds = 5;
+
     private readonly IByteStream _stream;
     private readonly OutputQueue _output;
     private readonly PduSender _sender;
     private readonly PduReceiver _receiver;
     private readonly LoginPhase _login;
+    private readonly ConnectionTimers _timers;
     private readonly SpinBudget _spin = new();
     private readonly Func<int> _look;
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _released = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly long _accepted;
     private volatile FullFeaturePhase? _phase;
     private volatile IscsiSession? _session;
     private int _sleeping;
@@ -40,13 +43,9 @@ internal sealed class IscsiConnection
     private volatile bool _aborting;
     private volatile bool _endsTasks;
     private volatile string? _endReason;
-    private volatile int _stopRequested;
     private volatile int _ownThread;
     private Stage _stage;
     private string _reason = "closed";
-    private long _lastTimers;
-    private long _closeDeadline;
-    private bool _pinged;
     private bool _wantsInput = true;
     private bool _wantsOutput;
     private uint _nextTransferTag = 1;
@@ -60,7 +59,7 @@ internal sealed class IscsiConnection
         Remote = remote;
         Local = local;
         GroupTag = groupTag;
-        LastReceived = _lastTimers = _accepted = Clock.GetTimestamp();
+        _timers = new ConnectionTimers(this);
         _stream = stream;
         _output = new OutputQueue(server.Buffers);
         _sender = new PduSender(_output, server.Log, remote);
@@ -82,7 +81,7 @@ internal sealed class IscsiConnection
     public IscsiSession? Session => _session;
 
     /// <summary>When bytes came last.</summary>
-    public long LastReceived { get; private set; }
+    public long LastReceived => _timers.LastReceived;
 
     /// <summary>Completes when nothing of the connection is left.</summary>
     public Task Ended => _ended.Task;
@@ -104,7 +103,7 @@ internal sealed class IscsiConnection
     public bool IsClosing { get; private set; }
 
     /// <summary>Whether the server stops.</summary>
-    public bool IsStopping => _stopRequested != 0;
+    public bool IsStopping => _timers.IsStopping;
 
     /// <summary>What the thread has allocated when it ran its timers last: for the test that commands cost nothing.</summary>
     public long AllocatedBytes { get; private set; }
@@ -147,7 +146,7 @@ internal sealed class IscsiConnection
     /// <summary>Asks the initiator to log out, and ends the connection when it did or the time is over. Any thread.</summary>
     public void RequestLogout(int seconds)
     {
-        _stopRequested = Math.Max(1, seconds);
+        _timers.Stop(seconds);
         Wake();
     }
 
@@ -246,6 +245,7 @@ internal sealed class IscsiConnection
         }
         bool any = false;
         if (_phase is { } phase) any = phase.Tasks.Poll() | phase.Turn();
+        else if (_login.IsWaiting) any = (_phase = _login.Continue()) is not null;
         if (Volatile.Read(ref _lookAround) != 0 && Interlocked.Exchange(ref _lookAround, 0) != 0)
         {
             RunTimers(Clock.GetTimestamp());
@@ -280,14 +280,12 @@ internal sealed class IscsiConnection
         long now = Clock.GetTimestamp();
         if (received > 0)
         {
-            LastReceived = now;
-            _pinged = false;
             // A peer that never lets the thread sleep does not escape the timers.
-            if (now - _lastTimers > Clock.TimestampFrequency) RunTimers(now);
+            if (_timers.Received(now)) RunTimers(now);
             _receiver.Parse();
             return true;
         }
-        if (MillisecondsSinceTimers(now) >= TimerMilliseconds)
+        if (_timers.MillisecondsSince(now) >= TimerMilliseconds)
         {
             RunTimers(now);
             return true;
@@ -296,21 +294,12 @@ internal sealed class IscsiConnection
         return any && !spins;
     }
 
-    private long MillisecondsSinceTimers(long now) => (now - _lastTimers) * 1000 / Clock.TimestampFrequency;
-
-    private int TimerMilliseconds
-    {
-        get
-        {
-            int most = _stopRequested != 0 || _closeDeadline != 0 || _phase is null ? 200 : 1000;
-            return _phase is { } phase ? Math.Min(most, phase.NextCheckMilliseconds) : most;
-        }
-    }
+    private int TimerMilliseconds => _login.IsWaiting ? LoginPollMilliseconds : _timers.Milliseconds(_phase);
 
     /// <summary>How long a step that had nothing to do may be followed by none.</summary>
     public TimeSpan NextTimer => _stage switch
     {
-        Stage.Serving => TimeSpan.FromMilliseconds(Math.Max(1, TimerMilliseconds - MillisecondsSinceTimers(Clock.GetTimestamp()))),
+        Stage.Serving => TimeSpan.FromMilliseconds(Math.Max(1, TimerMilliseconds - _timers.MillisecondsSince(Clock.GetTimestamp()))),
         _ => TimeSpan.FromMilliseconds(100),
     };
 
@@ -328,29 +317,8 @@ internal sealed class IscsiConnection
 
     private void RunTimers(long now)
     {
-        _lastTimers = now;
         AllocatedBytes = GC.GetAllocatedBytesForCurrentThread();
-        _phase?.RunTimers(now);
-        if (_stopRequested != 0 && _closeDeadline == 0)
-        {
-            _closeDeadline = now + _stopRequested * Clock.TimestampFrequency;
-            if (_phase is { } phase) phase.RequestLogout(_stopRequested);
-            else Abort("the server stops");
-        }
-        if (_closeDeadline != 0 && now >= _closeDeadline && _phase?.Tasks.AreExecuting != true) Abort("the server stops");
-        if (_phase is null && Clock.GetElapsedTime(_accepted, now).TotalSeconds > Limits.LoginTimeoutSeconds)
-            Abort($"no login within {Limits.LoginTimeoutSeconds} s");
-        double idle = Clock.GetElapsedTime(LastReceived, now).TotalSeconds;
-        if (_phase is null || Limits.NopInIntervalSeconds == 0 || idle < Limits.NopInIntervalSeconds) return;
-        if (!_pinged) Ping(_phase);
-        else if (idle > Limits.NopInIntervalSeconds + Limits.NopInTimeoutSeconds)
-            Abort($"no answer to NOP-In for {Limits.NopInTimeoutSeconds} s", endsTasks: false);
-    }
-
-    private void Ping(FullFeaturePhase phase)
-    {
-        _pinged = true;
-        phase.SendPing();
+        _timers.Run(now, _phase);
     }
 
     /// <summary>The connection is gone for the network. Its tasks end, or wait for another connection.</summary>
@@ -398,6 +366,7 @@ internal sealed class IscsiConnection
     {
         if (_stage == Stage.Ended) return;
         _stage = Stage.Ended;
+        _login.Abandon();
         _receiver.Close();
         _output.Close();
         if (_phase is { } phase)

@@ -17,21 +17,28 @@ internal sealed class IscsiSession
     private volatile bool _closed;
 
     public IscsiSession(
-        NegotiatedParameters parameters, Target? target, NodeAcl? acl, ulong isid, ushort tsih, int groupTag, uint firstCmdSn, int depth)
+        NegotiatedParameters parameters, Target? target, NodeAcl? acl, ulong isid, ushort tsih, int groupTag, uint firstCmdSn, int depth,
+        string? user)
     {
         Parameters = parameters;
+        User = user;
         Target = target;
         Isid = isid;
         Tsih = tsih;
         GroupTag = groupTag;
         Window = new CommandWindow(firstCmdSn, depth);
-        string initiatorPort = $"{parameters.InitiatorName},i,0x{isid:x12}", device = target?.Name ?? "";
+        // Names of ports are compared as they are, so they are made of what is the same for each spelling of a name (RFC 7143 4.2.7.1).
+        string initiatorPort = $"{parameters.InitiatorName},i,0x{isid:x12}", device = target?.Name.ToLowerInvariant() ?? "";
         Nexus = new Nexus(parameters.InitiatorName, initiatorPort, TransportId(initiatorPort),
             new TargetPort($"{device},t,0x{groupTag:x4}", groupTag, groupTag, device));
         if (target is not null) Nexus.Open(target.LunsOf(acl!));
     }
 
     public NegotiatedParameters Parameters { get; }
+
+    /// <summary>The CHAP user whose session it is, or null.</summary>
+    public string? User { get; }
+
     /// <summary>What the session reaches; replaced when the target's definition changes. Null for discovery.</summary>
     public Target? Target { get; set; }
     public ulong Isid { get; }
@@ -63,14 +70,24 @@ internal sealed class IscsiSession
         }
     }
 
-    /// <summary>Adds a connection; false when the session has ended, or has as many as were negotiated.</summary>
-    public bool TryAdd(IscsiConnection connection)
+    /// <summary>The first connection.</summary>
+    public void Start(IscsiConnection connection)
+    {
+        lock (_gate) _connections.Add(connection);
+    }
+
+    /// <summary>
+    /// Adds a connection; false when the session has ended, or has as many as were negotiated. Others of the same CID are lost to the
+    /// initiator: they keep their places until they end, so that the session goes on when there is no other connection.
+    /// </summary>
+    public bool TryJoin(IscsiConnection connection, out IReadOnlyList<IscsiConnection> replaced)
     {
         lock (_gate)
         {
+            replaced = [.. _connections.Concat(_keepers).Where(c => c.ConnectionId == connection.ConnectionId)];
             // One more than agreed, to recover another that the target does not know to be lost (RFC 7143 6.3.4).
             int most = Parameters.MaxConnections + (Parameters.ErrorRecoveryLevel == 2 ? 1 : 0);
-            if (_closed || _connections.Count >= most) return false;
+            if (_closed || replaced.Count == 0 && _connections.Count >= most) return false;
             _connections.Add(connection);
             return true;
         }

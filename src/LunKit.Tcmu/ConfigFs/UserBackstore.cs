@@ -118,9 +118,6 @@ public sealed class UserBackstore(string path) : ConfigFolder(path)
     /// <summary>Empties the ring; outstanding commands fail (NOT READY), and initiators do not repeat them.</summary>
     public void FailRing() => Write("action/reset_ring", "2");
 
-    /// <summary>Gives the id and the buffers of a command back that was completed with <c>KEEP_BUF</c>.</summary>
-    public void FreeKeptBuffer(ushort commandId) => Write("action/free_kept_buf", commandId.ToString(CultureInfo.InvariantCulture));
-
     /// <summary>The kernel gives some values behind a label of its own.</summary>
     private string Labelled(string file)
     {

@@ -24,7 +24,7 @@ internal sealed class KernelDeviceAccess(UioDevice uio) : IDeviceAccess
             _folder.Block(true);
             _folder.ResetRing();
         }
-        return new UioTransport(uio, _folder);
+        return new UioTransport(uio);
     }
 
     public void Admit(bool takesOver)

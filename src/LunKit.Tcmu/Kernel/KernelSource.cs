@@ -157,12 +157,12 @@ internal sealed class KernelSource : IDeviceSource
         Reply(e, e.Kind == TcmuEventKind.Removed ? 0 : -2);
     }
 
-    public void Reply(TcmuEvent e, int status)
+    public void Reply(TcmuEvent e, DeviceReply reply)
     {
         if (!_replies) return;
         try
         {
-            lock (_sending) _socket.Send(TcmuMessages.Done(_family, _sequence++, e, status));
+            lock (_sending) _socket.Send(TcmuMessages.Done(_family, _sequence++, e, reply.Status));
         }
         catch (Exception fault) when (fault is LinuxException or ObjectDisposedException)
         {

@@ -78,11 +78,17 @@ internal static class TcmuMessages
     /// <summary>The reply to an event: 0, or a negative errno, which the writer of the attribute in configfs gets.</summary>
     public static byte[] Done(ushort family, uint sequence, TcmuEvent of, int status)
     {
+        return BeginDone(stackalloc byte[64], family, sequence, of, status).Finish().ToArray();
+    }
+
+    /// <summary>The same, to be continued.</summary>
+    public static NetlinkWriter BeginDone(Span<byte> buffer, ushort family, uint sequence, TcmuEvent of, int status)
+    {
         // The DONE commands follow the events' at a distance of three.
-        var writer = new NetlinkWriter(stackalloc byte[64], family, Request, sequence, (byte)((byte)of.Kind + 3), Version);
+        var writer = new NetlinkWriter(buffer, family, Request, sequence, (byte)((byte)of.Kind + 3), Version);
         writer.Add(CommandStatus, (uint)status);
         writer.Add(DeviceNumber, of.DeviceId);
-        return writer.Finish().ToArray();
+        return writer;
     }
 
     /// <summary>An event, as the kernel sends it and LunKit's target too.</summary>

@@ -10,7 +10,8 @@ namespace LunKit.Tcmu.Ring;
 /// </summary>
 /// <remarks>
 /// A completion is written into the oldest slot that is not answered, whatever command it is for (out-of-order completion; where the
-/// producer cannot bear that, completions wait for their turn), and so over another command's request: that is why <see cref="TryRead"/> copies all of a command that decides. What the slots are is
+/// producer cannot bear that, completions wait for their turn), and so over another command's request: that is why <see cref="TryRead"/>
+/// copies all of a command that decides. What the slots are is
 /// remembered here and not read again.
 /// </remarks>
 internal sealed class RingConsumer
@@ -199,8 +200,8 @@ internal sealed class RingConsumer
     }
 
     /// <summary>
-    /// Answers an aborted command while its data is still in use: the producer keeps its id and its data until they are given back. Only
-    /// where the producer can (<see cref="MailboxFlags.KeepBuffers"/>).
+    /// Answers a command while its data is still in use: the producer keeps its id and its data until they are given back. Only where the
+    /// producer can (<see cref="MailboxFlags.KeepBuffers"/>). Not for a command whose work goes on.
     /// </summary>
     public void CompleteKept(ushort id, byte status) => Answer(id, CompletionFlags.KeepBuffers, status, default, 0);
 
@@ -236,16 +237,16 @@ internal sealed class RingConsumer
         if (length < CommandResponseSize) throw NoRoom(length);
         ref var response = ref MemoryMarshal.AsRef<CommandResponseAbi>(bytes);
         response.StatusAndReadLength = status | (ulong)readLength << 32;
-        // Cleared where there is none, too, which nobody reads: the producer writes sooner into lines that this side wrote last than into lines that
-        // both have only read.
+        // Cleared where there is none, too, which nobody reads: the producer writes sooner into lines that this side wrote last than into
+        // lines that both have only read.
         var room = bytes.Slice(CommandResponseAbi.SenseOffset, CommandResponseAbi.SenseLength);
         room[..CommandResponseAbi.SenseLength].Clear();
         if (!sense.IsEmpty) sense[..Math.Min(sense.Length, room.Length)].CopyTo(room);
     }
 
     /// <summary>
-    /// Says whether this side looks for commands by itself; does nothing where the producer does not ask. After <see cref="Watch.Sleeps"/> it
-    /// must look at <see cref="IsDrained"/> once more before it sleeps.
+    /// Says whether this side looks for commands by itself; does nothing where the producer does not ask. After
+    /// <see cref="Watch.Sleeps"/> it must look at <see cref="IsDrained"/> once more before it sleeps.
     /// </summary>
     public void Say(Watch watch)
     {

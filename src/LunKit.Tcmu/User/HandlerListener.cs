@@ -145,7 +145,7 @@ public sealed class HandlerListener : IDisposable
 
     internal void Handle(HandlerConnection connection, NetlinkMessage message)
     {
-        if (TcmuMessages.ParseDone(message, UserMessages.Family) is { } done) HandleReply(connection, done.Kind, done.DeviceId, done.Status);
+        if (UserMessages.ParseDone(message) is { } done) HandleReply(connection, done.Kind, done.DeviceId, done.Reply);
         else if (UserMessages.Parse(message) is { Command: UserMessages.Command.Open } open) HandleOpen(connection, open.DeviceId);
         else if (UserMessages.Parse(message) is { Command: UserMessages.Command.FreeKept } free && Of(connection, free.DeviceId) is { } device) device.Ring.FreeKept((ushort)free.CommandId);
     }
@@ -178,26 +178,32 @@ public sealed class HandlerListener : IDisposable
         }
     }
 
-    private void HandleReply(HandlerConnection connection, TcmuEventKind kind, uint number, int status)
+    private void HandleReply(HandlerConnection connection, TcmuEventKind kind, uint number, DeviceReply said)
     {
+        int status = said.Status;
         if ((Of(connection, number) ?? JustLeft(connection, number, status)) is not { } device) return;
-        TaskCompletionSource<int>? reply = null;
+        TaskCompletionSource<DeviceReply>? reply = null;
         lock (_gate)
         {
             if (kind == TcmuEventKind.Added)
             {
                 device.IsServed = status == 0;
-                device.LastError = status;
+                (device.LastError, device.LastReason) = (status, said.Reason);
             }
             else if (kind == TcmuEventKind.Reconfigured)
             {
                 reply = device.Reply;
             }
         }
-        reply?.TrySetResult(status);
+        reply?.TrySetResult(said);
         if (kind != TcmuEventKind.Added) return;
-        if (status == 0) LogMessages.HandlerAttached(_log, device.Name, connection.Peer.ProcessId);
-        else LogMessages.HandlerRefuses(_log, device.Name, connection.Peer.ProcessId, -status);
+        if (status == 0)
+        {
+            device.Ring.Declares(said.Survives);
+            LogMessages.HandlerAttached(_log, device.Name, connection.Peer.ProcessId);
+            return;
+        }
+        LogMessages.HandlerRefuses(_log, device.Name, connection.Peer.ProcessId, said.Reason ?? new LinuxException("open", -status).Message, -status);
     }
 
     /// <summary>The lease of a device is over: its handler is gone, or has let go. On the ring's thread.</summary>
@@ -243,20 +249,20 @@ public sealed class HandlerListener : IDisposable
     private async Task ReconfigureAsync(RingUnit unit, Func<TcmuEvent, TcmuEvent> change, Action<UserDevice> apply)
     {
         UserDevice device;
-        Task<int> reply;
+        Task<DeviceReply> reply;
         lock (_gate)
         {
             device = _devices.Values.First(d => d.Unit == unit);
             if (device is not { Holder: { } holder, IsServed: true }) throw new IOException($"{device.Name} has no handler now");
             if (device.Reply is not null) throw new IOException($"{device.Name} is being changed already");
-            device.Reply = new TaskCompletionSource<int>(TaskCreationOptions.RunContinuationsAsynchronously);
+            device.Reply = new TaskCompletionSource<DeviceReply>(TaskCreationOptions.RunContinuationsAsynchronously);
             reply = device.Reply.Task;
             holder.Send(TcmuMessages.Event(UserMessages.Family, change(Event(device, TcmuEventKind.Reconfigured))));
         }
         try
         {
-            int status = await reply.WaitAsync(s_reconfigureLimit).ConfigureAwait(false);
-            if (status != 0) throw new IOException($"{device.Name}: its handler refuses the change ({new LinuxException("reconfigure", -status).Message})");
+            var said = await reply.WaitAsync(s_reconfigureLimit).ConfigureAwait(false);
+            if (said.Status != 0) throw new IOException($"{device.Name}: its handler refuses the change ({said.Reason ?? new LinuxException("reconfigure", -said.Status).Message})");
             lock (_gate) apply(device);
         }
         catch (TimeoutException)

@@ -4,7 +4,8 @@ using LunKit.Diagnostics;
 namespace LunKit.Tcmu.User;
 
 /// <summary>
-/// The devices of a <see cref="HandlerListener"/> in the meter <see cref="LunKitMetrics.MeterName"/>, read when somebody listens. Thread safe.
+/// The devices of a <see cref="HandlerListener"/> in the meter <see cref="LunKitMetrics.MeterName"/>, read when somebody listens. Thread
+/// safe.
 /// </summary>
 public sealed class HandlerMetrics : IDisposable
 {
@@ -20,6 +21,7 @@ public sealed class HandlerMetrics : IDisposable
         _meter.CreateObservableUpDownCounter("lunkit.ring.command.active", () => Each(d => d.Commands), "{command}", "Commands that are with the handler, or wait for one");
         _meter.CreateObservableUpDownCounter("lunkit.ring.served", () => Each(d => d.IsServed ? 1 : 0), "{handler}", "Whether a handler serves the device");
         _meter.CreateObservableCounter("lunkit.ring.command.timed_out", () => Each(d => d.TimedOut), "{command}", "Commands that the handler did not complete in time");
+        _meter.CreateObservableCounter("lunkit.ring.losses", () => Each(d => d.Losses), "{handler}", "Handlers that died with acknowledged writes which they had not flushed");
         _meter.CreateObservableCounter("lunkit.ring.broken", () => Each(d => d.Broken), "{ring}", "Rings that a handler broke, and that were replaced");
     }
 

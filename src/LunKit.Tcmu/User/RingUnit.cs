@@ -15,8 +15,11 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     private readonly UserRing _ring;
     private readonly int _blockSize;
 
-    internal RingUnit(UserRing ring, int blockSize, UnitIdentity identity, IUnitStateStore? state, ILogger log) : base(deviceType: 0, identity, state, log) =>
+    internal RingUnit(UserRing ring, int blockSize, UnitIdentity identity, IUnitStateStore? state, ILogger log) : base(deviceType: 0, identity, state, log)
+    {
         (_ring, _blockSize) = (ring, blockSize);
+        ring.Unit = this;
+    }
 
     /// <summary>Called when the unit is disposed.</summary>
     internal Action? Removing { get; set; }
@@ -41,41 +44,52 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     /// <inheritdoc/>
     protected override ValueTask<CommandResult>? Execute(ScsiCommand command)
     {
-        if (IsOurs(command.Cdb)) return null;
-        var (length, room) = DataIn(command);
-        return _ring.Submit(command, length, room);
+        var row = command.Row;
+        // Null: nobody knows it, so it may write, and may not be repeated.
+        var traits = row is not null ? row.Traits : ForeignCommands.Find(DeviceType, command.Cdb)?.Traits;
+        if (Has(traits, CommandTraits.StaysWithTarget)) return null;
+        var (length, room) = DataIn(command, row);
+        return _ring.Submit(command, new ForwardingPlan(
+            length, room, EffectOf(command, row, traits), Has(traits, CommandTraits.Repeatable), Has(traits, CommandTraits.IgnoresUnitAttention)));
     }
+
+    private static bool Has(CommandTraits? traits, CommandTraits trait) => ((traits ?? CommandTraits.None) & trait) != 0;
 
     /// <summary>
     /// How much the handler may give. READ says it itself, which makes residuals right; for the answers of other commands there is
     /// a block at least, and the handler says how much of it counts.
     /// </summary>
-    private (int Length, int Room) DataIn(ScsiCommand command)
+    private (int Length, int Room) DataIn(ScsiCommand command, CommandDescriptor? row)
     {
         int offered = (int)Math.Min(command.DataInBufferSize, BlockLimits.MaxTransferBytes);
-        if (!IsRead(command.Cdb)) return (offered, offered == 0 ? 0 : Math.Max(offered, DataArea.BlockBytes));
+        if (row is null || !ReadsBlocks(row, command)) return (offered, offered == 0 ? 0 : Math.Max(offered, DataArea.BlockBytes));
         long wanted = (long)new BlockCdb(command.Cdb).BlockCount * _blockSize;
         int length = wanted <= BlockLimits.MaxTransferBytes ? (int)wanted : offered;
         return (length, length);
     }
 
-    private static bool IsRead(ReadOnlySpan<byte> cdb) => (Opcode)cdb[0] switch
-    {
-        Opcode.Read6 => cdb.Length == 6,
-        Opcode.Read10 => cdb.Length == 10,
-        Opcode.Read12 => cdb.Length == 12,
-        Opcode.Read16 => cdb.Length == 16,
-        Opcode.VariableLength => cdb.Length == 32 && cdb[8] == 0 && cdb[9] == 0x09,
-        _ => false,
-    };
+    /// <summary>READ in its forms: names blocks that must be there, reads them, and takes no data to compare them with.</summary>
+    private static bool ReadsBlocks(CommandDescriptor row, ScsiCommand command) => row.DataOut is null && row.Has(CommandTraits.Blocks) &&
+        row.Has(CommandTraits.CheckEmptyRange) && !row.Has(CommandTraits.WritesMedium) && command.Cdb.Length == row.Usage.Length;
 
-    private static bool IsOurs(ReadOnlySpan<byte> cdb) => (Opcode)cdb[0] switch
+    /// <summary>
+    /// EXTENDED COPY writes though its row does not say so: it changes the unit that its list names, which may be this one. It is the one
+    /// that takes data, needs the medium, and is more than a read to reservations.
+    /// </summary>
+    private static CommandEffect EffectOf(ScsiCommand command, CommandDescriptor? row, CommandTraits? traits)
     {
-        Opcode.ReportLuns or Opcode.PersistentReserveIn or Opcode.PersistentReserveOut => true,
-        Opcode.Reserve6 or Opcode.Release6 or Opcode.Reserve10 or Opcode.Release10 => true,
-        Opcode.MaintenanceIn or Opcode.MaintenanceOut => cdb.Length > 1 && (cdb[1] & 0x1F) == 0x0A, // REPORT and SET TARGET PORT GROUPS
-        _ => false,
-    };
+        var cdb = command.Cdb;
+        bool isWhole = row is not null && cdb.Length == row.Usage.Length;
+        if (isWhole && row!.Opcode is Opcode.SynchronizeCache10 or Opcode.SynchronizeCache16)
+        {
+            var range = new BlockCdb(cdb);
+            bool immediate = (cdb[1] & 0x02) != 0;
+            return range.Lba == 0 && range.BlockCount == 0 && !immediate ? CommandEffect.FlushesAll : CommandEffect.Flushes;
+        }
+        bool copies = row?.DataOut is not null && row.Has(CommandTraits.NeedsMedium) && !row.Has(CommandTraits.ReservationRead);
+        if (traits is not null && !Has(traits, CommandTraits.WritesMedium) && !copies) return CommandEffect.None;
+        return isWhole && row!.Has(CommandTraits.CacheControl) && new BlockCdb(cdb).ForceUnitAccess ? CommandEffect.None : CommandEffect.Writes;
+    }
 
     internal override bool EndByReset(Sense attention)
     {
@@ -87,8 +101,8 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     internal override void Leave(UnitNexus nexus, bool isLost)
     {
         base.Leave(nexus, isLost);
-        // The handler may have kept something for it; the next command must not find that.
-        _ring.TellNexusLost(nexus.Nexus.Number);
+        // The handler may have kept something for it, which the next command must not find.
+        _ring.NexusLeft(nexus.Nexus);
     }
 
     bool IPolledUnit.Poll() => _ring.Poll();

@@ -7,21 +7,19 @@ using Microsoft.Win32.SafeHandles;
 namespace LunKit.Tcmu.User;
 
 /// <summary>
-/// A device that a LunKit target has granted to this handler, once. Holds the lease: when it is disposed (or this process ends) nothing of the
-/// device is in use here any more, its backstore included, and the target may give it to another.
+/// A device that a LunKit target has granted to this handler, once. Holds the lease: when it is disposed (or this process ends) nothing
+/// of the device is in use here any more, its backstore included, and the target may give it to another.
 /// </summary>
 internal sealed class TargetDeviceAccess : IDeviceAccess
 {
     private readonly UserMessage _grant;
-    private readonly Action<ushort> _freeKept;
     private readonly SafeFileHandle? _lease;
     private SafeFileHandle[]? _descriptors;
 
     /// <summary>Takes the descriptors over; the caller's handles are invalid afterwards.</summary>
-    public TargetDeviceAccess(UserMessage grant, SafeFileHandle[] descriptors, Action<ushort> freeKept)
+    public TargetDeviceAccess(UserMessage grant, SafeFileHandle[] descriptors)
     {
         _grant = grant;
-        _freeKept = freeKept;
         _descriptors = [.. descriptors.Select(d =>
         {
             var own = new SafeFileHandle(d.DangerousGetHandle(), ownsHandle: true);
@@ -45,7 +43,7 @@ internal sealed class TargetDeviceAccess : IDeviceAccess
     public IRingTransport OpenRing(bool takesOver)
     {
         var descriptors = Interlocked.Exchange(ref _descriptors, null) ?? throw new IOException("its ring is broken; the target will offer it again");
-        if (descriptors.Length == 4 && _grant.RegionBytes <= int.MaxValue) return new TargetTransport(descriptors, (int)_grant.RegionBytes, _freeKept);
+        if (descriptors.Length == 4 && _grant.RegionBytes <= int.MaxValue) return new TargetTransport(descriptors, (int)_grant.RegionBytes);
         foreach (var descriptor in descriptors.Where(d => d != _lease)) descriptor.Dispose();
         throw new IOException($"the target sends {descriptors.Length} descriptors for a region of {_grant.RegionBytes} bytes");
     }

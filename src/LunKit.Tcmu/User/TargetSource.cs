@@ -105,7 +105,7 @@ internal sealed class TargetSource(string path, ILogger log) : IDeviceSource
         if (UserMessages.Parse(message) is not { } user) return;
         // Another handler may have it: then its end will be told.
         if (user.Command != UserMessages.Command.Grant || !_opening.Remove(user.DeviceId, out var opening) || user.Status != 0) return;
-        _devices.Add(KeyOf(user.DeviceId), new TargetDeviceAccess(user, descriptors, id => FreeKept(user.DeviceId, id)), opening, takesOver: false, lost: _wake.Signal);
+        _devices.Add(KeyOf(user.DeviceId), new TargetDeviceAccess(user, descriptors), opening, takesOver: false, lost: _wake.Signal);
     }
 
     /// <summary>Lets go of devices that could not be opened: the target offers them again after a while.</summary>
@@ -114,16 +114,14 @@ internal sealed class TargetSource(string path, ILogger log) : IDeviceSource
         foreach (string key in _devices.Keys.Where(_devices.HasFailed)) _devices.Remove(key, null);
     }
 
-    private void FreeKept(uint device, ushort command) => Send(UserMessages.FreeKept(device, command), $"device {device}");
-
-    public void Reply(TcmuEvent e, int status)
+    public void Reply(TcmuEvent e, DeviceReply reply)
     {
-        Send(TcmuMessages.Done(UserMessages.Family, Interlocked.Increment(ref _sequence), e, status), e.DeviceName);
+        Send(UserMessages.Done(Interlocked.Increment(ref _sequence), e, reply));
         // A device that cannot be opened is let go at once.
-        if (status != 0) _wake.Signal();
+        if (reply.Status != 0) _wake.Signal();
     }
 
-    private void Send(byte[] message, string device)
+    private void Send(byte[] message)
     {
         try
         {
@@ -131,7 +129,7 @@ internal sealed class TargetSource(string path, ILogger log) : IDeviceSource
         }
         catch (Exception fault) when (fault is LinuxException or ObjectDisposedException)
         {
-            LogMessages.ReplyFailed(log, device, fault.Message);
+            // The connection is over, which its reader says; nobody waits for this.
         }
     }
 

@@ -9,12 +9,11 @@ internal sealed class TargetTransport : IRingTransport
     private readonly MappedRegion _region;
     private readonly EventFd _toHandler, _toTarget;
     private readonly SafeFileHandle _memory;
-    private readonly Action<ushort> _freeKept;
 
     /// <summary>Maps the region. Takes the first three descriptors over, also when it throws: memory, to the handler, to the target.</summary>
-    public TargetTransport(SafeFileHandle[] descriptors, int regionBytes, Action<ushort> freeKept)
+    public TargetTransport(SafeFileHandle[] descriptors, int regionBytes)
     {
-        (_memory, _freeKept) = (descriptors[0], freeKept);
+        _memory = descriptors[0];
         (_toHandler, _toTarget) = (new EventFd(descriptors[1]), new EventFd(descriptors[2]));
         try
         {
@@ -39,8 +38,6 @@ internal sealed class TargetTransport : IRingTransport
         _toHandler.Wait(timeoutMilliseconds);
         return true;
     }
-
-    public void FreeKept(ushort id) => _freeKept(id);
 
     public void Wake() => _toHandler.Signal();
 

@@ -40,7 +40,17 @@ public sealed record UserDeviceOptions
 /// <param name="TimedOut">Commands that no handler completed in time, since the start.</param>
 /// <param name="Broken">Rings that a handler broke, since the start.</param>
 /// <param name="LastError">Why the last handler that opened it refused it, as a negative errno; 0 when none did.</param>
-public sealed record UserDeviceStatus(string Name, int ProcessId, bool IsServed, int Commands, long DataBytes, long TimedOut, long Broken, int LastError);
+public sealed record UserDeviceStatus(string Name, int ProcessId, bool IsServed, int Commands, long DataBytes, long TimedOut, long Broken, int LastError)
+{
+    /// <summary>The same in words, if that handler said any.</summary>
+    public string? LastReason { get; init; }
+
+    /// <summary>Handlers that died with acknowledged writes which they had not flushed, since the start.</summary>
+    public long Losses { get; init; }
+
+    /// <summary>Whether its handler has said that what it acknowledges outlives its process.</summary>
+    public bool SurvivesHandler { get; init; }
+}
 
 /// <summary>A device of a <see cref="HandlerListener"/>, whose lock guards it.</summary>
 internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRing ring, RingUnit unit)
@@ -59,15 +69,19 @@ internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRin
     public HandlerConnection? LastHolder { get; set; }
     public bool IsServed { get; set; }
     public int LastError { get; set; }
+    public string? LastReason { get; set; }
 
     /// <summary>Not offered before this (<see cref="Environment.TickCount64"/>).</summary>
     public long OfferAt { get; set; }
     public bool IsOffered { get; set; }
 
     /// <summary>Waits for the holder's reply to a change.</summary>
-    public TaskCompletionSource<int>? Reply { get; set; }
+    public TaskCompletionSource<DeviceReply>? Reply { get; set; }
 
     public UserBackstoreSnapshot Snapshot => new(SizeBytes, options.BlockSize, BlockLimits.MaxTransferBytes, options.Identity.Serial, WriteCache);
 
-    public UserDeviceStatus Status => new(Name, Holder?.Peer.ProcessId ?? 0, IsServed, ring.CommandCount, ring.DataBytesInUse, ring.TimedOutCount, ring.BrokenCount, LastError);
+    public UserDeviceStatus Status => new(Name, Holder?.Peer.ProcessId ?? 0, IsServed, ring.CommandCount, ring.DataBytesInUse, ring.TimedOutCount, ring.BrokenCount, LastError)
+    {
+        LastReason = LastReason, Losses = ring.LossCount, SurvivesHandler = IsServed && ring.Survives,
+    };
 }

@@ -5,9 +5,9 @@ using LunKit.Tcmu.Kernel;
 namespace LunKit.Tcmu.User;
 
 /// <summary>
-/// What goes over the socket between LunKit's target and its handlers, beside the messages of TCM-USER, in the same form: each is one packet. A
-/// handler opens a device (as it would open its <c>/dev/uioN</c>) and is granted it, with four descriptors: memory, eventfd to the handler,
-/// eventfd to the target, lease. docs/user-ring.md describes it for those who write a handler in another language.
+/// What goes over the socket between LunKit's target and its handlers, beside the messages of TCM-USER, in the same form: each is one
+/// packet. A handler opens a device (as it would open its <c>/dev/uioN</c>) and is granted it, with four descriptors: memory, eventfd to
+/// the handler, eventfd to the target, lease. docs/user-ring.md describes it for those who write a handler in another language.
 /// </summary>
 internal static class UserMessages
 {
@@ -31,7 +31,10 @@ internal static class UserMessages
 
     // Attributes of TCM-USER that are used here too, and others.
     private const ushort Device = 1, DeviceSize = 5, WriteCache = 6, Status = 7, DeviceNumber = 8, RegionBytes = 0x40, BlockSize = 0x41, MaxTransfer = 0x42, Serial = 0x43,
-        CommandId = 0x44;
+        CommandId = 0x44, Survives = 0x45, Reason = 0x46;
+
+    // What a handler says of why it cannot serve a device, in bytes.
+    private const int MaxReason = 400;
 
     private static NetlinkWriter Begin(Span<byte> buffer, Command command, uint device)
     {
@@ -69,6 +72,38 @@ internal static class UserMessages
         writer.Add(CommandId, (uint)command);
         return writer.Finish().ToArray();
     }
+
+    /// <summary>A handler's reply to an event: that of TCM-USER, and what the kernel has no place for.</summary>
+    public static byte[] Done(uint sequence, TcmuEvent of, DeviceReply reply)
+    {
+        var writer = TcmuMessages.BeginDone(stackalloc byte[MaxLength], Family, sequence, of, reply.Status);
+        if (reply.Survives) writer.Add(Survives, [1]);
+        if (reply.Reason is { } reason)
+        {
+            Span<byte> text = stackalloc byte[MaxReason];
+            Encoding.UTF8.TryGetBytes(reason.AsSpan(0, Math.Min(reason.Length, MaxReason / 3)), text, out int length);
+            writer.Add(Reason, text[..length]);
+        }
+        return writer.Finish().ToArray();
+    }
+
+    /// <summary>
+    /// A handler's reply to an event of a device; null when the message is none. The reason is a text of one line, whatever the handler
+    /// sent.
+    /// </summary>
+    public static (TcmuEventKind Kind, uint DeviceId, DeviceReply Reply)? ParseDone(NetlinkMessage message)
+    {
+        if (TcmuMessages.ParseDone(message, Family) is not { } done) return null;
+        var reply = new DeviceReply(done.Status);
+        for (var attribute = message.Payload; attribute.Next();)
+        {
+            if (attribute.Type == Survives) reply = reply with { Survives = attribute.Byte == 1 };
+            if (attribute.Type == Reason && attribute.Value.Length <= MaxReason) reply = reply with { Reason = OneLine(attribute.Text) };
+        }
+        return (done.Kind, done.DeviceId, reply);
+    }
+
+    private static string OneLine(string text) => string.Concat(text.Select(c => char.IsControl(c) ? ' ' : c));
 
     /// <summary>A message of these; null when it is none.</summary>
     public static UserMessage? Parse(NetlinkMessage message)

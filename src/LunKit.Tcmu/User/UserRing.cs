@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
@@ -9,11 +8,11 @@ using Microsoft.Extensions.Logging;
 namespace LunKit.Tcmu.User;
 
 /// <summary>
-/// The target's end of one device: shared memory, ring, and the commands that are out. Outlives handlers: what one has not completed the next one
-/// finds in the ring. A command ends once: by its completion, by its time-out, or because it must not be carried out twice. Thread safe; one
-/// lock, which is never held while waiting.
+/// The target's end of one device: shared memory, ring, handlers that come and go. Outlives them: what one has not completed the next one
+/// finds in the ring (<see cref="RingCommands"/>). Completions are taken, and time-outs noticed, by its own thread or by a fabric's that
+/// waits for commands anyway. Thread safe; one lock, which is never held while waiting.
 /// </summary>
-internal sealed partial class UserRing : IDisposable
+internal sealed class UserRing : IPolledUnit, IDisposable
 {
     private const int TickMilliseconds = 100, IdleMilliseconds = 1000, KeptBytes = 256 * 1024;
 
@@ -24,26 +23,38 @@ internal sealed partial class UserRing : IDisposable
     private readonly EventFd _toHandler = new(), _toTarget = new();
     private readonly Lock _gate = new();
     private readonly Thread _thread;
-    private readonly ForwardedCommand?[] _out;
-    private readonly Queue<ForwardedCommand> _waiting = new();
-    private readonly ConcurrentBag<ForwardedCommand> _free = [];
-    private readonly Dictionary<ushort, ForwardedCommand> _kept = [];
-    private readonly List<DataRun> _runs = [];
+    private readonly RingCommands _commands;
+    private readonly UnflushedWrites _writes;
+    private readonly Queue<ulong> _lostNexuses = new();
     private RingRegion _region;
     private Lease? _lease;
-    private long _sequence;
-    private int _outCount;
+    private int _pollers;
+    private string? _broken;
     private bool _attached;
     private volatile bool _disposed;
 
     public UserRing(string name, UserRingOptions options, DataAreaBudget budget, ILogger log)
     {
         (_name, _options, _budget, _log) = (name, options, budget, log);
-        _out = new ForwardedCommand?[options.MaxCommands + 1];
         _region = new RingRegion(this, name, options, budget);
+        _writes = new UnflushedWrites(options.LossReportTime);
+        _commands = new RingCommands(name, options, _region, _writes, log);
         _thread = new Thread(Run, maxStackSize: 256 * 1024) { IsBackground = true, Name = "lunkit-ring" };
         _thread.Start();
     }
+
+    /// <summary>The unit whose initiators hear of what is lost with a handler.</summary>
+    public LogicalUnit? Unit
+    {
+        get => _commands.Unit;
+        set => _commands.Unit = value;
+    }
+
+    /// <summary>Called when a handler is gone, on the ring's thread.</summary>
+    public Action? HandlerGone { get; set; }
+
+    /// <summary>Called when the handler broke the ring; it keeps its lease until its connection ends. On the ring's thread.</summary>
+    public Action? Broken { get; set; }
 
     /// <summary>Bytes of shared memory.</summary>
     public int RegionBytes => _options.RingBytes + _options.DataAreaBytes;
@@ -57,14 +68,23 @@ internal sealed partial class UserRing : IDisposable
     /// <summary>Commands that are with the handler, or wait for one.</summary>
     public int CommandCount
     {
-        get { lock (_gate) return _outCount + _waiting.Count; }
+        get { lock (_gate) return _commands.Count; }
     }
 
     /// <summary>Commands that were not completed in time, since the start.</summary>
-    public long TimedOutCount { get; private set; }
+    public long TimedOutCount => _commands.TimedOutCount;
 
     /// <summary>Rings that a handler broke, since the start.</summary>
     public long BrokenCount { get; private set; }
+
+    /// <summary>Handlers with which acknowledged writes were lost, since the start.</summary>
+    public long LossCount { get; private set; }
+
+    /// <summary>Whether the handler that was attached last has said that what it acknowledges outlives it.</summary>
+    public bool Survives
+    {
+        get { lock (_gate) return _writes.Survive; }
+    }
 
     /// <summary>Memory for data that a fabric is about to receive; null when its own will do.</summary>
     public RingMemory? RentDataOut(int length)
@@ -79,140 +99,56 @@ internal sealed partial class UserRing : IDisposable
     }
 
     /// <summary>Executes a command in the handler, now or when there is one.</summary>
-    /// <param name="command">The command.</param>
-    /// <param name="dataInLength">Bytes that it takes.</param>
-    /// <param name="dataInRoom">Bytes that the handler may fill, to say itself how many there are; not fewer than it takes.</param>
-    public ValueTask<CommandResult>? Submit(ScsiCommand command, int dataInLength, int dataInRoom)
+    public ValueTask<CommandResult>? Submit(ScsiCommand command, in ForwardingPlan plan)
     {
-        if ((long)command.DataOut.Length + dataInRoom > _options.DataAreaBytes) return new ValueTask<CommandResult>(CommandResult.CheckCondition(Sense.InvalidFieldInCdb));
+        if ((long)command.DataOut.Length + plan.DataInRoom > _options.DataAreaBytes)
+            return new ValueTask<CommandResult>(CommandResult.CheckCondition(Sense.InvalidFieldInCdb));
         ForwardedCommand forwarded;
         bool rings;
         lock (_gate)
         {
             if (_disposed) return new ValueTask<CommandResult>(CommandResult.CheckCondition(Sense.LogicalUnitCommunicationFailure));
-            forwarded = _free.TryTake(out var free) ? free : new ForwardedCommand(this);
-            forwarded.Begin(command, dataInLength, dataInRoom, ++_sequence);
-            forwarded.Deadline = After(_options.CommandTimeout);
-            // Behind those that wait, so that none is overtaken for ever.
-            if (!_attached || _waiting.Count > 0 || !TryPost(forwarded))
-            {
-                if (_attached) forwarded.Deadline = After(_options.QueueTimeout);
-                _waiting.Enqueue(forwarded);
-            }
+            // The unit looked before; a handler may have died since.
+            if (_commands.RefusalOf(command, plan) is { } refusal) return new ValueTask<CommandResult>(refusal);
+            forwarded = _commands.Add(command, plan, _attached);
             rings = _region.Producer.Publish();
         }
         if (rings) _toHandler.Signal();
         return new ValueTask<CommandResult>(forwarded, forwarded.Version);
     }
 
-    private static long After(TimeSpan time) => time <= TimeSpan.Zero ? long.MaxValue : Environment.TickCount64 + (long)time.TotalMilliseconds;
-
-    /// <summary>Gives a command its memory, and puts it into the ring; false when there is no room for either now.</summary>
-    private bool TryPost(ForwardedCommand forwarded)
-    {
-        var command = forwarded.Command!;
-        if (command.DataOut.Length > 0 && forwarded.DataOut is null && !TryPlaceDataOut(forwarded, command)) return false;
-        if (forwarded.DataInRoom > 0 && (forwarded.DataIn ??= _region.TryRent(forwarded.DataInRoom, inOnePiece: false)) is null) return false;
-        _runs.Clear();
-        if (forwarded.DataOut is { } sends) _runs.AddRange(sends.Runs);
-        int bidirectional = _runs.Count > 0 && forwarded.DataIn is not null ? forwarded.DataIn.Runs.Count : 0;
-        if (forwarded.DataIn is { } takes) _runs.AddRange(takes.Runs);
-        var origin = OriginOf(command);
-        if (_region.Producer.TryPost(command.Cdb, CollectionsMarshal.AsSpan(_runs), bidirectional, in origin) is not { } id) return false;
-        forwarded.Deadline = After(_options.CommandTimeout);
-        forwarded.WasPosted = true;
-        _out[id] = forwarded;
-        _outCount++;
-        return true;
-    }
-
-    private bool TryPlaceDataOut(ForwardedCommand forwarded, ScsiCommand command)
-    {
-        // Where the fabric received it: no copy.
-        if (command.DataOutOwner is RingMemory memory && memory.Region == _region && memory.Length == command.DataOut.Length)
-        {
-            memory.AddUser();
-            (forwarded.DataOut, forwarded.DataOutIsCopy) = (memory, false);
-            return true;
-        }
-        if (_region.TryRent(command.DataOut.Length, inOnePiece: false) is not { } copy) return false;
-        (forwarded.DataOut, forwarded.DataOutIsCopy) = (copy, true);
-        command.DataOut.CopyTo(copy.View(copy.Length));
-        return true;
-    }
-
-    private static CommandOriginAbi OriginOf(ScsiCommand command) => new()
-    {
-        Initiator = command.Nexus.Number, Tag = command.Tag, TargetPort = (ushort)command.Nexus.TargetPort.RelativeId, Lun = (ushort)(command.UnitNexus?.Lun ?? 0), Attribute = (byte)command.Attribute,
-        DataOutBufferSize = (uint)Math.Min(command.DataOutBufferSize, uint.MaxValue),
-    };
-
     /// <summary>
-    /// Prepares the ring for a handler: empty but for the commands that are out, in their order. What must not be carried out twice, and that a
-    /// handler before may have begun, ends here. The handler before is gone.
+    /// Prepares the ring for a handler: empty but for the commands that are out. The handler before is gone.
     /// </summary>
     /// <returns>What the handler gets; the caller closes the lease's copy.</returns>
     public HandlerGrant Attach()
     {
         HandlerGrant grant;
-        List<Ended>? ended;
+        List<EndedCommand>? ended;
         lock (_gate)
         {
-            var pending = _out.OfType<ForwardedCommand>().OrderBy(f => f.Sequence).ToList();
-            Array.Clear(_out);
-            _outCount = 0;
             _region.Producer.Reset();
             if (_pollers > 0) _region.Producer.Say(Watch.Looks);
-            // Nobody reads these any more: their initiators have their answers.
-            foreach (var kept in _kept.Values) kept.ReleaseData();
-            _kept.Clear();
             // A handler that has just come knows no initiator.
-            _lost.Clear();
+            _lostNexuses.Clear();
             _lease = new Lease();
             _attached = true;
-            var queued = _waiting.ToList();
-            _waiting.Clear();
-            foreach (var forwarded in pending) RepostOrEnd(forwarded);
-            foreach (var forwarded in queued) Repost(forwarded);
+            _writes.Attached();
+            _commands.Repost();
             _region.Producer.Publish();
             grant = new HandlerGrant(_region.File.Handle, _toHandler.Handle, _toTarget.Handle, _lease.Held);
-            ended = TakeEnded();
+            ended = _commands.TakeEnded();
         }
         // The thread watches the new lease from here on; the handler looks at the ring when it attaches.
         _toTarget.Signal();
-        Answer(ended);
+        _commands.Answer(ended);
         return grant;
     }
 
-    private void RepostOrEnd(ForwardedCommand forwarded)
+    /// <summary>The handler says whether what it acknowledges survives it.</summary>
+    public void Declares(bool survives)
     {
-        if (forwarded.Command is not { } command)
-        {
-            forwarded.ReleaseData();
-            return;
-        }
-        if (command.IsAborted)
-        {
-            Finish(forwarded, CommandResult.TaskAborted);
-            return;
-        }
-        if (!forwarded.WasPosted || RepeatableCommands.Contains(command.Cdb))
-        {
-            Repost(forwarded);
-            return;
-        }
-        LogMessages.NotRepeated(_log, _name, command.Cdb[0]);
-        Finish(forwarded, CommandResult.CheckCondition(RepeatableCommands.OutcomeUnknown));
-    }
-
-    private void Repost(ForwardedCommand forwarded)
-    {
-        // Its time has run since its initiator sent it.
-        long deadline = forwarded.Deadline;
-        // The handler before may have written over what it was sent.
-        if (forwarded.DataOut is { } sent && forwarded.DataOutIsCopy) forwarded.Command!.DataOut.CopyTo(sent.View(sent.Length));
-        if (_waiting.Count > 0 || !TryPost(forwarded)) _waiting.Enqueue(forwarded);
-        forwarded.Deadline = deadline;
+        lock (_gate) _writes.Declares(survives);
     }
 
     /// <summary>The handler gives back a command that it kept.</summary>
@@ -220,16 +156,220 @@ internal sealed partial class UserRing : IDisposable
     {
         lock (_gate)
         {
-            if (!_region.Producer.FreeKept(id) || !_kept.Remove(id, out var forwarded)) return;
-            forwarded.ReleaseData();
-            Drain();
+            if (!_commands.FreeKept(id)) return;
+            PostWaiting();
             if (!_region.Producer.Publish()) return;
         }
         _toHandler.Signal();
     }
 
-    /// <summary>Back into the pool. Any thread.</summary>
-    public void Recycle(ForwardedCommand forwarded) => _free.Add(forwarded);
+    private void Run()
+    {
+        while (!_disposed)
+        {
+            Lease? lease;
+            int wait;
+            lock (_gate)
+            {
+                lease = _lease;
+                // A thread that polls sees completions before this one would.
+                if (_pollers == 0) _region.Producer.Say(Watch.Sleeps);
+                wait = _attached && _pollers == 0 && _region.Producer.HasCompletions ? 0 : _commands.Count > 0 ? TickMilliseconds : IdleMilliseconds;
+            }
+            bool gone = false;
+            if (lease is null) _toTarget.Wait(wait);
+            else gone = lease.Wait(_toTarget, wait);
+            if (_disposed) return;
+            try
+            {
+                Take();
+                if (Interlocked.Exchange(ref _broken, null) is { } reason) Break(reason);
+                Tick();
+                if (gone) End(lease!);
+            }
+            catch (Exception e)
+            {
+                // A fault of ours concerns this device; its commands have their time-outs.
+                LogMessages.DeviceCrashed(_log, e, _name);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public bool Poll()
+    {
+        // Whoever has the lock is taking them, or posts and lets go at once.
+        if (!_gate.TryEnter()) return false;
+        bool any;
+        try
+        {
+            any = _attached && _region.Producer.HasCompletions;
+        }
+        finally
+        {
+            _gate.Exit();
+        }
+        return any && Take();
+    }
+
+    /// <inheritdoc/>
+    public void BeginPolling()
+    {
+        lock (_gate)
+        {
+            if (_pollers++ == 0 && !_disposed) _region.Producer.Say(Watch.Looks);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void EndPolling()
+    {
+        bool last;
+        lock (_gate)
+        {
+            if (last = --_pollers == 0 && !_disposed) _region.Producer.Say(Watch.Sleeps);
+        }
+        // What was completed before the handler could see that it must ring.
+        if (last) Take();
+    }
+
+    /// <summary>Takes all completions, and posts what waited for their room. Whether there was any.</summary>
+    private bool Take()
+    {
+        bool rings;
+        List<EndedCommand>? ended;
+        lock (_gate)
+        {
+            if (!_attached || !_region.Producer.HasCompletions) return false;
+            try
+            {
+                _commands.TakeCompletions();
+            }
+            catch (RingException e)
+            {
+                // What to do about it is the ring's thread's.
+                _attached = false;
+                _broken = e.Message;
+                _toTarget.Signal();
+            }
+            PostWaiting();
+            rings = _region.Producer.Publish();
+            ended = _commands.TakeEnded();
+        }
+        if (rings) _toHandler.Signal();
+        _commands.Answer(ended);
+        return true;
+    }
+
+    private void PostWaiting()
+    {
+        if (!_attached) return;
+        if (_lostNexuses.Count > 0) TellLostNexuses();
+        _commands.PostWaiting();
+    }
+
+    /// <summary>Time-outs, and the aborts that the handler is to hear of.</summary>
+    private void Tick()
+    {
+        bool rings;
+        List<EndedCommand>? ended;
+        lock (_gate)
+        {
+            if (_commands.Count == 0 || _budget.IsTight) _region.GiveMemoryBack(KeptBytes);
+            if (_commands.Count == 0) return;
+            if (_commands.Check(_lease is not null, _attached) is { } aborted)
+                _region.Producer.TryPostManagement(TaskManagementAbi.AbortTask, aborted);
+            PostWaiting();
+            rings = _region.Producer.Publish();
+            ended = _commands.TakeEnded();
+        }
+        if (rings) _toHandler.Signal();
+        _commands.Answer(ended);
+    }
+
+    /// <summary>Tells the handler of a task management function that concerns more than single commands. Any thread.</summary>
+    public void Tell(byte type)
+    {
+        lock (_gate)
+        {
+            if (!_attached || !_region.Producer.TryPostManagement(type, []) || !_region.Producer.Publish()) return;
+        }
+        _toHandler.Signal();
+    }
+
+    /// <summary>
+    /// An initiator is gone. The handler is told before the next command; one that does not know the message is not told. Any thread.
+    /// </summary>
+    public void NexusLeft(Nexus nexus)
+    {
+        lock (_gate)
+        {
+            _writes.NexusLeft(nexus);
+            if (!_attached || !_region.Producer.ConsumerIsKnown) return;
+            _lostNexuses.Enqueue(nexus.Number);
+            TellLostNexuses();
+            if (!_region.Producer.Publish()) return;
+        }
+        _toHandler.Signal();
+    }
+
+    private void TellLostNexuses()
+    {
+        while (_lostNexuses.TryPeek(out ulong initiator))
+        {
+            var number = MemoryMarshal.Cast<ulong, ushort>(new ReadOnlySpan<ulong>(in initiator));
+            // The ring is full: again when there is room.
+            if (!_region.Producer.TryPostManagement(TaskManagementAbi.NexusLost, number)) return;
+            _lostNexuses.Dequeue();
+        }
+    }
+
+    /// <summary>The handler lied. Its commands end as BUSY, which initiators repeat, and it keeps the old memory for itself.</summary>
+    private void Break(string reason)
+    {
+        LogMessages.RingBroken(_log, _name, reason);
+        List<EndedCommand>? ended;
+        // First: if there is none to be had, the old one stays.
+        var fresh = new RingRegion(this, _name, _options, _budget);
+        lock (_gate)
+        {
+            _commands.Replace(fresh);
+            ended = _commands.TakeEnded();
+            _region.Release();
+            _region = fresh;
+            BrokenCount++;
+        }
+        _commands.Answer(ended);
+        Broken?.Invoke();
+    }
+
+    private void End(Lease lease)
+    {
+        bool lost = false;
+        List<EndedCommand>? ended;
+        lock (_gate)
+        {
+            if (_lease != lease) return;
+            _lease = null;
+            lease.Dispose();
+            _commands.HandlerIsGone();
+            if (_attached && _region.Producer.ConsumerHasLeft)
+            {
+                _commands.NothingIsBegun();
+                _writes.LeftInOrder();
+            }
+            else if (lost = _writes.HandlerDied(Unit is null ? [] : Unit.Nexuses))
+            {
+                LossCount++;
+                _commands.WritesAreLost();
+            }
+            _attached = false;
+            ended = _commands.TakeEnded();
+        }
+        if (lost) LogMessages.WritesLost(_log, _name);
+        _commands.Answer(ended);
+        HandlerGone?.Invoke();
+    }
 
     public void Dispose()
     {
@@ -237,16 +377,16 @@ internal sealed partial class UserRing : IDisposable
         _disposed = true;
         _toTarget.Signal();
         _thread.Join();
-        List<Ended>? ended;
+        List<EndedCommand>? ended;
         lock (_gate)
         {
             _attached = false;
-            EndAll(CommandResult.CheckCondition(Sense.LogicalUnitCommunicationFailure), queued: true);
+            _commands.EndAll(CommandResult.CheckCondition(Sense.LogicalUnitCommunicationFailure), queued: true);
             _lease?.Dispose();
             _region.Release();
-            ended = TakeEnded();
+            ended = _commands.TakeEnded();
         }
-        Answer(ended);
+        _commands.Answer(ended);
         _toHandler.Dispose();
         _toTarget.Dispose();
     }

@@ -20,4 +20,13 @@ public sealed record UserRingOptions
 
     /// <summary>How long a command may wait for room in the ring (<c>qfull_time_out</c>); then the initiator gets TASK SET FULL.</summary>
     public TimeSpan QueueTimeout { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>How long a handler may take for aborted commands when the device is removed; then they end without it.</summary>
+    public TimeSpan ClosingTime { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
+    /// When a handler dies with acknowledged writes that it had not flushed, the next flush of each initiator fails, and so do its
+    /// flushes for this long after: for initiators that try again, and for those whose users flush each on their own account.
+    /// </summary>
+    public TimeSpan LossReportTime { get; init; } = TimeSpan.FromSeconds(10);
 }

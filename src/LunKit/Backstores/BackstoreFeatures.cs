@@ -24,6 +24,11 @@ public enum BackstoreFeatures
     CompareAndWrite = 128,
     /// <summary><see cref="IBackstore.WriteSameAsync"/> is cheaper than writing the pattern over and over.</summary>
     WriteSame = 256,
+    /// <summary>
+    /// What a write has acknowledged outlives this process, however that ends: it is with the system (its page cache), with another process, or on the
+    /// medium. Without it a write is lost with the process until a flush has ended well.
+    /// </summary>
+    SurvivesProcess = 512,
 }
 
 /// <summary>How a write is to be done.</summary>

@@ -8,7 +8,7 @@ namespace LunKit.Backstores;
 /// </summary>
 public sealed class BackstoreGuard : IAsyncDisposable
 {
-    private const int ZeroChunkBytes = 1 << 20, RepeatChunkBytes = 1 << 20;
+    private const int ZeroChunkBytes = 1 << 20, RepeatChunkBytes = 1 << 20, CompareChunkBytes = 256 * 1024;
     private static readonly byte[] s_zeroes = GC.AllocateArray<byte>(ZeroChunkBytes, pinned: true);
 
     private readonly IBackstore _backstore;
@@ -134,7 +134,15 @@ public sealed class BackstoreGuard : IAsyncDisposable
         if (length == 0) return;
         if (!Has(BackstoreFeatures.WriteSame))
         {
-            await RepeatAsync(offset, length, pattern, options, cancellationToken).ConfigureAwait(false);
+            var scratch = ArrayPool<byte>.Shared.Rent(RepeatLength(pattern.Length, length));
+            try
+            {
+                await RepeatAsync(offset, length, pattern, options, scratch, cancellationToken).ConfigureAwait(false);
+            }
+            finally
+            {
+                ArrayPool<byte>.Shared.Return(scratch);
+            }
             return;
         }
         using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
@@ -142,24 +150,35 @@ public sealed class BackstoreGuard : IAsyncDisposable
         if (NeedsFlush(options)) await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
     }
 
-    private async ValueTask RepeatAsync(long offset, long length, DataBuffer pattern, WriteOptions options, CancellationToken cancellationToken)
+    /// <summary>
+    /// The bytes that <see cref="WriteSameAsync(long, long, DataBuffer, WriteOptions, Memory{byte}, CancellationToken)"/> can use where the
+    /// backstore does not repeat a pattern itself; 0 where it does.
+    /// </summary>
+    public int ScratchOfWriteSame(int patternLength, long length) => Has(BackstoreFeatures.WriteSame) ? 0 : RepeatLength(patternLength, length);
+
+    /// <summary>The same, in memory of the caller that is at least as long as the pattern.</summary>
+    public ValueTask WriteSameAsync(
+        long offset, long length, DataBuffer pattern, WriteOptions options, Memory<byte> scratch, CancellationToken cancellationToken)
     {
-        int chunk = (int)Math.Min(RepeatChunkBytes / pattern.Length * pattern.Length, length);
-        if (chunk == 0) chunk = pattern.Length;
-        var scratch = ArrayPool<byte>.Shared.Rent(chunk);
-        try
+        AssertRange(offset, length);
+        return Has(BackstoreFeatures.WriteSame)
+            ? WriteSameAsync(offset, length, pattern, options, cancellationToken)
+            : RepeatAsync(offset, length, pattern, options, scratch, cancellationToken);
+    }
+
+    private static int RepeatLength(int patternLength, long length) =>
+        Math.Max(patternLength, (int)Math.Min(RepeatChunkBytes / patternLength * patternLength, length));
+
+    private async ValueTask RepeatAsync(
+        long offset, long length, DataBuffer pattern, WriteOptions options, Memory<byte> scratch, CancellationToken cancellationToken)
+    {
+        int chunk = (int)Math.Min(scratch.Length / pattern.Length * pattern.Length, length);
+        for (int at = 0; at < chunk; at += pattern.Length) pattern.CopyTo(scratch.Span[at..]);
+        for (long done = 0; done < length; done += chunk)
         {
-            for (int at = 0; at < chunk; at += pattern.Length) pattern.CopyTo(scratch.AsSpan(at));
-            for (long done = 0; done < length; done += chunk)
-            {
-                cancellationToken.ThrowIfCancellationRequested();
-                var data = new DataBuffer(scratch.AsMemory(0, (int)Math.Min(chunk, length - done)));
-                await WriteAsync(offset + done, data, OfPart(options, done + data.Length == length), cancellationToken).ConfigureAwait(false);
-            }
-        }
-        finally
-        {
-            ArrayPool<byte>.Shared.Return(scratch);
+            cancellationToken.ThrowIfCancellationRequested();
+            var data = new DataBuffer(scratch[..(int)Math.Min(chunk, length - done)]);
+            await WriteAsync(offset + done, data, OfPart(options, done + data.Length == length), cancellationToken).ConfigureAwait(false);
         }
     }
 
@@ -169,34 +188,47 @@ public sealed class BackstoreGuard : IAsyncDisposable
     /// </summary>
     public async ValueTask<long> CompareAndWriteAsync(long offset, DataBuffer compare, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
     {
+        var scratch = ArrayPool<byte>.Shared.Rent(Math.Max(Geometry.BlockSize, Math.Min(CompareChunkBytes, data.Length)));
+        try
+        {
+            return await CompareAndWriteAsync(offset, compare, data, options, scratch, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(scratch);
+        }
+    }
+
+    /// <summary>The same, comparing in memory of the caller that holds at least one block.</summary>
+    public async ValueTask<long> CompareAndWriteAsync(
+        long offset, DataBuffer compare, DataBuffer data, WriteOptions options, Memory<byte> scratch, CancellationToken cancellationToken)
+    {
         AssertRange(offset, data.Length);
         if (compare.Length != data.Length) throw new InvalidOperationException($"{compare.Length} bytes cannot be compared for {data.Length}");
         if (data.IsEmpty) return -1;
         bool isTooLong = Geometry.CompareAndWriteBytes is > 0 and var limit && data.Length > limit;
-        if (!Has(BackstoreFeatures.CompareAndWrite) || isTooLong) return await ReadCompareWriteAsync(offset, compare, data, options, cancellationToken).ConfigureAwait(false);
+        if (!Has(BackstoreFeatures.CompareAndWrite) || isTooLong)
+            return await ReadCompareWriteAsync(offset, compare, data, options, scratch, cancellationToken).ConfigureAwait(false);
         using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
         long at = await _backstore.CompareAndWriteAsync(offset, compare, data, options, cancellationToken).ConfigureAwait(false);
         if (at < 0 && NeedsFlush(options)) await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
         return at;
     }
 
-    private async ValueTask<long> ReadCompareWriteAsync(long offset, DataBuffer compare, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
+    private async ValueTask<long> ReadCompareWriteAsync(
+        long offset, DataBuffer compare, DataBuffer data, WriteOptions options, Memory<byte> scratch, CancellationToken cancellationToken)
     {
-        var scratch = ArrayPool<byte>.Shared.Rent(data.Length);
-        try
+        int step = scratch.Length / Geometry.BlockSize * Geometry.BlockSize;
+        for (int done = 0; done < data.Length; done += step)
         {
-            var memory = scratch.AsMemory(0, data.Length);
-            await ReadAsync(offset, new DataBuffer(memory), cancellationToken).ConfigureAwait(false);
-            int at = compare.FirstDifference(memory.Span);
-            if (at >= 0) return at;
-            // From here on it is carried out to its end: a cancellation between the two halves would tell nobody which it was.
-            await WriteAsync(offset, data, options, CancellationToken.None).ConfigureAwait(false);
-            return -1;
+            var memory = scratch[..Math.Min(step, data.Length - done)];
+            await ReadAsync(offset + done, new DataBuffer(memory), cancellationToken).ConfigureAwait(false);
+            int at = compare.Slice(done, memory.Length).FirstDifference(memory.Span);
+            if (at >= 0) return done + at;
         }
-        finally
-        {
-            ArrayPool<byte>.Shared.Return(scratch);
-        }
+        // From here on it is carried out to its end: a cancellation between the two halves would tell nobody which it was.
+        await WriteAsync(offset, data, options, CancellationToken.None).ConfigureAwait(false);
+        return -1;
     }
 
     /// <summary>The allocation state from <paramref name="offset"/> on; all is allocated where the backstore does not know.</summary>

@@ -5,7 +5,7 @@ namespace LunKit.Diagnostics;
 
 /// <summary>
 /// The meter <c>LunKit</c>: what the units did, read from their own counters when somebody listens, so that it costs a command
-/// nothing. One instance observes all units that were added. Thread safe.
+/// nothing. One instance observes all units that were added and not removed. Thread safe.
 /// </summary>
 public sealed class LunKitMetrics : IDisposable
 {
@@ -28,10 +28,17 @@ public sealed class LunKitMetrics : IDisposable
         _meter.CreateObservableUpDownCounter("lunkit.command.active", () => Each(u => u.Tasks.Count), "{command}", "Commands in task sets");
     }
 
-    /// <summary>Observes a unit from now on.</summary>
+    /// <summary>Observes a unit from now on, until it is closed.</summary>
     public void Add(LogicalUnit unit)
     {
         lock (_gate) _units = [.. _units, unit];
+        unit.Closed += () => Remove(unit);
+    }
+
+    /// <summary>Observes a unit no more: it is gone. One that was not added changes nothing.</summary>
+    public void Remove(LogicalUnit unit)
+    {
+        lock (_gate) _units = [.. _units.Where(u => u != unit)];
     }
 
     private void Observe(string name, string unit, string description, Func<UnitStatistics, long> value) =>

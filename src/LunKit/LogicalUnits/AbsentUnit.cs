@@ -18,10 +18,13 @@ public static class AbsentUnit
         switch ((Opcode)cdb[0])
         {
             case Opcode.Inquiry when cdb.Length >= 6:
-                if ((cdb[1] & 1) != 0 || cdb[2] != 0) return CommandResult.InvalidCdbField(1, 0);
-                var w = new ParameterWriter(stackalloc byte[64]);
-                Inquiry.Absent(ref w);
-                if (wellKnown) w.Written[0] = 0x1E;
+                bool vital = (cdb[1] & 1) != 0;
+                if (vital && !wellKnown) return CommandResult.CheckCondition(Sense.LogicalUnitNotSupported);
+                if (!vital && cdb[2] != 0) return CommandResult.InvalidCdbField(2);
+                var w = new ParameterWriter(stackalloc byte[1024]);
+                if (!vital) Inquiry.Absent(ref w);
+                else if (!VpdPages.TryWriteWellKnown(command.Nexus, cdb[2], ref w)) return CommandResult.InvalidCdbField(2);
+                if (wellKnown) w.Written[0] = LunAddress.WellKnownDeviceType;
                 return DataIn.Send(command, w.Written, BinaryPrimitives.ReadUInt16BigEndian(cdb[3..]));
             case Opcode.ReportLuns when cdb.Length >= 12:
                 return Reports.Luns(command);

@@ -55,9 +55,25 @@ internal sealed class Alua
     }
 
     /// <summary>
-    /// TPGS of INQUIRY (SPC-5 6.6.2): 1 implicit, 2 explicit, 3 both; 0 where somebody else, such as the kernel, has the states.
+    /// TPGS of INQUIRY (SPC-5 6.6.2): 1 implicit, 2 explicit, 3 both; 0 where the kernel has the states. Initiators may set the states
+    /// (explicit) only where the operator allows it: one that does takes a port away from all others.
     /// </summary>
-    public int AccessTypes { get; init; } = 3;
+    public int AccessTypes { get; init; } = 1;
+
+    /// <summary>Whether SET TARGET PORT GROUPS is allowed.</summary>
+    public bool IsExplicit => (AccessTypes & 2) != 0;
+
+    /// <summary>The units that share the states.</summary>
+    public IReadOnlyCollection<LogicalUnit> Units { get; set; } = [];
+
+    /// <summary>Ports of all groups.</summary>
+    public int PortCount
+    {
+        get
+        {
+            lock (_gate) return _groups.Values.Sum(g => g.Ports.Length);
+        }
+    }
 
     /// <summary>The only port that there is, where the fabric does not say by which one a command came; else null.</summary>
     public (int Group, int Port)? OnlyPort
@@ -123,6 +139,17 @@ internal sealed class Alua
             _allActive = _groups.Values.All(g => g.State is AccessState.ActiveOptimized or AccessState.ActiveNonOptimized);
             return old.State != state;
         }
+    }
+
+    /// <summary>
+    /// Establishes ASYMMETRIC ACCESS STATE CHANGED at <paramref name="unit"/> and all units that share the states, for every nexus but the one
+    /// that changed them (SPC-5 5.18.2.7).
+    /// </summary>
+    public void AttendUsers(LogicalUnit unit, Nexus by)
+    {
+        unit.AttendAllBut(by, Sense.AsymmetricAccessStateChanged);
+        foreach (var other in Units)
+            if (other != unit && other.Alua == this) other.AttendAllBut(by, Sense.AsymmetricAccessStateChanged);
     }
 
     /// <summary>The sense with which the port's group refuses a command in its state (SPC-5 5.18.2.5), or null.</summary>

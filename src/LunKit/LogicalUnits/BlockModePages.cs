@@ -14,8 +14,9 @@ internal static class BlockModePages
         new(0x02, 0, Page(Ps | 0x02, 16), Page(0, 16)),
         // 08h Caching: WCE is real where the backstore has a volatile cache.
         new(0x08, 0, Page(Ps | 0x08, 20, (2, hasVolatileCache && writeCache ? 0x04 : 0)), Page(0, 20, (2, hasVolatileCache ? 0x04 : 0))),
-        // 0Ah Control: GLTSD, unrestricted reordering; D_SENSE, SWP and TAS may change.
-        new(0x0A, 0, Page(Ps | 0x0A, 12, (2, 0x02), (3, 0x10), (8, 0xFF), (9, 0xFF)), Page(0, 12, (2, 0x04), (4, 0x08), (5, 0x40))),
+        // 0Ah Control: GLTSD, unrestricted reordering, TAS: what another nexus aborts is answered, so that its initiator need not time out.
+        // D_SENSE, SWP and TAS may change.
+        new(0x0A, 0, Page(Ps | 0x0A, 12, (2, 0x02), (3, 0x10), (5, 0x40), (8, 0xFF), (9, 0xFF)), Page(0, 12, (2, 0x04), (4, 0x08), (5, 0x40))),
         // 0Ah/01h Control Extension: SCSIP, TCMOS 0; initial command priority 0.
         new(0x0A, 1, SubPage(Ps | 0x0A, 1, 32), SubPage(0, 0, 32)),
         // 1Ah Power Condition: no timers.

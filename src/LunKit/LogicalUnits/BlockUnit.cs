@@ -12,7 +12,7 @@ public sealed class BlockUnit : LogicalUnit
     private readonly BlockUnitOptions _options;
     private long _blockCount;
     private volatile bool _softThresholdReported;
-    private int _writes;
+    private long _readCommands, _writeCommands;
 
     /// <summary>
     /// Presents <paramref name="backstore"/>, which the unit disposes with itself. <paramref name="state"/> keeps what must
@@ -166,10 +166,15 @@ public sealed class BlockUnit : LogicalUnit
         AttendOthers(null, Sense.CapacityChanged);
     }
 
+    /// <summary>Read commands, and write commands, that had blocks to transfer.</summary>
+    internal (long Reads, long Writes) CommandCounts => (Volatile.Read(ref _readCommands), Volatile.Read(ref _writeCommands));
+
+    internal void CountRead() => Interlocked.Increment(ref _readCommands);
+
     /// <summary>Counts a write; every some thousand of them look at the space that is left.</summary>
     internal void CountWrite()
     {
-        if ((Interlocked.Increment(ref _writes) & 0xFFF) == 0) CheckSoftThreshold();
+        if ((Interlocked.Increment(ref _writeCommands) & 0xFFF) == 0) CheckSoftThreshold();
     }
 
     /// <summary>Tells initiators, once per crossing, that the space behind the thin unit runs short (SBC-4 4.7.3.7).</summary>

@@ -79,5 +79,10 @@ internal sealed record CommandDescriptor(
     /// <summary>For commands that name their blocks in parameter data.</summary>
     public RangesRule? Ranges { get; init; }
 
+    /// <summary>Whether a unit has the command; null: every unit of the table has.</summary>
+    public Func<LogicalUnit, bool>? OfferedBy { get; init; }
+
+    public bool IsOfferedBy(LogicalUnit unit) => OfferedBy is null || OfferedBy(unit);
+
     public bool Has(CommandTraits trait) => (Traits & trait) != 0;
 }

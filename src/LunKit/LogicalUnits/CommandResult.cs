@@ -55,18 +55,31 @@ public readonly struct CommandResult
         new SenseDetail(Sense.InvalidFieldInParameterList) { KeySpecific = SenseDetail.FieldPointer(false, byteIndex, bit) });
 
     /// <summary>
-    /// What another device server answered, to be handed on as it is: status, bytes for the initiator, and, for CHECK CONDITION, its sense
-    /// data, at least 18 bytes. CHECK CONDITION without any becomes LOGICAL UNIT COMMUNICATION FAILURE.
+    /// What another device server answered, to be handed on as it is: for units that ask a device, or another target, and for raw handlers that make
+    /// sense data of their own.
     /// </summary>
-    internal static CommandResult Relayed(ScsiStatus status, int dataInLength, ReadOnlySpan<byte> sense) => status switch
+    /// <param name="status">Its status.</param>
+    /// <param name="dataInLength">
+    /// Bytes for the initiator in the buffer that the command rented; a CHECK CONDITION may have some, as a short block of a tape.
+    /// </param>
+    /// <param name="sense">
+    /// Its sense data in either format (SPC-5 4.5), which only CHECK CONDITION has: what is longer than 96 bytes is cut, and a CHECK CONDITION with
+    /// fewer than 8 bytes, or with a response code that is not 70h to 73h, becomes NOT READY, LOGICAL UNIT COMMUNICATION FAILURE.
+    /// </param>
+    public static CommandResult Relayed(ScsiStatus status, int dataInLength, ReadOnlySpan<byte> sense)
     {
-        ScsiStatus.CheckCondition when sense[0] is 0 => CheckCondition(Sense.LogicalUnitCommunicationFailure),
-        ScsiStatus.CheckCondition => new(status, dataInLength, new SenseDetail(SenseData.Parse(sense))
+        ArgumentOutOfRangeException.ThrowIfNegative(dataInLength);
+        if (status != ScsiStatus.CheckCondition) return new(status, dataInLength);
+        if (sense.Length < SenseData.MinLength || (sense[0] & 0x7F) is < 0x70 or > 0x73) return CheckCondition(Sense.LogicalUnitCommunicationFailure);
+        // The fields that are looked at here may lie behind a short one's end.
+        Span<byte> all = stackalloc byte[SenseData.MaxLength];
+        all.Clear();
+        sense[..Math.Min(sense.Length, all.Length)].CopyTo(all);
+        return new(status, dataInLength, new SenseDetail(SenseData.Parse(all))
         {
-            Raw = sense[..SenseData.LengthOf(sense)].ToArray(), Information = SenseData.Information(sense) ?? 0, HasInformation = SenseData.Information(sense) is not null,
-        }),
-        _ => new(status, dataInLength),
-    };
+            Raw = all[..SenseData.LengthOf(all)].ToArray(), Information = SenseData.Information(all) ?? 0, HasInformation = SenseData.Information(all) is not null,
+        });
+    }
 
     internal static CommandResult CheckCondition(SenseDetail detail) => new(ScsiStatus.CheckCondition, 0, detail);
 

@@ -38,6 +38,13 @@ internal sealed class CommandTable
 
     public bool HasServiceActions(byte opcode) => _byServiceAction[opcode] is not null;
 
+    /// <summary>The answer to a CDB that has no row: the field that is not known is the opcode, or the service action (SPC-5 4.4.2.4).</summary>
+    public CommandResult Unknown(ReadOnlySpan<byte> cdb)
+    {
+        if (cdb.IsEmpty || !IsKnown(cdb[0])) return CommandResult.CheckCondition(Sense.InvalidOpcode);
+        return cdb[0] == (byte)Opcode.VariableLength ? CommandResult.InvalidCdbField(8) : CommandResult.InvalidCdbField(1, 4);
+    }
+
     /// <summary>Where a CDB says its service action: byte 1, or bytes 8 and 9 of a variable length CDB.</summary>
     private static int ServiceActionOf(ReadOnlySpan<byte> cdb) => cdb[0] != (byte)Opcode.VariableLength
         ? cdb.Length > 1 ? cdb[1] & 0x1F : -1

@@ -51,6 +51,12 @@ internal sealed class CopyTokens
         }
     }
 
+    /// <summary>Whether the token is still good: no write has touched its blocks.</summary>
+    public bool Contains(Token token)
+    {
+        lock (_gate) return _tokens.Contains(token);
+    }
+
     public void Remove(Token token)
     {
         lock (_gate)

@@ -41,6 +41,12 @@ public abstract class CustomUnit : LogicalUnit
     /// <param name="offered">Bytes that the initiator has for the command.</param>
     public override long DataOutLength(ReadOnlySpan<byte> cdb, long offered) => base.DataOutLength(cdb, offered);
 
+    /// <summary>
+    /// Whether a write that this unit has acknowledged outlives the process, however that ends: for units of handlers. True where it is with the system,
+    /// another process or a device by then; false where this process's memory is the only place until a flush. False is always safe.
+    /// </summary>
+    public virtual bool SurvivesProcess => false;
+
     internal sealed override bool TakesUnknown => true;
 
     /// <summary>

@@ -15,6 +15,9 @@ public sealed class FileUnitState(string path) : IUnitStateStore
     public const string Suffix = ".lunkit-state";
 
     /// <inheritdoc/>
+    public bool IsDurable => true;
+
+    /// <inheritdoc/>
     public UnitState Load()
     {
         if (!File.Exists(path)) return new UnitState { Id = Guid.NewGuid() };

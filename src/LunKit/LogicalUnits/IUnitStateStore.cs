@@ -3,7 +3,7 @@ namespace LunKit.LogicalUnits;
 /// <summary>
 /// Keeps what a unit must remember over restarts and power loss: identity, persistent reservations with APTPL, saved mode pages,
 /// identifying information, a sanitize that did not end. <see cref="Save"/> returns when the state is durable, or throws.
-/// Called under the unit's own locks, rarely.
+/// Called rarely, by one thread at a time; a durable store mostly on a thread that serves no connection.
 /// </summary>
 public interface IUnitStateStore
 {
@@ -12,6 +12,12 @@ public interface IUnitStateStore
 
     /// <summary>Replaces the saved state, all or nothing.</summary>
     void Save(UnitState state);
+
+    /// <summary>
+    /// Whether what is saved survives the process and a loss of power. Without that no initiator may rely on it: registrations with
+    /// APTPL are refused (SPC-5 5.14.5).
+    /// </summary>
+    bool IsDurable { get; }
 }
 
 /// <summary>What a unit remembers. Mutable only while it is being prepared.</summary>
@@ -85,4 +91,7 @@ public sealed class VolatileUnitState(Guid id) : IUnitStateStore
 
     /// <inheritdoc/>
     public void Save(UnitState state) => _state = state;
+
+    /// <inheritdoc/>
+    public bool IsDurable => false;
 }

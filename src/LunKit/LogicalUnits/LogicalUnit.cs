@@ -276,6 +276,13 @@ public abstract class LogicalUnit : IAsyncDisposable
             if (nexus != except) nexus.Attend(sense);
     }
 
+    /// <summary>Establishes a unit attention for every nexus but one.</summary>
+    internal void AttendAllBut(Nexus except, Sense sense)
+    {
+        foreach (var nexus in Nexuses)
+            if (nexus.Nexus != except) nexus.Attend(sense);
+    }
+
     /// <summary>
     /// Ends what a reset ends besides commands (SAM-6 6.3.3): RESERVE and PREVENT, mode parameters return to the saved ones; persistent
     /// reservations and SANITIZE stay. True: what is acknowledged must be made durable before the reset is answered.

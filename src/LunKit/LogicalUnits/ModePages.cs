@@ -15,7 +15,9 @@ internal sealed record ModePage(byte Code, byte Subpage, byte[] Default, byte[] 
 internal sealed class ModePages
 {
     private readonly Lock _gate = new();
+    private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly ModePage[] _pages;
+    private readonly ModePage? _caching, _control;
     private readonly UnitMemory _memory;
 
     public ModePages(IEnumerable<ModePage> pages, UnitMemory memory)
@@ -29,13 +31,17 @@ internal sealed class ModePages
             page.Saved = Merge(page, Convert.FromHexString(hex));
             page.Current = page.Saved;
         }
+        _caching = _pages.FirstOrDefault(p => p is { Code: 0x08, Subpage: 0 });
+        _control = _pages.FirstOrDefault(p => p is { Code: 0x0A, Subpage: 0 });
     }
 
     public IReadOnlyList<ModePage> All => _pages;
 
-    // On the path of every write: a loop over eight pages, no delegate.
     public ModePage? Find(byte code, byte subpage)
     {
+        // On the path of every write.
+        if (subpage == 0 && code == 0x08) return _caching;
+        if (subpage == 0 && code == 0x0A) return _control;
         foreach (var page in _pages)
             if (page.Code == code && page.Subpage == subpage) return page;
         return null;
@@ -54,17 +60,34 @@ internal sealed class ModePages
         return -1;
     }
 
-    /// <summary>Takes new current (and saved) values; true when a current bit changed.</summary>
+    /// <summary>
+    /// Takes new current values, and with <paramref name="save"/> saves them first, one MODE SELECT after the other; true when a current bit
+    /// changed. Cancellation ends the wait for earlier ones.
+    /// </summary>
+    public async ValueTask<bool> ApplyAsync(IReadOnlyList<(ModePage Page, byte[] Wanted)> changes, bool save, CancellationToken cancellationToken)
+    {
+        await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            if (save)
+            {
+                await _memory.UpdateAsync(s =>
+                {
+                    foreach (var (page, wanted) in changes) s.ModePages[page.Key] = Convert.ToHexString(Merge(page, wanted));
+                }).ConfigureAwait(false);
+            }
+            return Apply(changes, save);
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    /// <summary>Puts new current values in force, and with <paramref name="save"/> those that a reset restores; stores nothing.</summary>
     public bool Apply(IReadOnlyList<(ModePage Page, byte[] Wanted)> changes, bool save)
     {
         bool changed = false;
-        if (save)
-        {
-            _memory.Update(s =>
-            {
-                foreach (var (page, wanted) in changes) s.ModePages[page.Key] = Convert.ToHexString(Merge(page, wanted));
-            });
-        }
         lock (_gate)
         {
             foreach (var (page, wanted) in changes)

@@ -32,8 +32,14 @@ public sealed class Nexus
     /// <summary>The initiator port's name; with the target port the identity for persistent reservations (SPC-5 5.14.1).</summary>
     public string InitiatorPort { get; }
 
+    /// <summary><see cref="InitiatorPort"/> in the normal form in which registrations are compared.</summary>
+    internal string RegisteredPort => field ??= TransportIds.Normalize(InitiatorPort);
+
     /// <summary>The TransportID of the initiator port (SPC-5 7.6.4), a multiple of 4 bytes, at least 24.</summary>
     public byte[] TransportId { get; }
+
+    /// <summary>The buffers of READ BUFFER and WRITE BUFFER.</summary>
+    internal NexusBuffers Buffers { get; } = new();
 
     /// <summary>The target port at this end.</summary>
     public TargetPort TargetPort { get; }

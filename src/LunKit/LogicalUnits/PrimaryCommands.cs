@@ -50,7 +50,8 @@ internal static class PrimaryCommands
         Row("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 0x0D, "A3 0D80000000FFFFFFFF00 07", Inquires | Repeatable, Reports.TaskManagementFunctions),
         Row("REPORT TIMESTAMP", 0x0F, "A3 0F00000000FFFFFFFF00 07", Inquires | Repeatable, Reports.Timestamp),
         Row("SET IDENTIFYING INFORMATION", 0x06, "A4 0600000000FFFFFFFFFE 07", AnyAccessState, Reports.SetIdentifyingInformation, Reports.Length32),
-        Row("SET TARGET PORT GROUPS", 0x0A, "A4 0A00000000FFFFFFFF00 07", AnyAccessState | StaysWithTarget, Reports.SetTargetPortGroups, Reports.Length32),
+        Row("SET TARGET PORT GROUPS", 0x0A, "A4 0A00000000FFFFFFFF00 07", AnyAccessState | StaysWithTarget, Reports.SetTargetPortGroups, Reports.Length32)
+            with { OfferedBy = static unit => unit.Alua.IsExplicit },
     ];
 
     /// <summary>What a unit of one's own has that adds nothing.</summary>

@@ -1,14 +1,17 @@
+using LunKit.Backstores;
+
 namespace LunKit.LogicalUnits;
 
 /// <summary>
-/// A unit's state that outlives it, read once and saved at every change. Thread safe; an update that cannot be saved throws and
-/// leaves the old state in force.
+/// A unit's state that outlives it, read once and saved at every change, one change after the other. Thread safe; an update that cannot be
+/// saved throws and leaves the old state in force.
 /// </summary>
 internal sealed class UnitMemory
 {
-    private readonly Lock _gate = new();
     private readonly IUnitStateStore _store;
-    private UnitState _state;
+    private readonly SemaphoreSlim _turn = new(1, 1);
+    private volatile UnitState _state;
+    private FileWorkers? _workers;
 
     public UnitMemory(IUnitStateStore store)
     {
@@ -18,19 +21,51 @@ internal sealed class UnitMemory
 
     public Guid Id => _state.Id;
 
-    public T Read<T>(Func<UnitState, T> read)
+    /// <summary>Whether what is saved survives the process and a loss of power.</summary>
+    public bool IsDurable => _store.IsDurable;
+
+    public T Read<T>(Func<UnitState, T> read) => read(_state);
+
+    /// <summary>
+    /// Changes the state; the task completes when the change is saved. A durable store waits for its medium: it does so on a thread of its
+    /// own, not on the caller's.
+    /// </summary>
+    public async ValueTask UpdateAsync(Action<UnitState> change)
     {
-        lock (_gate) return read(_state);
+        await _turn.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            var next = Changed(change);
+            if (!_store.IsDurable) _store.Save(next);
+            else await (_workers ??= new FileWorkers()).RunAsync(static s => s._store.Save(s.next), (_store, next)).ConfigureAwait(false);
+            _state = next;
+        }
+        finally
+        {
+            _turn.Release();
+        }
     }
 
+    /// <summary>Changes the state on the caller's thread, which may wait for a medium.</summary>
     public void Update(Action<UnitState> change)
     {
-        lock (_gate)
+        _turn.Wait();
+        try
         {
-            var next = _state.Clone();
-            change(next);
+            var next = Changed(change);
             _store.Save(next);
             _state = next;
         }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    private UnitState Changed(Action<UnitState> change)
+    {
+        var next = _state.Clone();
+        change(next);
+        return next;
     }
 }

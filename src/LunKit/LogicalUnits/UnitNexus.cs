@@ -41,12 +41,6 @@ public sealed class UnitNexus
 
     internal bool PreventsRemoval { get; set; }
 
-    /// <summary>The data of WRITE BUFFER's data mode, which belongs to the nexus so that no other initiator reads it.</summary>
-    internal byte[]? DataBuffer { get; set; }
-
-    /// <summary>The data of the echo buffer (SPC-5 6.18.9), per nexus.</summary>
-    internal byte[]? EchoBuffer { get; set; }
-
     /// <summary>Establishes a unit attention condition; one that is already pending is not repeated.</summary>
     internal void Attend(Sense sense)
     {

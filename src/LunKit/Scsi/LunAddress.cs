@@ -10,6 +10,9 @@ internal static class LunAddress
     /// <summary>The REPORT LUNS well known logical unit, as decoding returns it.</summary>
     public const int ReportLunsWellKnown = 0xC101;
 
+    /// <summary>Peripheral device type of a well known logical unit (SPC-5 6.6.2).</summary>
+    public const byte WellKnownDeviceType = 0x1E;
+
     /// <summary>The LUN number of an eight-byte field, <see cref="ReportLunsWellKnown"/>, or -1 for a form that no unit here has.</summary>
     public static int Decode(ulong field)
     {

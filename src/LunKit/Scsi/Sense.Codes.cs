@@ -23,6 +23,7 @@ public readonly partial record struct Sense
 
     public static readonly Sense InternalTargetFailure = new(SenseKey.HardwareError, 0x44, 0x00);
 
+    public static readonly Sense InvalidFieldInCommandInformationUnit = new(SenseKey.IllegalRequest, 0x0E, 0x03);
     public static readonly Sense ParameterListLengthError = new(SenseKey.IllegalRequest, 0x1A, 0x00);
     public static readonly Sense InvalidOpcode = new(SenseKey.IllegalRequest, 0x20, 0x00);
     public static readonly Sense LbaOutOfRange = new(SenseKey.IllegalRequest, 0x21, 0x00);
@@ -35,9 +36,8 @@ public readonly partial record struct Sense
     public static readonly Sense TooManySegmentDescriptors = new(SenseKey.IllegalRequest, 0x26, 0x08);
     public static readonly Sense UnsupportedSegmentDescriptorType = new(SenseKey.IllegalRequest, 0x26, 0x09);
     public static readonly Sense InvalidTokenUnknown = new(SenseKey.IllegalRequest, 0x23, 0x04);
-    public static readonly Sense InvalidTokenExpired = new(SenseKey.IllegalRequest, 0x23, 0x06);
-    public static readonly Sense InvalidTokenCancelled = new(SenseKey.IllegalRequest, 0x23, 0x07);
-    public static readonly Sense InvalidTokenOperation = new(SenseKey.IllegalRequest, 0x23, 0x00);
+    public static readonly Sense InvalidTokenRevoked = new(SenseKey.IllegalRequest, 0x23, 0x06);
+    public static readonly Sense CommandSequenceError = new(SenseKey.IllegalRequest, 0x2C, 0x00);
     public static readonly Sense SavingParametersNotSupported = new(SenseKey.IllegalRequest, 0x39, 0x00);
     public static readonly Sense MediumRemovalPrevented = new(SenseKey.IllegalRequest, 0x53, 0x02);
     public static readonly Sense InsufficientRegistrationResources = new(SenseKey.IllegalRequest, 0x55, 0x04);
@@ -66,6 +66,7 @@ public readonly partial record struct Sense
 
     public static readonly Sense CopyTargetUnreachable = new(SenseKey.CopyAborted, 0x0D, 0x02);
     public static readonly Sense CopySegmentFailed = new(SenseKey.CopyAborted, 0x00, 0x00);
+    public static readonly Sense UnexpectedInexactSegment = new(SenseKey.CopyAborted, 0x26, 0x0A);
 
     public static readonly Sense DataPhaseError = new(SenseKey.AbortedCommand, 0x4B, 0x00);
     public static readonly Sense UnexpectedUnsolicitedData = new(SenseKey.AbortedCommand, 0x0C, 0x0C);

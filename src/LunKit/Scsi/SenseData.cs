@@ -7,7 +7,7 @@ namespace LunKit.Scsi;
 /// </summary>
 internal static class SenseData
 {
-    public const int MaxLength = 96, MaxDescriptorLength = 32;
+    public const int MaxLength = 96, MinLength = 8, MaxDescriptorLength = 40;
 
     /// <summary>Writes the sense data of a result and returns its length, at most <see cref="MaxLength"/>.</summary>
     public static int Write(Span<byte> destination, in SenseDetail detail, bool descriptor) =>
@@ -55,6 +55,7 @@ internal static class SenseData
             BinaryPrimitives.WriteUInt32BigEndian(d[3..], (uint)detail.Information);
         }
         d[7] = 10;
+        BinaryPrimitives.WriteUInt32BigEndian(d[8..], detail.CommandSpecific);
         d[12] = detail.Sense.Asc;
         d[13] = detail.Sense.Ascq;
         WriteKeySpecific(d[15..18], detail);
@@ -75,6 +76,13 @@ internal static class SenseData
             d[length + 1] = 0x0A;
             d[length + 2] = 0x80;
             BinaryPrimitives.WriteUInt64BigEndian(d[(length + 4)..], detail.Information);
+            length += 12;
+        }
+        if (detail.CommandSpecific != 0)
+        {
+            d[length] = 1;
+            d[length + 1] = 0x0A;
+            BinaryPrimitives.WriteUInt64BigEndian(d[(length + 4)..], detail.CommandSpecific);
             length += 12;
         }
         if (detail.KeySpecific != 0)
@@ -105,6 +113,9 @@ internal readonly record struct SenseDetail(Sense Sense)
     public ulong Information { get; init; }
 
     public bool HasInformation { get; init; }
+
+    /// <summary>COMMAND-SPECIFIC INFORMATION; 0 when the command has none.</summary>
+    public uint CommandSpecific { get; init; }
 
     /// <summary>Three sense-key specific bytes, SKSV included; 0 when there are none.</summary>
     public uint KeySpecific { get; init; }

@@ -49,6 +49,12 @@ public sealed record Target
     /// <summary>Initiators that may log in; none: all.</summary>
     public IReadOnlyList<NodeAcl> Acls { get; init; } = [];
 
+    /// <summary>
+    /// Initiators may set the access states of the target's port groups (SET TARGET PORT GROUPS). That takes ports away from all others that
+    /// use the target, so the operator allows it or not.
+    /// </summary>
+    public bool ExplicitAlua { get; init; }
+
     /// <summary>Where initiators are sent instead (login redirection, RFC 7143 11.13.5): "host:port" or "host:port,tag".</summary>
     public string? RedirectTo { get; init; }
 

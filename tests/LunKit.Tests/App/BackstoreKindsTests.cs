@@ -65,10 +65,12 @@ public class BackstoreKindsTests
     [Fact]
     public void ThePolicyKeepsDangerousCommandsOut()
     {
-        foreach (byte opcode in (byte[])[0x00, 0x12, 0x28, 0x2A, 0x15, 0x1B, 0x42]) Assert.True(PassThroughPolicy.Safe.Admits([opcode]));
-        foreach (byte opcode in (byte[])[0x04, 0x3B, 0x48, 0x85, 0xA1, 0xB5, 0xC0, 0xFF]) Assert.False(PassThroughPolicy.Safe.Admits([opcode]));
-        Assert.True(PassThroughPolicy.Safe.Allow([0x3B, 0xC1]).Admits([0xC1]));
-        Assert.False(PassThroughPolicy.Safe.Allow([0x3B]).Admits([0xC1]));
-        Assert.True(PassThroughPolicy.All.Admits([0xC1]));
+        foreach (byte opcode in (byte[])[0x00, 0x12, 0x28, 0x2A, 0x15, 0x1B, 0x42]) Assert.True(PassThroughPolicy.Safe.Admits(0, [opcode]), $"{opcode:X2}h");
+        foreach (byte opcode in (byte[])[0x04, 0x3B, 0x48, 0x83, 0x84, 0x85, 0xA1, 0xA2, 0xB5, 0xC0, 0xFF])
+            for (byte action = 0; action < 32; action++) Assert.False(PassThroughPolicy.Safe.Admits(0, [opcode, action]), $"{opcode:X2}h/{action:X2}h");
+        Assert.True(PassThroughPolicy.Safe.Allow([0x3B, 0xC1]).Admits(0, [0xC1]));
+        Assert.False(PassThroughPolicy.Safe.Allow([0x3B]).Admits(0, [0xC1]));
+        Assert.True(PassThroughPolicy.All.Admits(0, [0xC1]));
+        Assert.False(PassThroughPolicy.All.Admits(0, []));
     }
 }

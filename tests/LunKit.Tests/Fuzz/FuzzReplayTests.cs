@@ -8,6 +8,7 @@ public class FuzzReplayTests
     [Theory]
     [InlineData("cdb", 20000)]
     [InlineData("login", 20000)]
+    [InlineData("text", 20000)]
     [InlineData("pdu", 300)]
     [InlineData("ring", 20000)]
     [InlineData("producer", 20000)]

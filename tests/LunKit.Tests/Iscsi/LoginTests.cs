@@ -23,49 +23,6 @@ public class LoginTests
 
     private static string Value(LoginAnswer answer, string key) => answer.Keys.Single(k => k.Key == key).Value;
 
-    // Offer, answer (RFC 7143 13).
-    [Theory]
-    [InlineData("HeaderDigest=CRC32C,None", "CRC32C")]
-    [InlineData("HeaderDigest=None,CRC32C", "None")]
-    [InlineData("HeaderDigest=X-other", "Reject")]
-    [InlineData("MaxBurstLength=65536", "65536")]
-    [InlineData("MaxBurstLength=16777215", "1048576")]
-    [InlineData("MaxBurstLength=0x10000", "65536")]
-    [InlineData("MaxBurstLength=100", "Reject")]
-    [InlineData("MaxBurstLength=abc", "Reject")]
-    [InlineData("FirstBurstLength=512", "512")]
-    [InlineData("InitialR2T=No", "No")]
-    [InlineData("InitialR2T=Yes", "Yes")]
-    [InlineData("InitialR2T=Maybe", "Reject")]
-    [InlineData("ImmediateData=No", "No")]
-    [InlineData("DataPDUInOrder=No", "Yes")]
-    [InlineData("DefaultTime2Wait=5", "5")]
-    [InlineData("DefaultTime2Wait=0", "2")]
-    [InlineData("DefaultTime2Retain=60", "20")]
-    [InlineData("MaxConnections=8", "4")]
-    [InlineData("MaxOutstandingR2T=100", "8")]
-    [InlineData("ErrorRecoveryLevel=2", "2")]
-    [InlineData("IFMarker=Yes", "No")]
-    [InlineData("TaskReporting=FastAbort,RFC3720", "RFC3720")]
-    [InlineData("X-com.example.Key=1", "NotUnderstood")]
-    public void KeysAreAnswered(string offer, string expected)
-    {
-        var answer = Negotiation().Step(true, LoginStage.Operational, LoginStage.FullFeature, Keys("InitiatorName=iqn.a:b", "TargetName=iqn.t:open", offer));
-        Assert.Equal(LoginStatus.Success, answer.Status);
-        Assert.True(answer.Transit);
-        Assert.Equal(expected, Value(answer, offer[..offer.IndexOf('=')]));
-    }
-
-    [Theory]
-    [InlineData(0x0207, "TargetName=iqn.t:open")]
-    [InlineData(0x0207, "InitiatorName=iqn.a:b")]
-    [InlineData(0x0203, "InitiatorName=iqn.a:b", "TargetName=iqn.t:none")]
-    [InlineData(0x0209, "InitiatorName=iqn.a:b", "TargetName=iqn.t:open", "SessionType=Other")]
-    [InlineData(0x0201, "InitiatorName=iqn.a:b", "TargetName=iqn.t:closed")]
-    [InlineData(0x0200, "InitiatorName=iqn.a:b", "TargetName=iqn.t:open", "InitialR2T=Yes", "InitialR2T=No")]
-    public void WrongRequestsAreRefused(int status, params string[] keys) =>
-        Assert.Equal((LoginStatus)status, Negotiation().Step(true, LoginStage.Operational, LoginStage.FullFeature, Keys(keys)).Status);
-
     [Fact]
     public void OnlyTheLeadingConnectionNegotiatesForTheSession()
     {
@@ -113,12 +70,99 @@ public class LoginTests
         Assert.Contains("reflects", reason, StringComparison.Ordinal);
     }
 
+    // Numbers of CHAP are numbers of RFC 7143 6.1 (12.1.3): in hexadecimal too.
+    [Theory]
+    [InlineData("5", 5, "77")]
+    [InlineData("0x5", 5, "0x4d")]
+    [InlineData("0x63,0X07,5", 7, "0X4D")]
+    [InlineData("9,0x5", 5, "0")]
+    public void ChapTakesNumbersInHexadecimal(string algorithms, int chosen, string identifier)
+    {
+        ChapCredential user = new("alice", "0123456789ab"), own = new("target", "ba9876543210");
+        var exchange = new ChapExchange([user], own);
+        var answer = new List<KeyValuePair<string, string>>();
+        Assert.True(exchange.Step(new() { ["CHAP_A"] = algorithms }, answer, out _));
+        var keys = answer.ToDictionary();
+        Assert.Equal($"{chosen}", keys["CHAP_A"]);
+        string response = TextKeys.FormatBinary(Chap.Respond(chosen, byte.Parse(keys["CHAP_I"]), user.Secret, TextKeys.ParseBinary(keys["CHAP_C"], 1024)!));
+        answer.Clear();
+        Assert.True(exchange.Step(new() { ["CHAP_N"] = "alice", ["CHAP_R"] = response, ["CHAP_I"] = identifier, ["CHAP_C"] = "0bAQID" }, answer, out string reason), reason);
+        Assert.True(exchange.IsDone);
+        Assert.True(TextKeys.TryNumber(identifier, 0, 255, out int number));
+        Assert.Equal(Chap.Respond(chosen, (byte)number, own.Secret, [1, 2, 3]), TextKeys.ParseBinary(answer.ToDictionary()["CHAP_R"], 64));
+    }
+
+    [Theory]
+    [InlineData("256")]
+    [InlineData("0x100")]
+    [InlineData("")]
+    [InlineData("-1")]
+    public void ChapIdentifierIsOneByte(string identifier)
+    {
+        ChapCredential user = new("alice", "0123456789ab");
+        var exchange = new ChapExchange([user], new("target", "ba9876543210"));
+        var answer = new List<KeyValuePair<string, string>>();
+        Assert.True(exchange.Step(new() { ["CHAP_A"] = "7" }, answer, out _));
+        var keys = answer.ToDictionary();
+        string response = TextKeys.FormatBinary(Chap.Respond(7, byte.Parse(keys["CHAP_I"]), user.Secret, TextKeys.ParseBinary(keys["CHAP_C"], 1024)!));
+        Assert.False(exchange.Step(new() { ["CHAP_N"] = "alice", ["CHAP_R"] = response, ["CHAP_I"] = identifier, ["CHAP_C"] = "0x01" }, [], out _));
+        Assert.False(exchange.IsDone);
+    }
+
     [Theory]
     [InlineData("novalue\0")]
     [InlineData("=value\0")]
     [InlineData("0123456789012345678901234567890123456789012345678901234567890123=v\0")]
-    public void MalformedTextIsAProtocolError(string text) =>
+    [InlineData("Key With Space=v\0")]
+    [InlineData("K\u00e9y=v\0")]
+    [InlineData("Key=a line\nof a log\0")]
+    [InlineData("Key=a tab\t\0")]
+    public void MalformedTextIsAProtocolError(string text)
+    {
+        Assert.False(TextKeys.TryParse(Encoding.UTF8.GetBytes(text), out _, out string? fault));
+        Assert.NotEmpty(fault);
         Assert.Throws<IscsiProtocolException>(() => TextKeys.Parse(Encoding.UTF8.GetBytes(text)));
+    }
+
+    [Fact]
+    public void TextHasBounds()
+    {
+        static bool Parses(byte[] text) => TextKeys.TryParse(text, out _, out _);
+        Assert.True(Parses([.. "K="u8, .. new byte[8192].Select(_ => (byte)'v')]));
+        Assert.False(Parses([.. "K="u8, .. new byte[8193].Select(_ => (byte)'v')]));
+        Assert.True(Parses(Encoding.UTF8.GetBytes(string.Concat(Enumerable.Range(0, 128).Select(i => $"K{i}=\0")))));
+        Assert.False(Parses(Encoding.UTF8.GetBytes(string.Concat(Enumerable.Range(0, 129).Select(i => $"K{i}=\0")))));
+        Assert.False(Parses([.. "K="u8, 0xC3, 0x28, 0])); // no UTF-8
+        Assert.True(TextKeys.TryParse("A=1\0\0B=\0C=x=y"u8, out var pairs, out _));
+        Assert.Equal([new("A", "1"), new("B", ""), new("C", "x=y")], pairs);
+    }
+
+    // RFC 7143 6.1: decimal constants without leading zeros, hexadecimal ones in either case, both below 2**64.
+    [Theory]
+    [InlineData("0", 0UL)]
+    [InlineData("5", 5UL)]
+    [InlineData("0x4d", 77UL)]
+    [InlineData("0X4D", 77UL)]
+    [InlineData("0x0000000000000000000000004d", 77UL)]
+    [InlineData("18446744073709551615", ulong.MaxValue)]
+    [InlineData("0xffffffffffffffff", ulong.MaxValue)]
+    [InlineData("18446744073709551616", null)]
+    [InlineData("0x10000000000000000", null)]
+    [InlineData("", null)]
+    [InlineData("0x", null)]
+    [InlineData("x5", null)]
+    [InlineData("05", null)]
+    [InlineData("00", null)]
+    [InlineData("-1", null)]
+    [InlineData("+1", null)]
+    [InlineData(" 1", null)]
+    [InlineData("1 ", null)]
+    [InlineData("1,000", null)]
+    [InlineData("0x-1", null)]
+    [InlineData("0x 1", null)]
+    [InlineData("0b101", null)]
+    [InlineData("\u0661", null)] // a digit, but none of these
+    public void NumbersAreRead(string text, ulong? expected) => Assert.Equal(expected, TextKeys.TryNumber(text, out ulong value) ? value : null);
 
     [Theory]
     [InlineData("0x0aFF", "0AFF")]
@@ -127,6 +171,17 @@ public class LoginTests
     [InlineData("0x0g", null)]
     [InlineData("0aff", null)]
     [InlineData("0x0102030405", null)]
+    [InlineData("0X0Aff", "0AFF")]
+    [InlineData("0BCv8=", "0AFF")]
+    [InlineData("0x", null)]
+    [InlineData("0b", null)]
+    [InlineData("0b====", null)]
+    [InlineData("0bCv 8=", null)]
+    [InlineData("0bCv8", null)]
+    [InlineData("0bAQIDBAU=", null)]
+    [InlineData("0x-1", null)]
+    [InlineData("10", null)]
+    [InlineData("", null)]
     public void BinaryValuesAreRead(string text, string? hex) =>
         Assert.Equal(hex, TextKeys.ParseBinary(text, 4) is { } bytes ? Convert.ToHexString(bytes) : null);
 

@@ -108,9 +108,12 @@ public class SessionTests
         Assert.Equal([TestTarget.Iqn], found.Where(k => k.Key == "TargetName").Select(k => k.Value));
         Assert.Equal(target.Server.Portals.Select(p => $"{p.EndPoint},{p.GroupTag}"), found.Where(k => k.Key == "TargetAddress").Select(k => k.Value));
         Assert.Empty(await discovery.SendTargetsAsync("iqn.other:target"));
+        Assert.Equal(found, await discovery.SendTargetsAsync(TestTarget.Iqn.ToUpperInvariant()));
         var normal = await target.ConnectAsync();
         Assert.Contains(await normal.SendTargetsAsync(""), k => k.Value == TestTarget.Iqn);
-        Assert.Empty(await normal.SendTargetsAsync("All"));
+        Assert.Empty(await normal.SendTargetsAsync("iqn.other:target"));
+        // All is for discovery sessions only (appendix C).
+        await Assert.ThrowsAsync<IOException>(() => normal.SendTargetsAsync("All"));
     }
 
     [Fact]

@@ -1,4 +1,6 @@
 using System.Buffers.Binary;
+using LunKit.Backstores;
+using LunKit.LogicalUnits;
 using LunKit.Scsi;
 
 namespace LunKit.Tests.LogicalUnits;
@@ -19,6 +21,35 @@ public class BufferTests
         Assert.Equal([0, 0, 0x10, 0], unit.Good("3C 0B 00 000000 000004 00"));
         unit.Checks(Sense.InvalidFieldInCdb, "3B 02 00 00FFFF 000004 00", [1, 2, 3, 4]);
         unit.Checks(Sense.InvalidFieldInCdb, "3B 05 00 000000 000004 00", [1, 2, 3, 4]);
+    }
+
+    [Fact]
+    public async Task BuffersCostMemoryOncePerNexusAndOnlyWhenWritten()
+    {
+        await using var second = new BlockUnit(new MemoryBackstore(1 << 20), "second", new VolatileUnitState(UnitIdentity.IdOf("second")));
+        await using var unit = new TestUnit(nexuses: 0);
+        var nexus = unit.AddNexus("iqn.test:a", "000000000001", 1, second);
+        Assert.Equal(new byte[64 * 1024], unit.Good("3C 02 00 000000 010000 00"));
+        Assert.Empty(unit.Good("3C 02 00 010000 000010 00"));
+        Assert.False(nexus.Buffers.HasData);
+        unit.Good("3B 02 00 000010 000004 00", [1, 2, 3, 4]);
+        Assert.True(nexus.Buffers.HasData);
+        // The other unit's buffer is not this one; writing it takes the nexus's memory over.
+        var other = nexus.Luns.Find(1)!;
+        Run(second, other, "3C 02 00 000010 000004 00", [], [0, 0, 0, 0]);
+        Run(second, other, "3B 02 00 000012 000001 00", [9], []);
+        Run(second, other, "3C 02 00 000010 000004 00", [], [0, 0, 9, 0]);
+        Assert.Equal(new byte[4], unit.Good("3C 02 00 000010 000004 00"));
+
+        static void Run(BlockUnit unit, UnitNexus nexus, string cdb, byte[] data, byte[] expected)
+        {
+            var command = new TestCommand();
+            command.Prepare(nexus, TestUnit.Bytes(cdb), data, TaskAttribute.Simple);
+            var running = unit.ExecuteAsync(command);
+            Assert.Equal(ScsiStatus.Good, running.GetAwaiter().GetResult().Status);
+            unit.Complete(command);
+            Assert.Equal(expected, command.DataIn);
+        }
     }
 
     [Fact]
@@ -52,20 +83,6 @@ public class BufferTests
         await using var again = new TestUnit(state: state);
         Assert.Equal("abc\0\0"u8.ToArray(), again.Good("A3 05 0000 0000 00000100 00 00")[4..]);
         again.Checks(Sense.InvalidFieldInCdb, "A3 05 0000 0000 00000100 06 00");
-    }
-
-    [Fact]
-    public async Task AccessStatesRefuseAndAreTold()
-    {
-        await using var unit = new TestUnit(nexuses: 2);
-        unit.Good("A4 0A 0000 0000 00000008 00 00", [0, 0, 0, 0, 2, 0, 0, 0]);
-        unit.Checks(Sense.AsymmetricAccessStateChanged, "00 00 00 00 00 00", nexus: 1);
-        unit.Checks(Sense.TargetPortStandby, "28 00 00000000 00 0001 00");
-        var groups = unit.Good("A3 0A 0000 0000 00000100 00 00");
-        Assert.Equal(2, groups[4] & 0x0F);
-        unit.Good("A4 0A 0000 0000 00000008 00 00", [0, 0, 0, 0, 0, 0, 0, 0]);
-        unit.Good("28 00 00000000 00 0001 00");
-        unit.Checks(Sense.InvalidFieldInParameterList, "A4 0A 0000 0000 00000008 00 00", [0, 0, 0, 0, 0, 0, 0, 9]);
     }
 
     [Fact]

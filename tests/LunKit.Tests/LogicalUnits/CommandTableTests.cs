@@ -25,6 +25,7 @@ public class CommandTableTests
     public async Task IsReportedAsSupported(string name)
     {
         await using var unit = new TestUnit();
+        unit.Unit.Alua = new Alua([(0, [1])]) { AccessTypes = 3 };
         var row = Row(name);
         int option = row.ServiceAction < 0 ? 1 : 2;
         var data = unit.Good($"A3 0C {option:X2} {row.Usage[0]:X2} {Math.Max(0, row.ServiceAction):X4} 00000100 00 00");
@@ -36,6 +37,7 @@ public class CommandTableTests
     public async Task AllAreListed()
     {
         await using var unit = new TestUnit();
+        unit.Unit.Alua = new Alua([(0, [1])]) { AccessTypes = 3 };
         var data = unit.Good("A3 0C 00 00 0000 00004000 00 00");
         Assert.Equal(BlockCommands.Table.Rows.Count * 8, (int)BinaryPrimitives.ReadUInt32BigEndian(data));
     }
@@ -119,10 +121,14 @@ public class CommandTableTests
     {
         await using var unit = new TestUnit();
         unit.Checks(Sense.InvalidOpcode, "85 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00");
-        unit.Checks(Sense.InvalidFieldInCdb, "9E 1E 00 00 00 00 00 00 00 00 00 00 00 00 00 00");
+        var wrong = unit.Checks(Sense.InvalidFieldInCdb, "9E 1E 00 00 00 00 00 00 00 00 00 00 00 00 00 00");
+        Assert.Equal(SenseDetail.FieldPointer(true, 1, 4), wrong.Detail.KeySpecific);
+        // A variable-length CDB has its service action in bytes 8 and 9.
+        wrong = unit.Checks(Sense.InvalidFieldInCdb, "7F 00 00000000 00 18 0007 00 00 0000000000000005 00000000 00000000 00000002");
+        Assert.Equal(SenseDetail.FieldPointer(true, 8), wrong.Detail.KeySpecific);
     }
 
-    private static byte[] Minimal(CommandDescriptor row)
+    internal static byte[] Minimal(CommandDescriptor row)
     {
         var cdb = new byte[row.Usage.Length];
         cdb[0] = row.Usage[0];

@@ -34,5 +34,18 @@ public class MetricsTests
         Assert.Equal(8192, seen["lunkit.command.io.read"]);
         Assert.Equal(0, seen["lunkit.command.active"]);
         Assert.Equal(1, seen["lunkit.backstore.ready"]);
+        // A unit that is taken out, or closed, is seen no more.
+        metrics.Remove(unit.Unit);
+        metrics.Remove(unit.Unit);
+        seen.Clear();
+        listener.RecordObservableInstruments();
+        Assert.Empty(seen);
+        metrics.Add(unit.Unit);
+        listener.RecordObservableInstruments();
+        Assert.NotEmpty(seen);
+        seen.Clear();
+        Assert.True(await unit.Unit.CloseAsync(TimeSpan.FromSeconds(20)));
+        listener.RecordObservableInstruments();
+        Assert.Empty(seen);
     }
 }

@@ -6,7 +6,7 @@ using LunKit.Targets;
 namespace LunKit.Tests.LogicalUnits;
 
 /// <summary>A command whose data is an array.</summary>
-internal sealed class TestCommand : ScsiCommand
+internal class TestCommand : ScsiCommand
 {
     public byte[] DataIn { get; private set; } = [];
 
@@ -41,19 +41,29 @@ internal sealed class TestUnit : IAsyncDisposable
 
     public BlockUnit Unit { get; }
 
-    public Nexus AddNexus(int index)
+    public Nexus AddNexus(int index) => AddNexus($"iqn.test:initiator{index}", $"{index:x12}");
+
+    /// <summary>A nexus of an initiator's port with a target port, which sees the unit at LUN 0 and others behind it.</summary>
+    public Nexus AddNexus(string initiator, string isid, int targetPort = 1, params LogicalUnit[] others)
     {
-        string port = $"iqn.test:initiator{index},i,0x{index:x12}";
-        var id = new byte[4 + (port.Length + 4) / 4 * 4];
-        id[0] = 0x45;
-        id[3] = (byte)(id.Length - 4);
-        System.Text.Encoding.ASCII.GetBytes(port, id.AsSpan(4));
-        var nexus = new Nexus($"iqn.test:initiator{index}", port, id, new TargetPort("iqn.test:target,t,0x0001", 1, 0, "iqn.test:target"));
-        nexus.Open([KeyValuePair.Create(0, (LogicalUnit)Unit)]);
+        string port = $"{initiator},i,0x{isid}";
+        var device = new TargetPort($"iqn.test:target,t,0x{targetPort:x4}", targetPort, targetPort - 1, "iqn.test:target");
+        var nexus = new Nexus(initiator, port, TransportId(port), device);
+        nexus.Open([KeyValuePair.Create(0, (LogicalUnit)Unit), .. others.Select((o, i) => KeyValuePair.Create(i + 1, o))]);
         _nexuses.Add(nexus);
         // The power-on unit attention is not what most tests are about.
-        nexus.Luns.Find(0)!.TryTakeUnitAttention(out _);
+        foreach (var entry in nexus.Luns.Entries.Values) entry.TryTakeUnitAttention(out _);
         return nexus;
+    }
+
+    /// <summary>The TransportID of a port's name, or with format 00b of an initiator's.</summary>
+    public static byte[] TransportId(string name, byte format = 0x45)
+    {
+        var id = new byte[4 + Math.Max(20, (name.Length + 4) / 4 * 4)];
+        id[0] = format;
+        id[3] = (byte)(id.Length - 4);
+        System.Text.Encoding.ASCII.GetBytes(name, id.AsSpan(4));
+        return id;
     }
 
     public Nexus Nexus(int index) => _nexuses[index];

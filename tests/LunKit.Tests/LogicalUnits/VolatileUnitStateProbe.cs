@@ -9,11 +9,20 @@ internal sealed class VolatileUnitStateProbe : IUnitStateStore
 
     public bool Fails { get; set; }
 
+    public bool IsDurable { get; init; } = true;
+
+    public int Saves { get; private set; }
+
+    /// <summary>What a save does first; it may wait.</summary>
+    public Action? Before { get; set; }
+
     public UnitState Load() => _saved.Clone();
 
     public void Save(UnitState state)
     {
+        Before?.Invoke();
         if (Fails) throw new IOException("no space for the state");
         _saved = state.Clone();
+        Saves++;
     }
 }

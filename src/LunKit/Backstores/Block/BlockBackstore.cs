@@ -79,7 +79,7 @@ public sealed class BlockBackstore : IBackstore
     /// <inheritdoc/>
     public BackstoreFeatures Features =>
         BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes |
-        BackstoreFeatures.VolatileCache | BackstoreFeatures.Resize;
+        BackstoreFeatures.VolatileCache | BackstoreFeatures.Resize | BackstoreFeatures.SurvivesProcess;
 
     /// <inheritdoc/>
     public ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken) =>

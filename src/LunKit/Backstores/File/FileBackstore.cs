@@ -136,7 +136,8 @@ public sealed class FileBackstore : IBackstore
 
     /// <inheritdoc/>
     public BackstoreFeatures Features =>
-        BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes | BackstoreFeatures.Extents | BackstoreFeatures.VolatileCache | BackstoreFeatures.Resize;
+        BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes | BackstoreFeatures.Extents | BackstoreFeatures.VolatileCache | BackstoreFeatures.Resize |
+        BackstoreFeatures.SurvivesProcess;
 
     /// <inheritdoc/>
     public long? AvailableBytes

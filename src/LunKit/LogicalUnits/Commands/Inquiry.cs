@@ -37,8 +37,8 @@ internal static class Inquiry
         w.Byte(0x06);               // SPC-4: what every initiator knows; SPC-5 is a version descriptor
         w.Byte(0x12);               // HISUP, response data format 2
         w.Byte(96 - 5);
-        w.Byte(unit.Alua.AccessTypes << 4 | 0x08); // TPGS: implicit and explicit ALUA; 3PC
-        w.Byte(0x10);               // MULTIP
+        w.Byte(unit.Alua.AccessTypes << 4 | 0x08); // TPGS; 3PC
+        w.Byte(unit.Alua.PortCount > 1 ? 0x10 : 0); // MULTIP
         w.Byte(0x02);               // CMDQUE
         w.Ascii(unit.Identity.Vendor, 8);
         w.Ascii(unit.Identity.Product, 16);

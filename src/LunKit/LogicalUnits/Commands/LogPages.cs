@@ -122,13 +122,20 @@ internal static class LogPages
 
     private static void GeneralStatistics(LogicalUnit unit, ref ParameterWriter w)
     {
-        int size = unit is BlockUnit block ? block.BlockSize : 512;
+        var block = unit as BlockUnit;
+        int size = block?.BlockSize ?? 512;
+        // Of other devices it is not known which commands read and which write.
+        var (reads, writes) = block?.CommandCounts ?? default;
         Parameter(ref w, 0x0001, 0x03, 0x40);
-        w.UInt64((ulong)unit.Statistics.Commands);
-        w.UInt64(0);
+        w.UInt64((ulong)reads);
+        w.UInt64((ulong)writes);
         w.UInt64((ulong)(unit.Statistics.BytesWritten / size));
         w.UInt64((ulong)(unit.Statistics.BytesRead / size));
         w.Zeroes(32);
+        // The unit of time intervals: 1 times 10 to the power of -3 seconds.
+        Parameter(ref w, 0x0003, 0x03, 8);
+        w.UInt32(unchecked((uint)-3));
+        w.UInt32(1);
     }
 
     private static void InformationalExceptions(LogicalUnit unit, ref ParameterWriter w)

@@ -87,16 +87,29 @@ internal static class Mode
         if (list.Length < header + descriptor) return DataIn.Check(Scsi.Sense.ParameterListLengthError);
         if (descriptor != 0 && !IsOwnGeometry(unit, list.AsSpan(header, descriptor), longLba))
             return new(CommandResult.InvalidParameterField(header));
-        var changes = new List<(ModePage, byte[])>();
+        var changes = new List<(ModePage Page, byte[] Wanted)>();
         for (int at = header + descriptor; at < list.Length;)
         {
             if (ReadPage(unit, list, ref at, changes) is { } refusal) return new(refusal);
         }
-        if (unit.ModePages.Apply(changes, save)) unit.AttendOthers(command.UnitNexus, Scsi.Sense.ModeParametersChanged);
-        return new(CommandResult.Good);
+        return ApplyAsync(unit, command, changes, save);
     }
 
-    private static CommandResult? ReadPage(LogicalUnit unit, byte[] list, ref int at, List<(ModePage, byte[])> changes)
+    private static async ValueTask<CommandResult> ApplyAsync(
+        LogicalUnit unit, ScsiCommand command, List<(ModePage Page, byte[] Wanted)> changes, bool save)
+    {
+        bool changed = await unit.ModePages.ApplyAsync(changes, save, command.CancellationToken).ConfigureAwait(false);
+        if (changed) unit.AttendOthers(command.UnitNexus, Scsi.Sense.ModeParametersChanged);
+        // Who turns the write cache off (SBC-4 4.15) sends no SYNCHRONIZE CACHE any more: what was acknowledged goes to the medium before the
+        // answer. Also when the cache is off already, for the flush of an earlier attempt may have failed.
+        if (unit is BlockUnit { HasVolatileCache: true } && changes.Exists(c => TurnsCacheOff(c.Page, c.Wanted)))
+            await unit.FlushAsync().ConfigureAwait(false);
+        return CommandResult.Good;
+    }
+
+    private static bool TurnsCacheOff(ModePage page, byte[] wanted) => page is { Code: 0x08, Subpage: 0 } && (wanted[2] & 0x04) == 0;
+
+    private static CommandResult? ReadPage(LogicalUnit unit, byte[] list, ref int at, List<(ModePage Page, byte[] Wanted)> changes)
     {
         var rest = list.AsSpan(at);
         bool sub = (rest[0] & 0x40) != 0;

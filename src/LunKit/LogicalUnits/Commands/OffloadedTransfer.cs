@@ -48,35 +48,49 @@ internal static class OffloadedTransfer
         long blocks = ranges.Sum(r => (long)r.Count);
         if (BinaryPrimitives.ReadUInt32BigEndian(rod) == BlockDeviceZero)
         {
-            result = await WriteZeroesAsync(command, ranges).ConfigureAwait(false);
+            result = await WriteZeroesAsync(unit, command, ranges).ConfigureAwait(false);
         }
         else
         {
             var (source, token) = Find(command.Nexus, rod);
             if (token is null) return CommandResult.CheckCondition(Sense.InvalidTokenUnknown);
-            long bytes = token.Ranges.Sum(r => (long)r.Count) * ((BlockUnit)source!.Unit).BlockSize;
-            long offset = skip * unit.BlockSize;
-            if (skip < 0 || offset > bytes || blocks * unit.BlockSize > bytes - offset) return CommandResult.InvalidParameterField(8);
-            result = await CopyAsync(source, token, offset, command, unit, ranges).ConfigureAwait(false);
-            if (delete) ((BlockUnit)source.Unit).Tokens.Remove(token);
+            if (!TryLocate(unit, (BlockUnit)source!.Unit, token, skip, blocks, out long offset)) return CommandResult.InvalidParameterField(8);
+            result = await CopyAsync(source, token, offset, command, ranges).ConfigureAwait(false);
+            var tokens = ((BlockUnit)source.Unit).Tokens;
+            // What was written to the token's blocks meanwhile may be in the copy: it is not what the token stood for.
+            if (result.Status == ScsiStatus.Good && !tokens.Contains(token)) result = CommandResult.CheckCondition(Sense.InvalidTokenRevoked);
+            if (delete) tokens.Remove(token);
         }
         unit.CopyResults.Add(command.UnitNexus!, listId,
             new CopyOutcome(0x11, result, ranges.Count, result.Status == ScsiStatus.Good ? blocks : 0));
         return result;
     }
 
-    private static async ValueTask<CommandResult> CopyAsync(
-        UnitNexus source, CopyTokens.Token token, long offset, ScsiCommand command, BlockUnit unit, List<(long Lba, uint Count)> ranges)
+    /// <summary>
+    /// The byte of the represented data at which <paramref name="blocks"/> blocks of <paramref name="unit"/> begin; false when they are not all
+    /// in it, or do not begin at a block of the source.
+    /// </summary>
+    private static bool TryLocate(BlockUnit unit, BlockUnit source, CopyTokens.Token token, long skip, long blocks, out long offset)
     {
-        int sourceSize = ((BlockUnit)source.Unit).BlockSize;
+        long held = token.Ranges.Sum(r => (long)r.Count) * source.BlockSize / unit.BlockSize;
+        offset = 0;
+        if (skip < 0 || skip > held || blocks > held - skip) return false;
+        offset = skip * unit.BlockSize;
+        return offset % source.BlockSize == 0;
+    }
+
+    private static async ValueTask<CommandResult> CopyAsync(
+        UnitNexus source, CopyTokens.Token token, long offset, ScsiCommand command, List<(long Lba, uint Count)> ranges)
+    {
+        var target = command.UnitNexus!;
+        int sourceSize = ((BlockUnit)source.Unit).BlockSize, targetSize = ((BlockUnit)target.Unit).BlockSize;
         foreach (var (lba, count) in ranges)
         {
-            for (long done = 0, length = (long)count * unit.BlockSize; done < length;)
+            for (long done = 0, length = (long)count * targetSize; done < length;)
             {
                 var (at, left) = Locate(token, offset, sourceSize);
                 long chunk = Math.Min(left, length - done);
-                var result = await ThirdPartyCopy.CopyAsync(
-                    source, at, command.UnitNexus!, lba + done / unit.BlockSize, chunk, command.CancellationToken).ConfigureAwait(false);
+                var result = await ThirdPartyCopy.CopyAsync(command, source, at, target, lba + done / targetSize, chunk).ConfigureAwait(false);
                 if (result.Status != ScsiStatus.Good) return result;
                 offset += chunk;
                 done += chunk;
@@ -97,15 +111,23 @@ internal static class OffloadedTransfer
         throw new InvalidOperationException("the length was checked against the token");
     }
 
-    private static async ValueTask<CommandResult> WriteZeroesAsync(ScsiCommand command, List<(long Lba, uint Count)> ranges)
+    private static async ValueTask<CommandResult> WriteZeroesAsync(BlockUnit unit, ScsiCommand command, List<(long Lba, uint Count)> ranges)
     {
+        // The operation may be longer than what one WRITE SAME may write.
+        uint step = (uint)(BlockLimits.MaxWriteSameBytes / unit.BlockSize);
+        var worker = new InternalCommand();
         foreach (var (lba, count) in ranges)
         {
-            if (count == 0) continue;
-            var cdb = InternalCommand.Cdb16(Opcode.WriteSame16, lba, count);
-            cdb[1] = 0x01; // NDOB
-            var result = await new InternalCommand().RunAsync(command.UnitNexus!, cdb, default, default).ConfigureAwait(false);
-            if (result.Status != ScsiStatus.Good) return result;
+            for (uint done = 0; done < count;)
+            {
+                command.CancellationToken.ThrowIfCancellationRequested();
+                uint chunk = Math.Min(step, count - done);
+                var cdb = InternalCommand.Cdb16(Opcode.WriteSame16, lba + done, chunk);
+                cdb[1] = 0x01; // NDOB
+                var result = await worker.RunAsync(command.UnitNexus!, cdb, default, default).ConfigureAwait(false);
+                if (result.Status != ScsiStatus.Good) return result;
+                done += chunk;
+            }
         }
         return CommandResult.Good;
     }
@@ -130,7 +152,8 @@ internal static class OffloadedTransfer
         {
             ulong lba = BinaryPrimitives.ReadUInt64BigEndian(list.AsSpan(at));
             uint count = BinaryPrimitives.ReadUInt32BigEndian(list.AsSpan(at + 8));
-            if (lba > (ulong)unit.BlockCount || count > (ulong)unit.BlockCount - lba) return CommandResult.CheckCondition(Sense.LbaOutOfRange, lba);
+            if (lba > (ulong)unit.BlockCount || count > (ulong)unit.BlockCount - lba)
+                return CommandResult.CheckCondition(Sense.LbaOutOfRange, Math.Max(lba, (ulong)unit.BlockCount));
             foreach (var (other, otherCount) in ranges)
                 if ((long)lba < other + otherCount && other < (long)lba + count) return CommandResult.InvalidParameterField(at);
             total += count;

@@ -7,33 +7,52 @@ namespace LunKit.LogicalUnits.Commands;
 /// <summary>WRITE SAME (SBC-4 5.52), UNMAP (5.31), GET LBA STATUS (5.6), and SYNCHRONIZE CACHE (5.29).</summary>
 internal static class Provisioning
 {
-    private const int Unmap = 0x08, Anchor = 0x10, NoDataOut = 0x01;
+    private const int Unmap = 0x08, Anchor = 0x10, NoDataOut = 0x01, LbData = 0x02, PbData = 0x04;
+    private const int UnmapHeaderBytes = 8;
 
     public static ValueTask<CommandResult> WriteSame(BlockUnit unit, ScsiCommand command)
     {
         var cdb = new BlockCdb(command.Cdb);
         int flags = cdb.Flags;
-        bool noData = (flags & NoDataOut) != 0 && command.Cdb.Length > 10;
+        bool noData = (flags & NoDataOut) != 0 && command.Cdb.Length > 10, unmap = (flags & Unmap) != 0;
         // Anchored blocks are not offered (VPD B2h, ANC_SUP = 0).
         if ((flags & Anchor) != 0) return DataIn.InvalidCdb(cdb.FlagsIndex, 4);
-        if ((flags & Unmap) != 0 && !unit.IsThin) return DataIn.InvalidCdb(cdb.FlagsIndex, 3);
+        // Obsolete, but they used to ask for other data in each block than what came (SBC-2 5.39): GOOD would be a lie.
+        if ((flags & LbData) != 0) return DataIn.InvalidCdb(cdb.FlagsIndex, 1);
+        if ((flags & PbData) != 0) return DataIn.InvalidCdb(cdb.FlagsIndex, 2);
+        if (unmap && !unit.IsThin) return DataIn.InvalidCdb(cdb.FlagsIndex, 3);
         // WSNZ = 1: a count of 0 does not mean the rest of the medium (VPD B0h).
         if (cdb.BlockCount == 0 || cdb.BlockCount > BlockLimits.MaxWriteSameBytes / unit.BlockSize) return ReadWrite.TooLong(command);
         // The Data-Out Buffer of the initiator is one block, no more and no less.
-        if (!noData && (command.DataOut.Length != unit.BlockSize || command.DataOutBufferSize != unit.BlockSize)) return ReadWrite.TooLong(command);
-        return WriteSameAsync(unit, command, (long)cdb.Lba * unit.BlockSize, (long)cdb.BlockCount * unit.BlockSize, noData, (flags & Unmap) != 0);
+        if (!noData && command.DataOut.Length < unit.BlockSize) return ReadWrite.TooShort();
+        if (!noData && command.DataOutBufferSize != unit.BlockSize) return ReadWrite.TooLong(command);
+        unit.CountWrite();
+        long lba = (long)cdb.Lba;
+        bool zeroes = noData || IsZero(command.DataOut);
+        // A discard knows no FUA: with the cache off it is settled by a flush.
+        var options = zeroes && unmap ? WriteOptions.None : unit.OptionsOf(false);
+        var running = WriteSameAsync(unit, command, lba * unit.BlockSize, (long)cdb.BlockCount * unit.BlockSize, zeroes, unmap, options);
+        return ReadWrite.SettleAsync(unit, options, running);
     }
 
     private static async ValueTask<CommandResult> WriteSameAsync(
-        BlockUnit unit, ScsiCommand command, long offset, long length, bool noData, bool unmap)
+        BlockUnit unit, ScsiCommand command, long offset, long length, bool zeroes, bool unmap, WriteOptions options)
     {
-        var options = unit.OptionsOf(false);
-        bool zeroes = noData || IsZero(command.DataOut);
+        var cancelled = command.CancellationToken;
         // An unmapped block reads as zeroes (LBPRZ = 1), so a block of anything else must be written (SBC-4 4.7.3.4).
-        if (zeroes && unmap) await unit.Store.DiscardAsync(offset, length, command.CancellationToken).ConfigureAwait(false);
-        else if (zeroes) await unit.Store.WriteZeroesAsync(offset, length, options, command.CancellationToken).ConfigureAwait(false);
-        else await unit.Store.WriteSameAsync(offset, length, command.DataOut, options, command.CancellationToken).ConfigureAwait(false);
-        if (options != WriteOptions.None && unmap) await unit.FlushAsync().ConfigureAwait(false);
+        if (zeroes && unmap)
+        {
+            await unit.Store.DiscardAsync(offset, length, cancelled).ConfigureAwait(false);
+        }
+        else if (zeroes)
+        {
+            await unit.Store.WriteZeroesAsync(offset, length, options, cancelled).ConfigureAwait(false);
+        }
+        else
+        {
+            using var scratch = command.RentScratch(unit.Store.ScratchOfWriteSame(unit.BlockSize, length));
+            await unit.Store.WriteSameAsync(offset, length, command.DataOut, options, scratch.Memory, cancelled).ConfigureAwait(false);
+        }
         return CommandResult.Good;
     }
 
@@ -50,14 +69,14 @@ internal static class Provisioning
         return true;
     }
 
-    public static async ValueTask<CommandResult> UnmapBlocks(BlockUnit unit, ScsiCommand command)
+    public static ValueTask<CommandResult> UnmapBlocks(BlockUnit unit, ScsiCommand command)
     {
-        if ((command.Cdb[1] & 1) != 0) return CommandResult.InvalidCdbField(1, 0); // ANCHOR
-        if (command.DataOut.IsEmpty) return CommandResult.Good;
-        if (command.DataOut.Length < 8) return CommandResult.CheckCondition(Sense.ParameterListLengthError);
+        if ((command.Cdb[1] & 1) != 0) return DataIn.InvalidCdb(1, 0); // ANCHOR
+        if (command.DataOut.IsEmpty) return new(CommandResult.Good);
+        if (command.DataOut.Length < UnmapHeaderBytes) return DataIn.Check(Sense.ParameterListLengthError);
         var list = command.DataOut.ToArray();
-        int descriptors = Math.Min(BinaryPrimitives.ReadUInt16BigEndian(list.AsSpan(2)), list.Length - 8) / 16;
-        if (descriptors > BlockLimits.MaxUnmapDescriptors) return CommandResult.InvalidParameterField(2);
+        int descriptors = DescriptorCount(list);
+        if (descriptors > BlockLimits.MaxUnmapDescriptors) return new(CommandResult.InvalidParameterField(2));
         long total = 0;
         for (int i = 0; i < descriptors; i++)
         {
@@ -65,11 +84,17 @@ internal static class Provisioning
             total += count;
             // A descriptor of no blocks names none, wherever it points (SBC-4 5.31.2).
             if (count > 0 && (lba >= (ulong)unit.BlockCount || count > (ulong)unit.BlockCount - lba))
-                return CommandResult.CheckCondition(Sense.LbaOutOfRange, lba);
+                return new(CommandResult.CheckCondition(Sense.LbaOutOfRange, Math.Max(lba, (ulong)unit.BlockCount)));
         }
-        if (total > BlockLimits.MaxUnmapBytes / unit.BlockSize) return CommandResult.InvalidParameterField(8);
+        if (total > BlockLimits.MaxUnmapBytes / unit.BlockSize) return new(CommandResult.InvalidParameterField(8));
+        return DiscardAsync(unit, command, list, descriptors);
+    }
+
+    private static async ValueTask<CommandResult> DiscardAsync(BlockUnit unit, ScsiCommand command, byte[] list, int descriptors)
+    {
         for (int i = 0; i < descriptors; i++)
         {
+            command.CancellationToken.ThrowIfCancellationRequested();
             var (lba, count) = Descriptor(list, i);
             if (count == 0) continue;
             await unit.Store.DiscardAsync((long)lba * unit.BlockSize, (long)count * unit.BlockSize, command.CancellationToken).ConfigureAwait(false);
@@ -81,9 +106,9 @@ internal static class Provisioning
     /// <summary>The blocks of an UNMAP, as far as they are on the medium; what is wrong with the list, the command itself finds.</summary>
     public static BlockRange[]? UnmapRanges(ScsiCommand command)
     {
-        if (command.DataOut.Length < 8) return null;
+        if (command.DataOut.Length < UnmapHeaderBytes) return null;
         var list = command.DataOut.ToArray();
-        int descriptors = Math.Min(BinaryPrimitives.ReadUInt16BigEndian(list.AsSpan(2)), list.Length - 8) / 16;
+        int descriptors = DescriptorCount(list);
         if (descriptors > BlockLimits.MaxUnmapDescriptors) return null;
         var ranges = new List<BlockRange>();
         for (int i = 0; i < descriptors; i++)
@@ -93,6 +118,9 @@ internal static class Provisioning
         }
         return [.. ranges];
     }
+
+    private static int DescriptorCount(byte[] list) =>
+        Math.Min(BinaryPrimitives.ReadUInt16BigEndian(list.AsSpan(2)), list.Length - UnmapHeaderBytes) / 16;
 
     private static (ulong Lba, uint Count) Descriptor(byte[] list, int index) =>
         (BinaryPrimitives.ReadUInt64BigEndian(list.AsSpan(8 + 16 * index)), BinaryPrimitives.ReadUInt32BigEndian(list.AsSpan(16 + 16 * index)));
@@ -109,6 +137,7 @@ internal static class Provisioning
         var runs = new List<(long Lba, long Count, bool Mapped)>();
         while (lba < end && runs.Count <= wanted)
         {
+            command.CancellationToken.ThrowIfCancellationRequested();
             var extent = await unit.Store.ExtentAsync(lba * unit.BlockSize, (end - lba) * unit.BlockSize, command.CancellationToken)
                 .ConfigureAwait(false);
             long count = Math.Max(1, extent.LengthBytes / unit.BlockSize);

@@ -12,6 +12,7 @@ internal static class ReadWrite
         uint count = cdb.BlockCount;
         if (count == 0) return new(CommandResult.Good);
         if (count > unit.MaxTransferBlocks) return TooLong(command);
+        unit.CountRead();
         int length = (int)count * unit.BlockSize;
         long offset = (long)cdb.Lba * unit.BlockSize;
         // FUA reads from the medium, so what a cache holds goes there first (SBC-4 4.15).
@@ -37,14 +38,14 @@ internal static class ReadWrite
     {
         var cdb = new BlockCdb(command.Cdb);
         if (cdb.BlockCount > unit.MaxTransferBlocks) return TooLong(command);
-        var data = WholeBlocks(unit, command, cdb.BlockCount);
+        if (!TryTakeBlocks(unit, command, cdb.BlockCount, out var data)) return TooShort();
         if (data.IsEmpty) return new(CommandResult.Good);
         unit.CountWrite();
-        var writing = unit.Store.WriteAsync(
-            (long)cdb.Lba * unit.BlockSize, data, unit.OptionsOf(cdb.ForceUnitAccess), command.CancellationToken);
-        return writing.IsCompletedSuccessfully ? new(CommandResult.Good) : Await(unit, writing);
+        var options = unit.OptionsOf(cdb.ForceUnitAccess);
+        var writing = unit.Store.WriteAsync((long)cdb.Lba * unit.BlockSize, data, options, command.CancellationToken);
+        return writing.IsCompletedSuccessfully && !IsUnsettled(unit, options) ? new(CommandResult.Good) : EndAsync(unit, options, writing);
 
-        static async ValueTask<CommandResult> Await(BlockUnit unit, ValueTask writing)
+        static async ValueTask<CommandResult> EndAsync(BlockUnit unit, WriteOptions options, ValueTask writing)
         {
             try
             {
@@ -55,9 +56,24 @@ internal static class ReadWrite
                 unit.CheckSoftThreshold();
                 throw;
             }
+            if (IsUnsettled(unit, options)) await unit.FlushAsync().ConfigureAwait(false);
             return CommandResult.Good;
         }
     }
+
+    /// <summary>Ends a write that began with <paramref name="options"/>: flushes it where it has to be.</summary>
+    public static async ValueTask<CommandResult> SettleAsync(BlockUnit unit, WriteOptions options, ValueTask<CommandResult> running)
+    {
+        var result = await running.ConfigureAwait(false);
+        if (result.Status == ScsiStatus.Good && IsUnsettled(unit, options)) await unit.FlushAsync().ConfigureAwait(false);
+        return result;
+    }
+
+    /// <summary>
+    /// Whether a write that began with these options has to be flushed before it is acknowledged: the write cache was switched off while it
+    /// ran, and the flush of the one who did that may have come before it.
+    /// </summary>
+    private static bool IsUnsettled(BlockUnit unit, WriteOptions options) => options == WriteOptions.None && unit.OptionsOf(false) != WriteOptions.None;
 
     /// <summary>WRITE AND VERIFY: the data is on the medium, and with BYTCHK = 01 it is compared with what was sent.</summary>
     public static ValueTask<CommandResult> WriteAndVerify(BlockUnit unit, ScsiCommand command)
@@ -66,11 +82,13 @@ internal static class ReadWrite
         int byteCheck = cdb.Flags >> 1 & 3;
         if (byteCheck > 1) return DataIn.InvalidCdb(cdb.FlagsIndex, 2);
         if (cdb.BlockCount > unit.MaxTransferBlocks) return TooLong(command);
-        return RunAsync(unit, command, (long)cdb.Lba * unit.BlockSize, WholeBlocks(unit, command, cdb.BlockCount), byteCheck == 1);
+        if (!TryTakeBlocks(unit, command, cdb.BlockCount, out var data)) return TooShort();
+        if (data.IsEmpty) return new(CommandResult.Good);
+        unit.CountWrite();
+        return RunAsync(unit, command, (long)cdb.Lba * unit.BlockSize, data, byteCheck == 1);
 
         static async ValueTask<CommandResult> RunAsync(BlockUnit unit, ScsiCommand command, long offset, DataBuffer data, bool compare)
         {
-            if (data.IsEmpty) return CommandResult.Good;
             await unit.Store.WriteAsync(offset, data, unit.OptionsOf(true), command.CancellationToken).ConfigureAwait(false);
             return await Verification.CompareAsync(unit, command, offset, data.Length, compare ? data : default).ConfigureAwait(false);
         }
@@ -83,7 +101,7 @@ internal static class ReadWrite
         // ATOMIC BOUNDARY: only whole commands are atomic here (VPD B0h, maximum atomic boundary 0).
         if ((command.Cdb[10] | command.Cdb[11]) != 0) return DataIn.InvalidCdb(10);
         if (cdb.BlockCount > BlockLimits.MaxAtomicBytes / unit.BlockSize) return DataIn.InvalidCdb(12);
-        if (command.DataOut.Length < cdb.BlockCount * unit.BlockSize) return DataIn.InvalidCdb(12);
+        if (command.DataOut.Length < (long)cdb.BlockCount * unit.BlockSize) return TooShort();
         return Write(unit, command);
     }
 
@@ -94,16 +112,22 @@ internal static class ReadWrite
     }
 
     /// <summary>
-    /// The blocks that came whole: with a shorter expected data transfer length only so many are written (RFC 7143 11.4.5.2).
+    /// The blocks to write. With a shorter expected data transfer length only so many as came whole are (RFC 7143 11.4.5.2); false when the data
+    /// ends inside a block.
     /// </summary>
-    public static DataBuffer WholeBlocks(BlockUnit unit, ScsiCommand command, uint count)
+    private static bool TryTakeBlocks(BlockUnit unit, ScsiCommand command, uint count, out DataBuffer data)
     {
+        data = command.DataOut;
         long wanted = (long)count * unit.BlockSize;
-        int have = command.DataOut.Length;
-        return have == wanted ? command.DataOut : command.DataOut.Slice(0, (int)(Math.Min(wanted, have) / unit.BlockSize * unit.BlockSize));
+        if (data.Length == wanted) return true;
+        if (data.Length > wanted) data = data.Slice(0, (int)wanted);
+        return data.Length % unit.BlockSize == 0;
     }
 
     /// <summary>The transfer length exceeds VPD page B0h's maximum (SBC-4 5.13).</summary>
     public static ValueTask<CommandResult> TooLong(ScsiCommand command) =>
         DataIn.InvalidCdb(command.Cdb.Length switch { 10 => 7, 12 => 6, 16 => 10, 32 => 28, _ => 4 });
+
+    /// <summary>The initiator sends less data than the CDB needs, or none but a part of a block.</summary>
+    public static ValueTask<CommandResult> TooShort() => DataIn.Check(Sense.InvalidFieldInCommandInformationUnit);
 }

@@ -11,18 +11,16 @@ internal static class Reports
 {
     private const int MaxIdentifyingBytes = 512;
 
-    public static ValueTask<CommandResult> Luns(LogicalUnit unit, ScsiCommand command)
-    {
-        command.UnitNexus!.ClearUnitAttention(Sense.ReportedLunsChanged);
-        return new(Luns(command));
-    }
+    public static ValueTask<CommandResult> Luns(LogicalUnit unit, ScsiCommand command) => new(Luns(command));
 
-    /// <summary>The LUNs of the nexus, at whichever LUN it asks.</summary>
+    /// <summary>
+    /// The LUNs of the nexus, at whichever LUN it asks. Its pending REPORTED LUNS DATA HAS CHANGED are answered with that, at all of them
+    /// (SPC-5 6.35.1).
+    /// </summary>
     public static CommandResult Luns(ScsiCommand command)
     {
         var cdb = command.Cdb;
         uint allocation = BinaryPrimitives.ReadUInt32BigEndian(cdb[6..]);
-        if (allocation < 16) return CommandResult.InvalidCdbField(6);
         IEnumerable<int>? luns = cdb[2] switch
         {
             0x00 => command.Nexus.Luns.Entries.Keys,
@@ -33,6 +31,8 @@ internal static class Reports
             _ => null,
         };
         if (luns is null) return CommandResult.InvalidCdbField(2);
+        foreach (var entry in command.Nexus.Luns.Entries.Values)
+            if (entry.HasUnitAttention) entry.ClearUnitAttention(Sense.ReportedLunsChanged);
         var list = luns.ToList();
         var data = new byte[8 + 8 * list.Count];
         var w = new ParameterWriter(data);
@@ -54,7 +54,7 @@ internal static class Reports
         switch (option)
         {
             case 0:
-                return new(AllOperationCodes(table, command, timeouts, allocation));
+                return new(AllOperationCodes(unit, command, timeouts, allocation));
             case 1:
                 if (table.HasServiceActions(opcode)) return DataIn.InvalidCdb(3);
                 row = table.Find(opcode, -1);
@@ -69,6 +69,7 @@ internal static class Reports
             default:
                 return DataIn.InvalidCdb(2, 2);
         }
+        if (row is not null && !row.IsOfferedBy(unit)) row = null;
         var w = new ParameterWriter(stackalloc byte[64]);
         w.Byte(0);
         w.Byte((row is not null && timeouts ? 0x80 : 0) | (row is null ? 1 : 3)); // CTDP; supported as the standard says, or not
@@ -78,13 +79,14 @@ internal static class Reports
         return new(DataIn.Send(command, w.Written, allocation));
     }
 
-    private static CommandResult AllOperationCodes(CommandTable table, ScsiCommand command, bool timeouts, uint allocation)
+    private static CommandResult AllOperationCodes(LogicalUnit unit, ScsiCommand command, bool timeouts, uint allocation)
     {
-        var data = new byte[4 + table.Rows.Count * 20];
+        var data = new byte[4 + unit.Table.Rows.Count * 20];
         var w = new ParameterWriter(data);
         w.UInt32(0);
-        foreach (var row in table.Rows)
+        foreach (var row in unit.Table.Rows)
         {
+            if (!row.IsOfferedBy(unit)) continue;
             w.Byte(row.Usage[0]);
             w.Byte(0);
             w.UInt16(Math.Max(0, row.ServiceAction));
@@ -156,7 +158,8 @@ internal static class Reports
 
     public static ValueTask<CommandResult> SetTargetPortGroups(LogicalUnit unit, ScsiCommand command)
     {
-        if ((unit.Alua.AccessTypes & 2) == 0) return DataIn.Check(Sense.InvalidOpcode);
+        // As a service action that the table does not have.
+        if (!unit.Alua.IsExplicit) return DataIn.InvalidCdb(1, 4);
         if (BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[6..]) == 0) return new(CommandResult.Good);
         var list = command.DataOut.ToArray();
         if (list.Length < 8 || (list.Length - 4) % 4 != 0) return DataIn.Check(Sense.ParameterListLengthError);
@@ -170,7 +173,7 @@ internal static class Reports
         bool changed = false;
         for (int at = 4; at < list.Length; at += 4)
             changed |= unit.Alua.Set(BinaryPrimitives.ReadUInt16BigEndian(list.AsSpan(at + 2)), (AccessState)(list[at] & 0x0F), explicitly: true);
-        if (changed) unit.AttendOthers(command.UnitNexus, Sense.AsymmetricAccessStateChanged);
+        if (changed) unit.Alua.AttendUsers(unit, command.Nexus);
         return new(CommandResult.Good);
     }
 
@@ -213,9 +216,14 @@ internal static class Reports
         var information = command.DataOut.ToArray();
         // Text is UTF-8 with a null at its end (SPC-5 6.43).
         if (type == 2 && information.Length > 0 && information[^1] != 0) return new(CommandResult.InvalidParameterField(information.Length - 1));
-        unit.Memory.Update(s => s.IdentifyingInformation[type] = Convert.ToHexString(information));
-        unit.AttendOthers(command.UnitNexus, Sense.IdentifyingInformationChanged);
-        return new(CommandResult.Good);
+        return SaveAsync(unit, command, type, information);
+
+        static async ValueTask<CommandResult> SaveAsync(LogicalUnit unit, ScsiCommand command, int type, byte[] information)
+        {
+            await unit.Memory.UpdateAsync(s => s.IdentifyingInformation[type] = Convert.ToHexString(information)).ConfigureAwait(false);
+            unit.AttendOthers(command.UnitNexus, Sense.IdentifyingInformationChanged);
+            return CommandResult.Good;
+        }
     }
 
     public static ValueTask<CommandResult> Timestamp(LogicalUnit unit, ScsiCommand command)
@@ -223,7 +231,7 @@ internal static class Reports
         var w = new ParameterWriter(stackalloc byte[12]);
         long milliseconds = TimeProvider.System.GetUtcNow().ToUnixTimeMilliseconds();
         w.UInt16(10);
-        w.Byte(0x02); // origin 010b: set by a method outside the standard, the host's clock
+        w.Byte(0x03); // origin 011b: set by another method than SET TIMESTAMP, the host's clock
         w.Byte(0);
         w.UInt16((int)(milliseconds >> 32));
         w.UInt32((uint)milliseconds);

@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Buffers.Binary;
 using LunKit.Backstores;
 using LunKit.Scsi;
@@ -12,7 +11,7 @@ namespace LunKit.LogicalUnits.Commands;
 internal static class ThirdPartyCopy
 {
     private const int MaxDescriptors = 64, MaxSegments = 256, MaxListBytes = 16 * 1024;
-    private const int CopyChunkBytes = 1 << 20;
+    private const int CopyChunkBytes = 1 << 20, SegmentBytes = 28;
 
     public static long ListLength(int blockSize, ReadOnlySpan<byte> cdb) =>
         Math.Min(BinaryPrimitives.ReadUInt32BigEndian(cdb[10..]), MaxListBytes);
@@ -36,70 +35,77 @@ internal static class ThirdPartyCopy
             if (Find(command.Nexus, list.AsSpan(at, 32)) is not { } found) return CommandResult.CheckCondition(Sense.CopyTargetUnreachable);
             units.Add(found);
         }
-        var (result, segments, blocks) = await CopySegmentsAsync(units, list, 16 + descriptorBytes, (int)segmentBytes, command.CancellationToken)
-            .ConfigureAwait(false);
+        if (ReadSegments(units, list, 16 + descriptorBytes, (int)segmentBytes, out var segments) is { } refusal) return refusal;
+        var (result, done, blocks) = await CopySegmentsAsync(segments, command).ConfigureAwait(false);
         // LIST ID USAGE 11b: the list identifier means nothing and no result is held.
-        if ((list[1] & 0x18) != 0x18) unit.CopyResults.Add(command.UnitNexus!, list[0], new CopyOutcome(0, result, segments, blocks));
+        if ((list[1] & 0x18) != 0x18) unit.CopyResults.Add(command.UnitNexus!, list[0], new CopyOutcome(0, result, done, blocks));
         return result;
     }
 
-    private static async ValueTask<(CommandResult Result, int Segments, long Blocks)> CopySegmentsAsync(
-        List<UnitNexus> units, byte[] list, int start, int length, CancellationToken cancellationToken)
+    private readonly record struct Segment(UnitNexus From, long SourceLba, UnitNexus To, long TargetLba, uint Count, long Bytes);
+
+    /// <summary>Reads all segment descriptors: an error in the list is found before anything is copied (SPC-5 5.18.7.3).</summary>
+    private static CommandResult? ReadSegments(List<UnitNexus> units, byte[] list, int start, int length, out List<Segment> segments)
     {
-        int segments = 0;
-        long blocks = 0;
-        for (int at = start; at < start + length; segments++)
+        segments = [];
+        for (int at = start; at < start + length; at += SegmentBytes)
         {
-            if (segments >= MaxSegments) return (CommandResult.CheckCondition(Sense.TooManySegmentDescriptors), segments, blocks);
-            var s = list.AsMemory(at, start + length - at);
-            if (s.Span[0] != 0x02) return (CommandResult.CheckCondition(Sense.UnsupportedSegmentDescriptorType), segments, blocks);
-            if (s.Length < 28 || BinaryPrimitives.ReadUInt16BigEndian(s.Span[2..]) != 0x18) return (CommandResult.InvalidParameterField(at + 2), segments, blocks);
-            int source = BinaryPrimitives.ReadUInt16BigEndian(s.Span[4..]), destination = BinaryPrimitives.ReadUInt16BigEndian(s.Span[6..]);
-            if (source >= units.Count || destination >= units.Count) return (CommandResult.CheckCondition(Sense.CopyTargetUnreachable), segments, blocks);
-            uint count = BinaryPrimitives.ReadUInt16BigEndian(s.Span[10..]);
-            bool destinationCounts = (s.Span[1] & 0x02) != 0; // DC
-            var from = units[source];
-            var to = units[destination];
-            int unitBytes = ((BlockUnit)(destinationCounts ? to : from).Unit).BlockSize;
-            long sourceLba = BinaryPrimitives.ReadInt64BigEndian(s.Span[12..]), targetLba = BinaryPrimitives.ReadInt64BigEndian(s.Span[20..]);
-            var result = await CopyAsync(from, sourceLba, to, targetLba, (long)count * unitBytes, cancellationToken).ConfigureAwait(false);
-            // What a unit answered ends the copy; the initiator learns that the copy was aborted (SPC-5 5.18.7.4).
-            if (result.Status != ScsiStatus.Good) return (CommandResult.CheckCondition(Sense.CopySegmentFailed), segments, blocks);
-            blocks += count;
-            at += 28;
+            if (segments.Count >= MaxSegments) return CommandResult.CheckCondition(Sense.TooManySegmentDescriptors);
+            var s = list.AsSpan(at, start + length - at);
+            if (s[0] != 0x02) return CommandResult.CheckCondition(Sense.UnsupportedSegmentDescriptorType);
+            if (s.Length < SegmentBytes || BinaryPrimitives.ReadUInt16BigEndian(s[2..]) != 0x18) return CommandResult.InvalidParameterField(at + 2);
+            int source = BinaryPrimitives.ReadUInt16BigEndian(s[4..]), destination = BinaryPrimitives.ReadUInt16BigEndian(s[6..]);
+            if (source >= units.Count || destination >= units.Count) return CommandResult.CheckCondition(Sense.CopyTargetUnreachable);
+            var (from, to) = (units[source], units[destination]);
+            bool destinationCounts = (s[1] & 0x02) != 0; // DC
+            uint count = BinaryPrimitives.ReadUInt16BigEndian(s[10..]);
+            long bytes = (long)count * BlockSize(destinationCounts ? to : from);
+            if (bytes % BlockSize(from) != 0 || bytes % BlockSize(to) != 0) return CommandResult.CheckCondition(Sense.UnexpectedInexactSegment);
+            segments.Add(new(from, BinaryPrimitives.ReadInt64BigEndian(s[12..]), to, BinaryPrimitives.ReadInt64BigEndian(s[20..]), count, bytes));
         }
-        return (CommandResult.Good, segments, blocks);
+        return null;
     }
 
-    /// <summary>Copies bytes from one unit to another, both as this nexus sees them.</summary>
-    public static async ValueTask<CommandResult> CopyAsync(
-        UnitNexus from, long sourceLba, UnitNexus to, long targetLba, long length, CancellationToken cancellationToken)
+    private static int BlockSize(UnitNexus nexus) => ((BlockUnit)nexus.Unit).BlockSize;
+
+    private static async ValueTask<(CommandResult Result, int Segments, long Blocks)> CopySegmentsAsync(List<Segment> segments, ScsiCommand command)
     {
-        int sourceSize = ((BlockUnit)from.Unit).BlockSize, targetSize = ((BlockUnit)to.Unit).BlockSize;
-        if (length % sourceSize != 0 || length % targetSize != 0) return CommandResult.CheckCondition(Sense.CopySegmentFailed);
-        var scratch = ArrayPool<byte>.Shared.Rent((int)Math.Max(1, Math.Min(CopyChunkBytes, length)));
+        long blocks = 0;
+        for (int i = 0; i < segments.Count; i++)
+        {
+            var s = segments[i];
+            var result = await CopyAsync(command, s.From, s.SourceLba, s.To, s.TargetLba, s.Bytes).ConfigureAwait(false);
+            // What a unit answered ends the copy; the initiator learns that, and at which segment (SPC-5 5.18.7.4).
+            if (result.Status != ScsiStatus.Good)
+                return (CommandResult.CheckCondition(new SenseDetail(Sense.CopySegmentFailed) { CommandSpecific = (uint)i }), i, blocks);
+            blocks += s.Count;
+        }
+        return (CommandResult.Good, segments.Count, blocks);
+    }
+
+    /// <summary>Copies bytes from one unit to another, both as the command's nexus sees them.</summary>
+    public static async ValueTask<CommandResult> CopyAsync(
+        ScsiCommand command, UnitNexus from, long sourceLba, UnitNexus to, long targetLba, long length)
+    {
+        int sourceSize = BlockSize(from), targetSize = BlockSize(to);
+        if (length % sourceSize != 0 || length % targetSize != 0) return CommandResult.CheckCondition(Sense.UnexpectedInexactSegment);
+        using var scratch = command.RentScratch((int)Math.Max(1, Math.Min(CopyChunkBytes, length)));
         var worker = new InternalCommand();
-        try
+        for (long done = 0; done < length;)
         {
-            for (long done = 0; done < length;)
-            {
-                cancellationToken.ThrowIfCancellationRequested();
-                int chunk = (int)Math.Min(CopyChunkBytes, length - done);
-                var data = new DataBuffer(scratch.AsMemory(0, chunk));
-                var read = InternalCommand.Cdb16(Opcode.Read16, sourceLba + done / sourceSize, (uint)(chunk / sourceSize));
-                var result = await worker.RunAsync(from, read, data, default).ConfigureAwait(false);
-                if (result.Status != ScsiStatus.Good) return result;
-                var write = InternalCommand.Cdb16(Opcode.Write16, targetLba + done / targetSize, (uint)(chunk / targetSize));
-                result = await worker.RunAsync(to, write, default, data).ConfigureAwait(false);
-                if (result.Status != ScsiStatus.Good) return result;
-                done += chunk;
-            }
-            return CommandResult.Good;
+            command.CancellationToken.ThrowIfCancellationRequested();
+            int chunk = (int)Math.Min(CopyChunkBytes, length - done);
+            var data = new DataBuffer(scratch.Memory[..chunk]);
+            var read = InternalCommand.Cdb16(Opcode.Read16, sourceLba + done / sourceSize, (uint)(chunk / sourceSize));
+            var result = await worker.RunAsync(from, read, data, default).ConfigureAwait(false);
+            if (result.Status != ScsiStatus.Good) return result;
+            command.CancellationToken.ThrowIfCancellationRequested();
+            var write = InternalCommand.Cdb16(Opcode.Write16, targetLba + done / targetSize, (uint)(chunk / targetSize));
+            result = await worker.RunAsync(to, write, default, data).ConfigureAwait(false);
+            if (result.Status != ScsiStatus.Good) return result;
+            done += chunk;
         }
-        finally
-        {
-            ArrayPool<byte>.Shared.Return(scratch);
-        }
+        return CommandResult.Good;
     }
 
     /// <summary>The unit that an identification descriptor names (SPC-5 6.5.5.3), if this nexus sees it.</summary>
@@ -197,7 +203,6 @@ internal static class ThirdPartyCopy
         w.Byte(0x84);
         w.Byte(4);
         w.Bytes([0x00, 0x03, 0x04, 0x07]);
-        w.Byte(0);
         w.UInt16(0x0004);                   // parameter data
         w.UInt16(0x1C);
         w.UInt16(0);

@@ -1,4 +1,3 @@
-using System.Buffers;
 using LunKit.Backstores;
 using LunKit.Scsi;
 
@@ -17,14 +16,10 @@ internal static class Verification
         if (cdb.BlockCount > unit.MaxTransferBlocks) return ReadWrite.TooLong(command);
         long offset = (long)cdb.Lba * unit.BlockSize, length = (long)cdb.BlockCount * unit.BlockSize;
         if (length == 0) return new(CommandResult.Good);
-        return byteCheck switch
-        {
-            0 => CompareAsync(unit, command, offset, length, default),
-            1 => CompareAsync(unit, command, offset, Math.Min(length, command.DataOut.Length / unit.BlockSize * unit.BlockSize), command.DataOut),
-            _ => command.DataOut.Length < unit.BlockSize
-                ? DataIn.InvalidCdb(cdb.FlagsIndex, 2)
-                : CompareRepeatedAsync(unit, command, offset, length),
-        };
+        // BYTCHK = 01: all blocks come; 11: one, with which all are compared.
+        long wanted = byteCheck switch { 0 => 0, 1 => length, _ => unit.BlockSize };
+        if (command.DataOut.Length < wanted) return ReadWrite.TooShort();
+        return CompareAsync(unit, command, offset, length, command.DataOut.Slice(0, (int)wanted));
     }
 
     public static long DataOutLength(int blockSize, ReadOnlySpan<byte> cdb) => (new BlockCdb(cdb).Flags >> 1 & 3) switch
@@ -34,43 +29,40 @@ internal static class Verification
         _ => 0,
     };
 
-    /// <summary>Reads the range and compares it with <paramref name="expected"/>, if that is not empty.</summary>
+    /// <summary>
+    /// Reads the range and compares it with <paramref name="expected"/>: as long as the range, or one block for all of its blocks, or nothing
+    /// to compare with.
+    /// </summary>
     public static async ValueTask<CommandResult> CompareAsync(
         BlockUnit unit, ScsiCommand command, long offset, long length, DataBuffer expected)
     {
-        var scratch = ArrayPool<byte>.Shared.Rent((int)Math.Min(ChunkBytes, length));
-        try
+        using var scratch = command.RentScratch((int)Math.Min(ChunkBytes, length));
+        for (long done = 0; done < length;)
         {
-            for (long done = 0; done < length;)
-            {
-                int chunk = (int)Math.Min(ChunkBytes, length - done);
-                var memory = scratch.AsMemory(0, chunk);
-                await unit.Store.ReadAsync(offset + done, new DataBuffer(memory), command.CancellationToken).ConfigureAwait(false);
-                int at = expected.IsEmpty ? -1 : expected.Slice((int)done, chunk).FirstDifference(memory.Span);
-                if (at >= 0) return CommandResult.CheckCondition(Sense.MiscompareDuringVerify, (ulong)(done + at));
-                done += chunk;
-            }
-            return CommandResult.Good;
-        }
-        finally
-        {
-            ArrayPool<byte>.Shared.Return(scratch);
-        }
-    }
-
-    /// <summary>BYTCHK = 11: every block equals the one that was sent.</summary>
-    private static async ValueTask<CommandResult> CompareRepeatedAsync(BlockUnit unit, ScsiCommand command, long offset, long length)
-    {
-        var block = command.DataOut.Slice(0, unit.BlockSize);
-        for (long done = 0; done < length; done += unit.BlockSize)
-        {
-            var result = await CompareAsync(unit, command, offset + done, unit.BlockSize, block).ConfigureAwait(false);
-            if (result.Status != ScsiStatus.Good) return CommandResult.CheckCondition(Sense.MiscompareDuringVerify, (ulong)done + result.Detail.Information);
+            command.CancellationToken.ThrowIfCancellationRequested();
+            int chunk = (int)Math.Min(ChunkBytes, length - done);
+            var memory = scratch.Memory[..chunk];
+            await unit.Store.ReadAsync(offset + done, new DataBuffer(memory), command.CancellationToken).ConfigureAwait(false);
+            int at = expected.IsEmpty ? -1
+                : expected.Length == length ? expected.Slice((int)done, chunk).FirstDifference(memory.Span)
+                : FirstDifferentBlock(memory.Span, expected);
+            if (at >= 0) return CommandResult.CheckCondition(Sense.MiscompareDuringVerify, (ulong)(done + at));
+            done += chunk;
         }
         return CommandResult.Good;
     }
 
-    /// <summary>Index of the first byte in which they differ, or -1.</summary>
+    /// <summary>Index of the first byte in which a block differs from the one that all of them should be, or -1.</summary>
+    private static int FirstDifferentBlock(ReadOnlySpan<byte> blocks, DataBuffer block)
+    {
+        for (int start = 0; start < blocks.Length; start += block.Length)
+        {
+            int at = block.FirstDifference(blocks.Slice(start, block.Length));
+            if (at >= 0) return start + at;
+        }
+        return -1;
+    }
+
     /// <summary>PRE-FETCH: whatever is asked fits, for no cache is reserved; CONDITION MET (SBC-4 5.10).</summary>
     public static ValueTask<CommandResult> PreFetch(BlockUnit unit, ScsiCommand command) => new(CommandResult.ConditionMet);
 }

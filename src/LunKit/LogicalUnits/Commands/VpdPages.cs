@@ -35,6 +35,26 @@ internal static class VpdPages
         return true;
     }
 
+    /// <summary>The pages of the REPORT LUNS well known logical unit: which it has, and at which port and target it is.</summary>
+    public static bool TryWriteWellKnown(Nexus nexus, byte page, ref ParameterWriter w)
+    {
+        if (page is not (0x00 or 0x83)) return false;
+        w.Byte(LunAddress.WellKnownDeviceType);
+        w.Byte(page);
+        w.UInt16(0);
+        if (page == 0x00)
+        {
+            w.Byte(0x00);
+            w.Byte(0x83);
+        }
+        else if (nexus.TargetPort.RelativeId != 0)
+        {
+            PortDesignators(nexus, ref w);
+        }
+        w.PatchLength16(2);
+        return true;
+    }
+
     private static void SupportedPages(LogicalUnit unit, Nexus nexus, ref ParameterWriter w)
     {
         foreach (byte page in s_pages.Keys)
@@ -66,7 +86,12 @@ internal static class VpdPages
             PortDesignator(ref w, type: 5, only.Group, protocol: 0);
             return;
         }
-        // Target port: relative identifier, group, SCSI name. Target device: SCSI name.
+        PortDesignators(nexus, ref w);
+    }
+
+    /// <summary>Target port: relative identifier, group, SCSI name. Target device: SCSI name.</summary>
+    private static void PortDesignators(Nexus nexus, ref ParameterWriter w)
+    {
         PortDesignator(ref w, type: 4, nexus.TargetPort.RelativeId);
         PortDesignator(ref w, type: 5, nexus.TargetPort.GroupId);
         ScsiName(ref w, association: 1, nexus.TargetPort.Name);
@@ -105,7 +130,7 @@ internal static class VpdPages
         w.Byte(0);
         w.Byte(0x07);                                   // HEADSUP, ORDSUP, SIMPSUP
         w.Byte(unit is BlockUnit { HasVolatileCache: true } ? 0x01 : 0); // V_SUP
-        w.Byte(0x10);                                   // LUICLR: a nexus loss or reset clears reported LUNs attentions
+        w.Byte(0x01);                                   // LUICLR: a nexus loss or reset clears reported LUNs attentions
         w.Zeroes(64 - w.Length);
     }
 
@@ -147,7 +172,7 @@ internal static class VpdPages
         w.UInt16(((BlockUnit)unit).Store.Geometry.Rotational ? 7200 : 1); // rotation rate; 1: non-rotating
         w.Byte(0);
         w.Byte(0x50);                                                   // WABEREQ, WACEREQ 01b: erased blocks can be read
-        w.Byte(0x02);                                                   // VBULS: verifies unmapped blocks
+        w.Byte(0x01);                                                   // VBULS: verifies unmapped blocks
         w.Zeroes(64 - w.Length);
     }
 

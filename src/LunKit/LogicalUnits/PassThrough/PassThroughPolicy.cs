@@ -3,35 +3,26 @@ namespace LunKit.LogicalUnits;
 /// <summary>Which commands of initiators reach a real device.</summary>
 public sealed class PassThroughPolicy
 {
-    // What changes the device for good, reaches past it, or tunnels another protocol through it.
-    private static readonly byte[] s_dangerous =
-    [
-        0x04, // FORMAT UNIT, FORMAT MEDIUM
-        0x3B, // WRITE BUFFER: firmware
-        0x40, // CHANGE DEFINITION
-        0x48, // SANITIZE
-        0x83, 0x84, // EXTENDED COPY and its kin: other devices
-        0x85, 0xA1, // ATA PASS-THROUGH
-        0xA2, 0xB5, // SECURITY PROTOCOL IN, OUT
-        0x9F, 0xA9, // SERVICE ACTION OUT: resets and the like
-    ];
+    private readonly bool _all;
+    private readonly HashSet<byte> _allowed;
 
-    private readonly HashSet<byte> _refused;
-
-    private PassThroughPolicy(IEnumerable<byte> refused) => _refused = [.. refused];
+    private PassThroughPolicy(bool all, IEnumerable<byte> allowed) => (_all, _allowed) = (all, [.. allowed]);
 
     /// <summary>Everything.</summary>
-    public static PassThroughPolicy All { get; } = new([]);
+    public static PassThroughPolicy All { get; } = new(true, []);
 
     /// <summary>
-    /// Everything but firmware, formatting, sanitizing, security, tunnels, copies between devices, and what only the vendor knows: operation
-    /// codes from C0h on (SPC-5 4.2.5).
+    /// What the standards have for the type of the device, but no firmware, formatting, sanitizing, security, tunnels and copies between
+    /// devices. A command that LunKit does not know is refused, as what only the vendor knows (operation codes from C0h on, SPC-5 4.2.5).
     /// </summary>
-    public static PassThroughPolicy Safe { get; } = new(s_dangerous.Concat(Enumerable.Range(0xC0, 0x40).Select(o => (byte)o)));
+    public static PassThroughPolicy Safe { get; } = new(false, []);
 
     /// <summary>The same with some more commands.</summary>
-    public PassThroughPolicy Allow(IEnumerable<byte> opcodes) => new(_refused.Except(opcodes));
+    public PassThroughPolicy Allow(IEnumerable<byte> opcodes) => new(_all, _allowed.Concat(opcodes));
 
-    /// <summary>Whether a command may go to the device.</summary>
-    public bool Admits(ReadOnlySpan<byte> cdb) => !_refused.Contains(cdb[0]);
+    /// <summary>Whether a command may go to a device of a type (SPC-5 6.6.2).</summary>
+    public bool Admits(byte deviceType, ReadOnlySpan<byte> cdb) =>
+        !cdb.IsEmpty && (_all || _allowed.Contains(cdb[0]) || Admits(ForeignCommands.Find(deviceType, cdb)));
+
+    private static bool Admits(CommandFacts? facts) => facts is { } known && !known.Has(CommandTraits.Destructive);
 }

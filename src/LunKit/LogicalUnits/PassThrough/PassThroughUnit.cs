@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Buffers.Binary;
 using System.Runtime.Versioning;
 using LunKit.Backstores;
@@ -27,8 +26,8 @@ public sealed record PassThroughOptions
 
 /// <summary>
 /// A real SCSI device of any type (LIO's pscsi): CDBs go to it, and its status, sense and residual come back unchanged. REPORT LUNS,
-/// reservations and access states stay here, for to the device all initiators are one. Thread safe; what waits for the device waits on threads
-/// of its own.
+/// reservations and access states stay here, for to the device all initiators are one. Thread safe; what waits for the device waits on
+/// threads of its own.
 /// </summary>
 [SupportedOSPlatform("linux")]
 public sealed class PassThroughUnit : CustomUnit
@@ -36,9 +35,12 @@ public sealed class PassThroughUnit : CustomUnit
     // As many as the generic driver queues for one opener.
     private const int MaxAtOnce = 16;
     private const int MaxTransferBytes = 16 << 20;
+
+    // SPC-5 4.2.5.
+    private const byte FirstVendorOpcode = 0xC0;
     private static readonly TimeSpan s_diskTimeout = TimeSpan.FromMinutes(1), s_otherTimeout = TimeSpan.FromHours(4);
 
-    private readonly ScsiDevice _device;
+    private readonly IScsiDevice _device;
     private readonly PassThroughOptions _options;
     private readonly FileWorkers _workers = new();
     private readonly SemaphoreSlim _turn;
@@ -47,7 +49,8 @@ public sealed class PassThroughUnit : CustomUnit
     private readonly bool _isDisk;
     private readonly bool[] _told = new bool[256];
 
-    private PassThroughUnit(ScsiDevice device, byte deviceType, PassThroughOptions options, UnitIdentity identity, IUnitStateStore? state, ILogger log) : base(deviceType, identity, state, log)
+    private PassThroughUnit(IScsiDevice device, byte deviceType, PassThroughOptions options, UnitIdentity identity, IUnitStateStore? state, ILogger log)
+        : base(deviceType, identity, state, log)
     {
         (_device, _options) = (device, options);
         _isDisk = deviceType is 0 or 0x14;
@@ -60,29 +63,38 @@ public sealed class PassThroughUnit : CustomUnit
     /// <summary>Opens the device for this process alone, and asks what it is. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
     public static PassThroughUnit Open(PassThroughOptions options, IUnitStateStore? state, ILogger log)
     {
-        ScsiDevice? device = null;
         try
         {
-            device = ScsiDevice.Open(options.Path);
+            return Over(ScsiDevice.Open(options.Path), options, state, log);
+        }
+        catch (LinuxException e)
+        {
+            throw e.IsBusy
+                ? new BackstoreException(BackstoreError.InUse, $"{options.Path} is in use: mounted, part of something, or open elsewhere", null, e)
+                : new BackstoreException(BackstoreError.Internal, $"{options.Path} cannot be opened: {e.Message}", null, e);
+        }
+    }
+
+    /// <summary>The same with a device that is open; it is disposed with the unit, also when this throws.</summary>
+    internal static PassThroughUnit Over(IScsiDevice device, PassThroughOptions options, IUnitStateStore? state, ILogger log)
+    {
+        try
+        {
             byte[] inquiry = new byte[96], sense = new byte[SenseData.MaxLength];
             var result = device.Execute([0x12, 0, 0, 0, 96, 0], inquiry, toDevice: false, sense, s_diskTimeout);
             if (result.Status != 0 || result.HostStatus != 0 || result.Transferred < 36)
                 throw new BackstoreException(BackstoreError.Internal, $"{options.Path} does not answer INQUIRY (status {result.Status}, host {result.HostStatus})");
             byte type = (byte)(inquiry[0] & 0x1F);
-            if (options.ReadOnly && type != 0) throw new BackstoreException(BackstoreError.Internal, $"{options.Path} is no disk: what writes to a device of type {type} is not known, so it cannot be read-only");
+            if (options.ReadOnly && type != 0)
+                throw new BackstoreException(BackstoreError.Internal, $"{options.Path} is no disk: a device of type {type} cannot be read-only");
             string Text(int start, int length) => System.Text.Encoding.ASCII.GetString(inquiry, start, length).Trim();
             string name = $"{Text(8, 8)} {Text(16, 16)} at {options.Path}";
             return new PassThroughUnit(device, type, options, new UnitIdentity { Name = name, Id = UnitIdentity.IdOf(options.Path) }, state, log);
         }
-        catch (Exception e) when (e is IOException)
+        catch
         {
-            device?.Dispose();
-            throw e switch
-            {
-                BackstoreException => e,
-                LinuxException { IsBusy: true } => new BackstoreException(BackstoreError.InUse, $"{options.Path} is in use: mounted, part of something, or open elsewhere", null, e),
-                _ => new BackstoreException(BackstoreError.Internal, $"{options.Path} cannot be opened: {e.Message}", null, e),
-            };
+            device.Dispose();
+            throw;
         }
     }
 
@@ -91,26 +103,26 @@ public sealed class PassThroughUnit : CustomUnit
     /// <summary>The device knows what a command takes; the initiator says how much that is.</summary>
     public override long DataOutLength(ReadOnlySpan<byte> cdb, long offered)
     {
-        if (StaysHere(cdb)) return base.DataOutLength(cdb, offered);
-        bool takes = _isDisk && FindRow(cdb) is { } row ? row.DataOut is not null : DataDirection.IsOut(cdb);
+        var facts = ForeignCommands.Find(DeviceType, cdb);
+        if (Has(facts, CommandTraits.StaysWithTarget)) return base.DataOutLength(cdb, offered);
+        // A fabric that only shows a buffer (TCMU) does not say which way the data goes. What only the vendor knows takes what the
+        // initiator offers.
+        bool takes = facts is { } known ? known.TakesData(cdb) : !cdb.IsEmpty && cdb[0] >= FirstVendorOpcode;
         return takes ? Math.Min(offered, _hostTransferBytes) : 0;
     }
 
-    private static bool StaysHere(ReadOnlySpan<byte> cdb) => (Opcode)cdb[0] switch
-    {
-        Opcode.ReportLuns or Opcode.PersistentReserveIn or Opcode.PersistentReserveOut => true,
-        Opcode.Reserve6 or Opcode.Release6 or Opcode.Reserve10 or Opcode.Release10 => true,
-        Opcode.MaintenanceIn or Opcode.MaintenanceOut => cdb.Length > 1 && (cdb[1] & 0x1F) == 0x0A,
-        _ => false,
-    };
+    private static bool Has(CommandFacts? facts, CommandTraits trait) => facts is { } known && known.Has(trait);
 
     /// <inheritdoc/>
     protected override ValueTask<CommandResult>? Execute(ScsiCommand command)
     {
         var cdb = command.Cdb;
-        if (StaysHere(cdb)) return null;
-        if (!_options.Policy.Admits(cdb)) return new(Refuse(cdb[0]));
-        if (_options.ReadOnly && (FindRow(cdb)?.Has(CommandTraits.WritesMedium) ?? cdb[0] >= 0xC0)) return new(CommandResult.CheckCondition(Sense.WriteProtected));
+        var facts = ForeignCommands.Find(DeviceType, cdb);
+        if (Has(facts, CommandTraits.StaysWithTarget)) return null;
+        if (!_options.Policy.Admits(DeviceType, cdb)) return new(Refuse(cdb[0]));
+        // What nobody knows may write.
+        if (_options.ReadOnly && (facts is null || Has(facts, CommandTraits.WritesMedium)))
+            return new(CommandResult.CheckCondition(Sense.WriteProtected));
         if (cdb.Length > ScsiDevice.MaxCdbLength || !command.DataOut.IsEmpty && command.DataInBufferSize > 0) return new(CommandResult.CheckCondition(Sense.InvalidFieldInCdb));
         if (command.DataOutBufferSize > _hostTransferBytes || !command.DataOut.IsEmpty && command.DataOut.Length < command.DataOutBufferSize) return new(CommandResult.CheckCondition(Sense.InvalidFieldInCdb));
         return new(PassAsync(command));
@@ -126,39 +138,47 @@ public sealed class PassThroughUnit : CustomUnit
         return CommandResult.CheckCondition(Sense.InvalidOpcode);
     }
 
+    /// <summary>
+    /// Waits for the command's turn, and for the device. SG_IO cannot be interrupted: a command that is aborted in it stays until it is
+    /// over.
+    /// </summary>
     private async Task<CommandResult> PassAsync(ScsiCommand command)
     {
         bool writes = !command.DataOut.IsEmpty;
         int length = writes ? command.DataOut.Length : (int)Math.Min(command.DataInBufferSize, _hostTransferBytes);
-        byte[] data = ArrayPool<byte>.Shared.Rent(Math.Max(1, length)), sense = new byte[SenseData.MaxLength];
         await _turn.WaitAsync(command.CancellationToken).ConfigureAwait(false);
         try
         {
-            if (writes) command.DataOut.CopyTo(data);
-            var pass = new Pass(this, command, data.AsMemory(0, length), writes, sense);
+            // Those that wait for their turn hold none of it.
+            using var scratch = command.RentScratch(SenseData.MaxLength + length);
+            Memory<byte> sense = scratch.Memory[..SenseData.MaxLength], data = scratch.Memory[SenseData.MaxLength..];
+            sense.Span.Clear();
+            if (writes) command.DataOut.CopyTo(data.Span);
+            var pass = new Pass(this, command, data, writes, sense);
             await _workers.RunAsync(static p => p.Run(), pass).ConfigureAwait(false);
-            return Answer(command, pass.Result, writes ? default : data.AsMemory(0, pass.Result.Transferred), sense);
+            return Answer(command, pass.Result, writes ? default : data[..pass.Result.Transferred], sense.Span);
         }
         finally
         {
             _turn.Release();
-            ArrayPool<byte>.Shared.Return(data);
         }
     }
 
-    private sealed class Pass(PassThroughUnit unit, ScsiCommand command, Memory<byte> data, bool writes, byte[] sense)
+    private sealed class Pass(PassThroughUnit unit, ScsiCommand command, Memory<byte> data, bool writes, Memory<byte> sense)
     {
         public ScsiDeviceResult Result { get; private set; }
 
-        public void Run() => Result = unit._device.Execute(command.Cdb, data.Span, writes, sense, unit._timeout);
+        public void Run() => Result = unit._device.Execute(command.Cdb, data.Span, writes, sense.Span, unit._timeout);
     }
 
-    private CommandResult Answer(ScsiCommand command, ScsiDeviceResult result, Memory<byte> dataIn, byte[] sense)
+    private CommandResult Answer(ScsiCommand command, ScsiDeviceResult result, Memory<byte> dataIn, ReadOnlySpan<byte> sense)
     {
         // The host adapter could not reach the device, or gave the command up: it may be tried again.
-        if (result.HostStatus != 0) throw new BackstoreException(BackstoreError.Unreachable, $"{_options.Path}: the host adapter ends command {command.Cdb[0]:X2}h with status {result.HostStatus:X2}h");
+        if (result.HostStatus != 0)
+            throw new BackstoreException(BackstoreError.Unreachable, $"{_options.Path}: the host adapter ends command {command.Cdb[0]:X2}h with status {result.HostStatus:X2}h");
         var status = (ScsiStatus)result.Status;
-        if (!Enum.IsDefined(status)) throw new BackstoreException(BackstoreError.Internal, $"{_options.Path} ends command {command.Cdb[0]:X2}h with the unknown status {result.Status:X2}h");
+        if (!Enum.IsDefined(status))
+            throw new BackstoreException(BackstoreError.Internal, $"{_options.Path} ends command {command.Cdb[0]:X2}h with the unknown status {result.Status:X2}h");
         bool hasData = !dataIn.IsEmpty && status is (ScsiStatus.Good or ScsiStatus.CheckCondition);
         if (hasData)
         {
@@ -187,6 +207,9 @@ public sealed class PassThroughUnit : CustomUnit
         if (result.Status == 2 && SenseData.Parse(sense).Key == SenseKey.IllegalRequest) return; // it has none
         if (result.Status != 0 || result.HostStatus != 0) throw new IOException($"{_options.Path} does not flush its cache (status {result.Status:X2}h, host {result.HostStatus:X2}h)");
     }
+
+    /// <summary>What the device has acknowledged is with the device.</summary>
+    public override bool SurvivesProcess => true;
 
     private protected override ValueTask ReleaseAsync()
     {

@@ -43,7 +43,7 @@ internal static class Admission
         var row = command.Row;
         var cdb = command.Cdb;
         if (row is null)
-            refusal = unit.Table.IsKnown(cdb.IsEmpty ? (byte)0 : cdb[0]) ? CommandResult.InvalidCdbField(1, 4) : CommandResult.CheckCondition(Sense.InvalidOpcode);
+            refusal = unit.Table.Unknown(cdb);
         else if (cdb.Length < row.Usage.Length)
             refusal = CommandResult.InvalidCdbField(0);
         else if (row.Opcode == Opcode.VariableLength && cdb[7] != row.Usage[7])

@@ -23,6 +23,9 @@ internal sealed class TaskManager(LogicalUnit unit)
         return found ? drain.Task : null;
     }
 
+    /// <summary>The target in front of this unit has aborted commands that <paramref name="isTask"/>; it waits for the completion of each.</summary>
+    public void AbortTasks(Func<ScsiCommand, bool> isTask) => Tasks.Abort(isTask, static _ => false);
+
     /// <summary>ABORT TASK SET (SAM-6 7.3): the commands of one nexus.</summary>
     public Task AbortTaskSet(UnitNexus nexus) => Tasks.Abort(c => c.UnitNexus == nexus, static _ => false).Task;
 

@@ -90,6 +90,25 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
     }
 
     /// <summary>
+    /// The command is about to be answered although its work may go on, which nothing stops: <paramref name="remnant"/> has its blocks from here on, for
+    /// itself alone, until it leaves. False, and nothing happens, where the work cannot change the medium.
+    /// </summary>
+    public bool LeaveBehind(ScsiCommand command, ScsiCommand remnant)
+    {
+        TaskEntry entry = command.Place, left = remnant.Place;
+        lock (_gate)
+        {
+            if (entry is not { State: TaskState.Running, Lease: { ChangesMedium: true, Range.IsEmpty: false } }) return false;
+            left.Lease = entry.Lease;
+            left.State = TaskState.Running;
+            left.IsGhost = true;
+            _active.Append(left);
+            SetExclusive(left);
+            return true;
+        }
+    }
+
+    /// <summary>
     /// It goes on running, but needs no block for itself any more, and has changed the unit: commands that were checked before are checked again.
     /// </summary>
     public void EndExclusive(ScsiCommand command)

@@ -110,7 +110,8 @@ public sealed class HandlerLifeTests
     public async Task TheNextHandlerFinishesWhatADeadOneLeft()
     {
         await using var bench = new UserBench();
-        var dying = new ScriptedHandler(bench.Path).Open();
+        var dying = new ScriptedHandler(bench.Path).Open(survives: true);
+        await UserBench.UntilAsync(() => bench.Listener.Devices[0].SurvivesHandler, "the declaration");
         var sent = Enumerable.Range(0, 6).Select(i => bench.SendAsync(UserBench.Write(i, 1), UserBench.Pattern(i, 1))).ToList();
         var entries = sent.Select(_ => dying.Read()).ToList();
         // Out of order: these two completions take the slots of commands 0 and 1, which stay open.
@@ -182,7 +183,7 @@ public sealed class HandlerLifeTests
         dying.Read();
         dying.Dispose();
         await using var next = bench.Handle(new MemoryBackstore(1 << 20));
-        Assert.Equal(RepeatableCommands.OutcomeUnknown, (await begun).Result.Sense);
+        Assert.Equal(RingCommands.OutcomeUnknown, (await begun).Result.Sense);
         // The unit goes on.
         Assert.Equal(ScsiStatus.Good, (await bench.SendAsync("89 00 0000000000000000 000000 01 00 00", new byte[1024])).Result.Status);
     }

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using LunKit.Linux;
+using LunKit.Tcmu;
 using LunKit.Tcmu.Kernel;
 using LunKit.Tcmu.Ring;
 using LunKit.Tcmu.User;
@@ -50,7 +51,10 @@ internal sealed class ScriptedHandler : IDisposable
     }
 
     /// <summary>Waits for a device to be offered, and opens it; says so when <paramref name="serves"/>.</summary>
-    public ScriptedHandler Open(bool serves = true, string device = "disk")
+    /// <param name="serves">Whether it says that it serves the device.</param>
+    /// <param name="device">Which.</param>
+    /// <param name="survives">Whether it says that its writes survive it.</param>
+    public ScriptedHandler Open(bool serves = true, string device = "disk", bool survives = false)
     {
         for (Added = null!; Added is null;)
         {
@@ -64,11 +68,15 @@ internal sealed class ScriptedHandler : IDisposable
         _region = new MappedRegion(_descriptors[0], (int)Grant.RegionBytes);
         (_toHandler, _toTarget) = (new EventFd(_descriptors[1]), new EventFd(_descriptors[2]));
         Ring = new RingConsumer(Region);
-        if (serves) Reply(0);
+        if (serves && survives) Declare();
+        else if (serves) Reply(0);
         return this;
     }
 
     public void Reply(int status) => Channel.Send(TcmuMessages.Done(UserMessages.Family, 1, Added, status));
+
+    /// <summary>Says that it serves the device, and that what it acknowledges survives its death.</summary>
+    public void Declare() => Channel.Send(UserMessages.Done(1, Added, new DeviceReply(0) { Survives = true }));
 
     /// <summary>The next command; fails after a while.</summary>
     public RingEntry Read()

@@ -1,0 +1,125 @@
+using LunKit.LogicalUnits;
+using LunKit.Scsi;
+
+namespace LunKit.Tcmu.User;
+
+/// <summary>What a command that ended well means for what its handler may still have in memory.</summary>
+internal enum CommandEffect
+{
+    /// <summary>It changes nothing.</summary>
+    None,
+    /// <summary>It may have changed the medium, and need not have reached it.</summary>
+    Writes,
+    /// <summary>It flushes a part, or says GOOD before it has.</summary>
+    Flushes,
+    /// <summary>Everything that was acknowledged before it began is durable when it has ended.</summary>
+    FlushesAll,
+}
+
+/// <summary>
+/// Whether a device's handler has acknowledged writes that are in its own memory only, and which initiators must hear that they are lost
+/// when it dies (docs/decisions/0011). A handler that does not say that its writes survive it (<see cref="Declares"/>) is taken to have a
+/// cache that dies with it. The lock of the device's <see cref="UserRing"/> guards it.
+/// </summary>
+/// <param name="reportTime">How long the flushes of an initiator go on failing after the first that failed.</param>
+internal sealed class UnflushedWrites(TimeSpan reportTime)
+{
+    // Initiator ports that are remembered: far more than a target has sessions. Those beyond get the unit attention alone.
+    private const int MaxPorts = 4096;
+
+    // An initiator that has not been told yet.
+    private const long Untold = long.MaxValue;
+
+    private readonly record struct Port(string Initiator, string Target);
+
+    private readonly HashSet<Port> _gone = [];
+    private readonly Dictionary<Port, long> _owed = [];
+    private long _acknowledged, _flushed;
+
+    /// <summary>
+    /// How a flush ends when what it was to make durable is lost. HARDWARE ERROR: initiators repeat a flush that ends in MEDIUM ERROR,
+    /// take the second answer for the true one, and never tell.
+    /// </summary>
+    public static Sense FlushFailed { get; } = new(SenseKey.HardwareError, 0x0C, 0x00);
+
+    /// <summary>DEVICE INTERNAL RESET (SPC-5 annex F): what was not on the medium may be gone.</summary>
+    public static Sense HandlerRestarted { get; } = new(SenseKey.UnitAttention, 0x29, 0x04);
+
+    /// <summary>Whether the handler has said that its writes survive it.</summary>
+    public bool Survive { get; private set; }
+
+    /// <summary>How much is acknowledged now: to be remembered with a flush that begins.</summary>
+    public long Mark => _acknowledged;
+
+    /// <summary>Whether anything is acknowledged that no flush has covered.</summary>
+    public bool Any => _acknowledged > _flushed;
+
+    /// <summary>A command ended with GOOD.</summary>
+    /// <param name="effect">What it does.</param>
+    /// <param name="mark"><see cref="Mark"/> when it began.</param>
+    public void Completed(CommandEffect effect, long mark)
+    {
+        if (effect == CommandEffect.Writes) _acknowledged++;
+        else if (effect == CommandEffect.FlushesAll) Cover(mark);
+    }
+
+    private void Cover(long mark)
+    {
+        _flushed = Math.Max(_flushed, mark);
+        if (!Any) _gone.Clear();
+    }
+
+    /// <summary>The device is with a handler that has not said anything yet.</summary>
+    public void Attached() => Survive = false;
+
+    /// <summary>The handler says whether what it acknowledges outlives its process.</summary>
+    public void Declares(bool survives) => Survive = survives;
+
+    /// <summary>The handler has flushed, and let go.</summary>
+    public void LeftInOrder() => Cover(_acknowledged);
+
+    /// <summary>A nexus is gone: its initiator may come back, and believe that what it wrote is still there.</summary>
+    public void NexusLeft(Nexus nexus)
+    {
+        if (Any && _gone.Count < MaxPorts) _gone.Add(PortOf(nexus));
+    }
+
+    /// <summary>
+    /// The handler is gone without having let go. True when acknowledged writes are lost: then each nexus has a unit attention, and the
+    /// next flush of each of their initiators fails (<see cref="Fails"/>), also if it logs in again before.
+    /// </summary>
+    public bool HandlerDied(ReadOnlySpan<UnitNexus> nexuses)
+    {
+        if (Survive || !Any) return false;
+        long now = Environment.TickCount64;
+        foreach (var (port, until) in _owed)
+            if (now >= until) _owed.Remove(port);
+        foreach (var nexus in nexuses)
+        {
+            nexus.Attend(HandlerRestarted);
+            Owe(PortOf(nexus.Nexus));
+        }
+        foreach (var port in _gone) Owe(port);
+        Cover(_acknowledged);
+        return true;
+    }
+
+    private void Owe(Port port)
+    {
+        if (_owed.Count < MaxPorts || _owed.ContainsKey(port)) _owed[port] = Untold;
+    }
+
+    /// <summary>Whether a flush of a nexus has to fail.</summary>
+    public bool Fails(Nexus nexus)
+    {
+        if (_owed.Count == 0) return false;
+        var port = PortOf(nexus);
+        if (!_owed.TryGetValue(port, out long until)) return false;
+        long now = Environment.TickCount64;
+        if (until == Untold) _owed[port] = now + (long)reportTime.TotalMilliseconds;
+        else if (now >= until) return !_owed.Remove(port);
+        return true;
+    }
+
+    private static Port PortOf(Nexus nexus) => new(nexus.InitiatorPort, nexus.TargetPort.Name);
+}

@@ -1,0 +1,148 @@
+using System.Text;
+using LunKit.Iscsi;
+using LunKit.Iscsi.Login;
+using LunKit.Iscsi.Pdus;
+
+namespace LunKit.Tests.Iscsi;
+
+/// <summary>Login requests on the wire: texts in pieces, bounds, and what must stay the same; each fault gets its status.</summary>
+public class LoginExchangeTests
+{
+    private const byte Continue = 0x44, Operational = 0x04, Last = 0x87;
+
+    private static readonly IscsiLimits s_limits = new() { LogoutTimeoutSeconds = 1 };
+
+    private static byte[] Text(params string[] pairs) => Encoding.UTF8.GetBytes(string.Concat(pairs.Select(p => p + "\0")));
+
+    private static string[] Who => ["InitiatorName=iqn.2026-11.test:raw", $"TargetName={TestTarget.Iqn}"];
+
+    [Fact]
+    public async Task TextMayComeInPieces()
+    {
+        await using var target = new TestTarget();
+        using var connection = await RawConnection.OpenAsync(target);
+        var text = Text([.. Who, "HeaderDigest=None", "MaxBurstLength=65536"]);
+        // Cut in the middle of keys and values, one byte a piece at the end.
+        foreach (var piece in (byte[][])[text[..7], text[7..30], text[30..^2], text[^2..^1]])
+        {
+            await connection.SendLoginAsync(Continue, piece, 0);
+            var more = await connection.ReceiveLoginAsync();
+            Assert.Equal((0, 0, (byte)0x04), (more.Status, more.Keys.Count, more.Header[1]));
+        }
+        await connection.SendLoginAsync(Last, text[^1..], 0);
+        var answer = await connection.ReceiveLoginAsync();
+        Assert.Equal((0, "65536", (byte)0x87), (answer.Status, answer.Keys["MaxBurstLength"], answer.Header[1]));
+    }
+
+    public static TheoryData<string, int> Faults => new()
+    {
+        { "T and C", 0x0200 }, { "no '='", 0x0200 }, { "no key", 0x0200 }, { "long key", 0x0200 }, { "long value", 0x0200 },
+        { "control character", 0x0200 },
+        { "no UTF-8", 0x0200 }, { "129 keys", 0x0200 }, { "64 KiB", 0x0200 }, { "long answer", 0x0200 }, { "other TSIH", 0x0200 },
+        { "no end", 0x0200 },
+        { "pieces without end", 0x0200 }, { "version", 0x0205 },
+    };
+
+    [Theory]
+    [MemberData(nameof(Faults))]
+    public async Task FaultsGetTheirStatus(string fault, int status)
+    {
+        await using var target = new TestTarget(s_limits);
+        using var connection = await RawConnection.OpenAsync(target);
+        LoginReply reply;
+        switch (fault)
+        {
+            case "T and C":
+                await connection.SendLoginAsync(0xC7, Text(Who), 0);
+                break;
+            case "64 KiB":
+                for (int sent = 0; sent < s_limits.MaxTextBytes; sent += 8192)
+                {
+                    await connection.SendLoginAsync(Continue, new byte[8192], 0);
+                    Assert.Equal(0, (await connection.ReceiveLoginAsync()).Status);
+                }
+                await connection.SendLoginAsync(Continue, new byte[1], 0);
+                break;
+            case "long answer":
+                var unknown = Enumerable.Range(0, 120).Select(i => $"X-{new string('k', 56)}{i:d4}=");
+                await connection.SendLoginAsync(Last, Text([.. Who, .. unknown]), 0);
+                break;
+            case "129 keys":
+                await connection.SendLoginAsync(Last, Text([.. Who, .. Enumerable.Range(0, 127).Select(i => $"X-{i}=")]), 0);
+                break;
+            case "other TSIH":
+                await connection.SendLoginAsync(Operational, Text(Who), 0);
+                Assert.Equal(0, (await connection.ReceiveLoginAsync()).Status);
+                await connection.SendLoginAsync(Last, [], 1);
+                break;
+            case "no end":
+                await connection.SendLoginAsync(Operational, Text([.. Who]), 0);
+                for (int i = 1; (reply = await connection.ReceiveLoginAsync()).Status == 0; i++)
+                {
+                    Assert.InRange(i, 1, s_limits.MaxNegotiationRounds);
+                    await connection.SendLoginAsync(Operational, Text($"X-{i}=1"), 0);
+                }
+                Assert.Equal(status, reply.Status);
+                Assert.True(await connection.IsClosedAsync());
+                return;
+            case "pieces without end":
+                await connection.SendLoginAsync(Continue, [], 0);
+                for (int i = 1; (reply = await connection.ReceiveLoginAsync()).Status == 0; i++)
+                {
+                    Assert.InRange(i, 1, s_limits.MaxNegotiationRounds);
+                    await connection.SendLoginAsync(Continue, [], 0);
+                }
+                Assert.Equal(status, reply.Status);
+                Assert.True(await connection.IsClosedAsync());
+                return;
+            case "long value":
+                // What fits into no single PDU of a login comes in two.
+                await connection.SendLoginAsync(Continue, Text($"{Who}\0X-k={new string('v', 4000)}")[..^1], 0);
+                await connection.ReceiveLoginAsync();
+                await connection.SendLoginAsync(Last, Text(new string('v', 4193)), 0);
+                break;
+            case "version":
+                var pdu = new byte[Bhs.Length];
+                LoginPdu.WriteRequest(pdu, true, false, LoginStage.Operational, LoginStage.FullFeature, 1, 0, 1, 1, 0);
+                pdu[2] = pdu[3] = 1;
+                await connection.SendAsync(pdu, Text(Who));
+                break;
+            default:
+                byte[] bad = fault switch
+                {
+                    "no '='" => Text("HeaderDigest"),
+                    "no key" => Text("=None"),
+                    "long key" => Text($"{new string('k', 64)}=1"),
+                    "control character" => Text("InitiatorAlias=one line\nand another"),
+                    _ => [.. "X-k="u8, 0xFF, 0xFE, 0],
+                };
+                await connection.SendLoginAsync(Last, [.. Text(Who), .. bad], 0);
+                break;
+        }
+        reply = await connection.ReceiveLoginAsync();
+        Assert.Equal(status, reply.Status);
+        // No session, no transition; and the connection is over.
+        Assert.Equal(0, reply.Header[1] & 0x80);
+        Assert.True(await connection.IsClosedAsync());
+        Assert.Equal(0, target.Server.SessionCount);
+    }
+
+    [Fact]
+    public void RefusalAnswersTheRequestThatIsHere()
+    {
+        var request = new byte[Bhs.Length];
+        LoginPdu.WriteRequest(request, true, false, LoginStage.Operational, LoginStage.FullFeature, 0x8000_1234_5678, 0, 0xABCD, 3, 100);
+        new Bhs(request).CmdSn = 77;
+        var answer = LoginRefusal.Write([.. request, 1, 2, 3], LoginStatus.OutOfResources);
+        var (pdu, login) = (new Pdu(answer, []), new LoginPdu(answer).Isid);
+        Assert.Equal((PduOpcode.LoginResponse, 0xABCDu, 0x8000_1234_5678UL), (pdu.Opcode, pdu.Tag, login));
+        Assert.Equal((0x0302, (byte)0x04, 77u), (new LoginPdu(answer).Status, answer[1], new Bhs(answer).ExpCmdSn));
+        Assert.Equal((0, 0), (new Bhs(answer).DataLength, new Bhs(answer).AhsLength));
+        // Nothing, a part, or something else: no tag of anybody's.
+        foreach (var other in (byte[][])[[], request[..47], new byte[48]])
+        {
+            answer = LoginRefusal.Write(other, LoginStatus.OutOfResources);
+            Assert.Equal((Bhs.ReservedTag, 0x0302), (new Bhs(answer).InitiatorTaskTag, new LoginPdu(answer).Status));
+        }
+    }
+}

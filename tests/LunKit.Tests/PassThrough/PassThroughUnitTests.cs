@@ -1,0 +1,171 @@
+using LunKit.Backstores;
+using LunKit.Linux;
+using LunKit.LogicalUnits;
+using LunKit.Scsi;
+using LunKit.Tests.LogicalUnits;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace LunKit.Tests.PassThrough;
+
+/// <summary>A real device, played by a test, behind a pass-through unit: what reaches it, and when it is closed.</summary>
+public sealed class PassThroughUnitTests : IAsyncDisposable
+{
+    private readonly FakeDevice _device = new();
+    private PassThroughUnit? _unit;
+    private Nexus? _nexus;
+
+    private PassThroughUnit Open(byte type = 0, PassThroughOptions? options = null)
+    {
+        _device.Type = type;
+        _unit = PassThroughUnit.Over(_device, options ?? new PassThroughOptions { Path = "/dev/fake" }, null, NullLogger.Instance);
+        _nexus = Tcmu.User.UserBench.Open("iqn.test:0", _unit);
+        return _unit;
+    }
+
+    private async Task<CommandResult> SendAsync(string cdb, byte[]? dataOut = null, int dataIn = 0, TestCommand? command = null)
+    {
+        command ??= new TestCommand();
+        var bytes = TestUnit.Bytes(cdb);
+        byte[] data = dataOut ?? [];
+        command.Prepare(_nexus!.Luns.Find(0)!, bytes, data[..(int)Math.Min(data.Length, _unit!.DataOutLength(bytes, data.Length))], TaskAttribute.Simple);
+        command.DataOutBufferSize = data.Length;
+        command.DataInBufferSize = dataIn;
+        var result = await _unit.ExecuteAsync(command);
+        _unit.Complete(command);
+        return result;
+    }
+
+    [Fact]
+    public async Task CommandsAndAnswersPassUnchanged()
+    {
+        Open(type: 1);
+        _device.Answer = (cdb, data, sense) =>
+        {
+            data[..4].Fill(0xAB);
+            byte[] ili = [0xF0, 0, 0x20, 0, 0, 0x01, 0xFC, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            ili.CopyTo(sense);
+            return new ScsiDeviceResult(2, 0, 4, 18);
+        };
+        var command = new TestCommand();
+        // READ REVERSE(16): the data comes from the device.
+        var result = await SendAsync("81 00 00 00 0000000000000000 000200 00 00", dataIn: 512, command: command);
+        Assert.Equal((ScsiStatus.CheckCondition, 4), (result.Status, result.DataInLength));
+        Assert.Equal(0x1FCul, result.Detail.Information);
+        Assert.Equal([0xAB, 0xAB, 0xAB, 0xAB], command.DataIn[..4]);
+        Assert.False(_device.LastToDevice);
+        _device.Answer = null;
+        // WRITE FILEMARKS(16) has none, whatever the initiator brings.
+        Assert.Equal(0, _unit!.DataOutLength(TestUnit.Bytes("80 00 00 00 0000000000000000 000001 00 00"), 512));
+        Assert.Equal(ScsiStatus.Good, (await SendAsync("80 00 00 00 0000000000000000 000001 00 00")).Status);
+        Assert.Equal(0, _device.LastLength);
+        Assert.Equal(ScsiStatus.Good, (await SendAsync("0A 00 000200 00", new byte[512])).Status);
+        Assert.Equal((true, 512), (_device.LastToDevice, _device.LastLength));
+    }
+
+    [Fact]
+    public async Task ReadOnlyRefusesWhatWritesAndWhatNobodyKnows()
+    {
+        Open(options: new PassThroughOptions { Path = "/dev/fake", ReadOnly = true, Policy = PassThroughPolicy.All });
+        int before = _device.Calls;
+        foreach (string cdb in (string[])["2A 00 00000000 00 0001 00", "42 00 00000000 00 0008 00", "3F 00 00000000 00 0200 00", "94 04 0000000000000000 00000000 00 00", "C1 00 00000000 00 0000 00", "1F 00 00 00 00 00"])
+            Assert.Equal(Sense.WriteProtected, (await SendAsync(cdb)).Sense);
+        Assert.Equal(before, _device.Calls);
+        Assert.Equal(ScsiStatus.Good, (await SendAsync("28 00 00000000 00 0001 00", dataIn: 512)).Status);
+        Assert.Equal(ScsiStatus.Good, (await SendAsync("95 00 0000000000000000 00000200 00 00", dataIn: 512)).Status);
+    }
+
+    [Fact]
+    public async Task AnAbortedCommandStaysUntilTheDeviceIsDone()
+    {
+        var unit = Open(type: 1);
+        _device.Gate = new ManualResetEventSlim();
+        var running = new ChargedCommand();
+        var rewind = SendAsync("01 00 00 00 00 00", command: running);
+        Assert.True(SpinWait.SpinUntil(() => _device.Calls == 2, 10_000));
+        // A tape does one thing after the other: this one waits for its turn, and can be aborted at once.
+        var waiting = new ChargedCommand();
+        var read = SendAsync("08 00 000200 00", dataIn: 512, command: waiting);
+        unit.TaskManager.AbortTasks(c => c == waiting);
+        Assert.Equal(ScsiStatus.TaskAborted, (await read.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken)).Status);
+        unit.TaskManager.AbortTasks(c => c == running);
+        await Task.Delay(50, TestContext.Current.CancellationToken);
+        Assert.False(rewind.IsCompleted);
+        _device.Gate.Set();
+        await rewind;
+        // What they held is given back.
+        Assert.Equal((0, 0), (running.Charged, waiting.Charged));
+        Assert.True(running.Most > 0);
+        Assert.Equal(0, waiting.Most);
+        Assert.Equal(2, _device.Calls);
+    }
+
+    [Fact]
+    public async Task TheDeviceIsNotClosedUnderACommand()
+    {
+        var unit = Open(type: 1);
+        _device.Gate = new ManualResetEventSlim();
+        var command = new TestCommand();
+        var rewind = SendAsync("01 00 00 00 00 00", command: command);
+        Assert.True(SpinWait.SpinUntil(() => _device.Calls == 2, 10_000));
+        Assert.False(await unit.CloseAsync(TimeSpan.FromMilliseconds(100)));
+        Assert.False(_device.IsDisposed);
+        _device.Gate.Set();
+        await rewind;
+        Assert.True(command.IsAborted);
+        Assert.True(SpinWait.SpinUntil(() => _device.IsDisposed, 10_000));
+        Assert.False(_device.WasUsedAfterDisposal);
+    }
+
+    [Fact]
+    public void ADeviceThatDoesNotAnswerIsClosed()
+    {
+        _device.Answer = (_, _, _) => new ScsiDeviceResult(0, 7, 0, 0);
+        Assert.Throws<BackstoreException>(() => Open());
+        Assert.True(_device.IsDisposed);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        _device.Gate?.Set();
+        if (_unit is not null) await _unit.DisposeAsync();
+    }
+
+    private sealed class ChargedCommand : TestCommand
+    {
+        private long _charged;
+        public long Charged => Volatile.Read(ref _charged);
+        public long Most { get; private set; }
+
+        protected internal override void Charge(long bytes) => Most = Math.Max(Most, Interlocked.Add(ref _charged, bytes));
+    }
+
+    private sealed class FakeDevice : IScsiDevice
+    {
+        public delegate ScsiDeviceResult Reply(ReadOnlySpan<byte> cdb, Span<byte> data, Span<byte> sense);
+
+        private int _calls;
+
+        public byte Type { get; set; }
+        public Reply? Answer { get; set; }
+        public ManualResetEventSlim? Gate { get; set; }
+        public int Calls => Volatile.Read(ref _calls);
+        public bool LastToDevice { get; private set; }
+        public int LastLength { get; private set; }
+        public bool IsDisposed { get; private set; }
+        public bool WasUsedAfterDisposal { get; private set; }
+        public int? MaxTransferBytes => 1 << 20;
+
+        public ScsiDeviceResult Execute(ReadOnlySpan<byte> cdb, Span<byte> data, bool toDevice, Span<byte> sense, TimeSpan timeout)
+        {
+            Interlocked.Increment(ref _calls);
+            (LastToDevice, LastLength) = (toDevice, data.Length);
+            if (cdb[0] != 0x12) Gate?.Wait();
+            if (IsDisposed) WasUsedAfterDisposal = true;
+            if (Answer is not null) return Answer(cdb, data, sense);
+            if (cdb[0] == 0x12) data[0] = Type;
+            return new ScsiDeviceResult(0, 0, data.Length, 0);
+        }
+
+        public void Dispose() => IsDisposed = true;
+    }
+}

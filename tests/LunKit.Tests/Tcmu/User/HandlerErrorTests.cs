@@ -1,0 +1,128 @@
+using LunKit.Backstores;
+using LunKit.Diagnostics;
+using LunKit.LogicalUnits;
+using LunKit.Scsi;
+using LunKit.Tcmu;
+using LunKit.Tcmu.User;
+using LunKit.Tests.LogicalUnits;
+
+namespace LunKit.Tests.Tcmu.User;
+
+/// <summary>Why a handler fails is to be seen: at the target, and in the handler also where nobody has given it a log.</summary>
+public sealed class HandlerErrorTests
+{
+    /// <summary>Takes what goes to the standard error while it is there; the lines of tests beside it are among that.</summary>
+    private sealed class ErrorText : IDisposable
+    {
+        private readonly TextWriter _before = Console.Error;
+        private readonly StringWriter _text = new();
+
+        public ErrorText() => Console.SetError(TextWriter.Synchronized(_text));
+
+        public override string ToString()
+        {
+            lock (Console.Error) return _text.ToString();
+        }
+
+        public void Dispose() => Console.SetError(_before);
+    }
+
+    [Fact]
+    public async Task TheTargetHearsWhyADeviceCannotBeOpened()
+    {
+        await using var bench = new UserBench();
+        using var text = new ErrorText();
+        await using var handler = TcmuHandler.Connect(bench.Path, new Dictionary<string, TcmuHandlerFactory>
+        {
+            ["test"] = (_, _) => throw new InvalidOperationException("the key of 4711 is missing"),
+        });
+        await UserBench.UntilAsync(() => bench.Listener.Devices[0].LastReason is not null, "refusing");
+        Assert.Equal("InvalidOperationException: the key of 4711 is missing", bench.Listener.Devices[0].LastReason);
+        Assert.Equal(-5, bench.Listener.Devices[0].LastError);
+        await UserBench.UntilAsync(() => text.ToString().Contains("the key of 4711 is missing", StringComparison.Ordinal), "a line on the standard error");
+        // It has let go: the device is offered again.
+        await UserBench.UntilAsync(() => bench.Listener.Devices[0].ProcessId == 0, "letting go");
+    }
+
+    [Fact]
+    public async Task ABackstoreThatThrowsIsSeen()
+    {
+        await using var bench = new UserBench();
+        using var text = new ErrorText();
+        await using var handler = bench.Handle(new ThrowingStore());
+        Assert.Equal(Sense.InternalTargetFailure, (await bench.SendAsync(UserBench.Read(0, 1), dataIn: 512)).Result.Sense);
+        await UserBench.UntilAsync(() => text.ToString().Contains("gear 4712 is broken", StringComparison.Ordinal), "a line on the standard error");
+    }
+
+    [Fact]
+    public async Task WhatAHandlerSaysIsOneLineOfTheLog()
+    {
+        await using var bench = new UserBench();
+        using var handler = new ScriptedHandler(bench.Path).Open(serves: false);
+        handler.Channel.Send(UserMessages.Done(1, handler.Added, new DeviceReply(-28) { Reason = "full\nInformation: all is well\u001b[2J" + new string('x', 1000) }));
+        await UserBench.UntilAsync(() => bench.Listener.Devices[0].LastReason is not null, "refusing");
+        string reason = bench.Listener.Devices[0].LastReason!;
+        Assert.StartsWith("full Information: all is well [2Jxxx", reason, StringComparison.Ordinal);
+        Assert.InRange(reason.Length, 50, 400);
+        Assert.Equal(-28, bench.Listener.Devices[0].LastError);
+    }
+
+    [Fact]
+    public void OnlyWarningsAndWorseGoToTheStandardError()
+    {
+        using var text = new ErrorText();
+        var log = StandardErrorLog.Instance;
+        LunKit.Tcmu.LogMessages.HandlerGone(log, "device 4713");
+        LunKit.Tcmu.LogMessages.Closed(log, "device 4714");
+        Assert.Contains("LunKit: device 4713 has no handler any more", text.ToString(), StringComparison.Ordinal);
+        Assert.DoesNotContain("4714", text.ToString(), StringComparison.Ordinal);
+    }
+
+    /// <summary>A backstore that hangs keeps its device open, and its place at the target, but not its handler's end.</summary>
+    [Fact]
+    public async Task AHandlerEndsBesideABackstoreThatHangs()
+    {
+        await using var bench = new UserBench();
+        var log = new ListLog();
+        var store = new HangingStore();
+        var handler = TcmuHandler.Connect(bench.Path, new Dictionary<string, TcmuHandlerFactory> { ["test"] = (_, _) => ValueTask.FromResult<IBackstore>(store) }, log);
+        handler.CloseLimit = TimeSpan.FromMilliseconds(200);
+        var write = bench.SendAsync(UserBench.Write(0, 1), UserBench.Pattern(1, 1));
+        await store.Entered.Task.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        await handler.DisposeAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        Assert.Contains(log.Lines, l => l.Contains("is not closed", StringComparison.Ordinal) && l.Contains("command 2Ah", StringComparison.Ordinal));
+        Assert.False(store.IsDisposed);
+        Assert.NotEqual(0, bench.Listener.Devices[0].ProcessId);
+        store.Go.SetResult();
+        Assert.Equal(ScsiStatus.Good, (await write).Result.Status);
+        await UserBench.UntilAsync(() => store.IsDisposed && bench.Listener.Devices[0].ProcessId == 0, "the end of the device");
+    }
+
+    private class ThrowingStore : IBackstore
+    {
+        public BackstoreGeometry Geometry { get; } = new(1 << 20);
+        public virtual ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken) => throw new InvalidOperationException("gear 4712 is broken");
+        public virtual ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken) => ValueTask.CompletedTask;
+        public ValueTask FlushAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
+        public virtual ValueTask DisposeAsync() => ValueTask.CompletedTask;
+    }
+
+    private sealed class HangingStore : ThrowingStore
+    {
+        public TaskCompletionSource Entered { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        public TaskCompletionSource Go { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        public bool IsDisposed { get; private set; }
+
+        public override async ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
+        {
+            Entered.TrySetResult();
+            await Go.Task;
+        }
+
+        public override ValueTask DisposeAsync()
+        {
+            IsDisposed = true;
+            return base.DisposeAsync();
+        }
+    }
+}
