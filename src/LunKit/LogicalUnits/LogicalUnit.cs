@@ -303,11 +303,13 @@ public abstract class LogicalUnit : IAsyncDisposable
     public virtual ValueTask FlushAsync() => ValueTask.CompletedTask;
 
     /// <summary>The same, for somebody who can only log that it failed; the next flush of an initiator fails, too.</summary>
-    internal async ValueTask TryFlushAsync(string reason)
+    internal ValueTask TryFlushAsync(string reason) => TryAsync(FlushAsync, reason);
+
+    private async ValueTask TryAsync(Func<ValueTask> step, string reason)
     {
         try
         {
-            await FlushAsync().ConfigureAwait(false);
+            await step().ConfigureAwait(false);
         }
         catch (Exception e)
         {
@@ -348,20 +350,16 @@ public abstract class LogicalUnit : IAsyncDisposable
     private async Task DrainAndReleaseAsync()
     {
         await TaskManager.Close().ConfigureAwait(false);
-        await TryFlushAsync("the unit is closed").ConfigureAwait(false);
-        try
-        {
-            await ReleaseAsync().ConfigureAwait(false);
-        }
-        catch (Exception e)
-        {
-            LogMessages.FlushFailed(Log, Identity.Name, "the unit is closed", e.Message);
-        }
+        await TryAsync(FlushLastAsync, "the unit is closed").ConfigureAwait(false);
+        await TryAsync(ReleaseAsync, "the unit is closed").ConfigureAwait(false);
         Closed?.Invoke();
     }
 
     /// <summary>Raised once, when the unit has released what it held.</summary>
     internal event Action? Closed;
+
+    /// <summary>The flush of the closing: called once, when no command is in the task set.</summary>
+    private protected virtual ValueTask FlushLastAsync() => FlushAsync();
 
     /// <summary>Releases what the unit holds. Called once, when no command is in the task set.</summary>
     private protected virtual ValueTask ReleaseAsync() => ValueTask.CompletedTask;

@@ -48,6 +48,34 @@ internal sealed class TaskEntry(ScsiCommand command)
     public DrainLink? Drains;
 
     public bool IsOrdered => command.Attribute == TaskAttribute.Ordered;
+
+    /// <summary>State, operation code, tag and nexus, for people.</summary>
+    public string Describe()
+    {
+        string name = command.Cdb.IsEmpty ? "a call of the unit's own" : $"command {command.Cdb[0]:X2}h (tag {command.Tag:X})";
+        string nexus = command.UnitNexus?.Nexus.InitiatorPort ?? "LunKit";
+        return $"{name} of {nexus}, {State.ToString().ToLowerInvariant()}{(IsGhost ? ", its session is gone" : "")}";
+    }
+
+    /// <summary>Becomes the last of those that wait for <paramref name="blocker"/>.</summary>
+    public void WaitFor(TaskEntry blocker)
+    {
+        Blocker = blocker;
+        PreviousWaiter = blocker.LastWaiter;
+        NextWaiter = null;
+        if (blocker.LastWaiter is null) blocker.FirstWaiter = this;
+        else blocker.LastWaiter.NextWaiter = this;
+        blocker.LastWaiter = this;
+    }
+
+    public void StopWaiting()
+    {
+        if (PreviousWaiter is null) Blocker!.FirstWaiter = NextWaiter;
+        else PreviousWaiter.NextWaiter = NextWaiter;
+        if (NextWaiter is null) Blocker!.LastWaiter = PreviousWaiter;
+        else NextWaiter.PreviousWaiter = PreviousWaiter;
+        Blocker = NextWaiter = PreviousWaiter = null;
+    }
 }
 
 /// <summary>One of the drains that a command holds up.</summary>

@@ -69,7 +69,7 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
             }
             entry.State = TaskState.Blocked;
             command.PrepareGrant();
-            AddWaiter(blocker, entry);
+            entry.WaitFor(blocker);
             return TaskGrant.Blocked;
         }
     }
@@ -100,9 +100,10 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
         {
             if (entry is not { State: TaskState.Running, Lease: { ChangesMedium: true, Range.IsEmpty: false } }) return false;
             left.Lease = entry.Lease;
-            left.State = TaskState.Running;
             left.IsGhost = true;
+            left.Number = ++_arrivals;
             _active.Append(left);
+            SetRunning(left);
             SetExclusive(left);
             return true;
         }
@@ -173,7 +174,7 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
                 if (!Mark(entry)) continue;
                 if (entry.State == TaskState.Blocked)
                 {
-                    RemoveWaiter(entry);
+                    entry.StopWaiting();
                     TakeOut(entry);
                     entry.State = TaskState.Ended;
                     _ended.Append(entry);
@@ -255,17 +256,10 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
         var lines = new List<string>();
         lock (_gate)
         {
-            for (var entry = _active.Oldest; entry is not null && lines.Count < most; entry = entry.Newer) lines.Add(Line(entry));
-            for (var entry = _ended.Oldest; entry is not null && lines.Count < most; entry = entry.Newer) lines.Add(Line(entry));
+            for (var entry = _active.Oldest; entry is not null && lines.Count < most; entry = entry.Newer) lines.Add(entry.Describe());
+            for (var entry = _ended.Oldest; entry is not null && lines.Count < most; entry = entry.Newer) lines.Add(entry.Describe());
         }
         return lines;
-
-        static string Line(TaskEntry entry)
-        {
-            var command = entry.Command;
-            string name = command.Cdb.IsEmpty ? "a resize" : $"command {command.Cdb[0]:X2}h (tag {command.Tag:X})";
-            return $"{name} of {command.UnitNexus?.Nexus.InitiatorPort ?? "LunKit"}, {entry.State.ToString().ToLowerInvariant()}{(entry.IsGhost ? ", its session is gone" : "")}";
-        }
     }
 
     private static void Link(Drain drain, TaskEntry entry)
@@ -368,33 +362,13 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
             waiter.Blocker = waiter.NextWaiter = waiter.PreviousWaiter = null;
             if (FindBlocker(waiter) is { } blocker)
             {
-                AddWaiter(blocker, waiter);
+                waiter.WaitFor(blocker);
                 continue;
             }
             SetRunning(waiter);
             waiter.NextWaiter = granted;
             granted = waiter;
         }
-    }
-
-    private static void AddWaiter(TaskEntry blocker, TaskEntry entry)
-    {
-        entry.Blocker = blocker;
-        entry.PreviousWaiter = blocker.LastWaiter;
-        entry.NextWaiter = null;
-        if (blocker.LastWaiter is null) blocker.FirstWaiter = entry;
-        else blocker.LastWaiter.NextWaiter = entry;
-        blocker.LastWaiter = entry;
-    }
-
-    private static void RemoveWaiter(TaskEntry entry)
-    {
-        var blocker = entry.Blocker!;
-        if (entry.PreviousWaiter is null) blocker.FirstWaiter = entry.NextWaiter;
-        else entry.PreviousWaiter.NextWaiter = entry.NextWaiter;
-        if (entry.NextWaiter is null) blocker.LastWaiter = entry.PreviousWaiter;
-        else entry.NextWaiter.PreviousWaiter = entry.PreviousWaiter;
-        entry.Blocker = entry.NextWaiter = entry.PreviousWaiter = null;
     }
 
     /// <summary>Lets commands go on whose state is Running already: none of them can have gone on, or be another command, before it is told.</summary>

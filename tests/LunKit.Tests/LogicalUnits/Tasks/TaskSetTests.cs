@@ -335,7 +335,7 @@ public class TaskSetTests
         Assert.False(_set.Any(c => c == ended));
         Enter(nexus: _two);
         Assert.Equal(2, _set.Describe(8).Count);
-        Assert.Equal("a resize of i1,i,0x0, collecting", Assert.Single(_set.Describe(1)));
+        Assert.Equal("a call of the unit's own of i1,i,0x0, collecting", Assert.Single(_set.Describe(1)));
     }
 
     // So many that one look at each for each would take minutes, and so long that a busy machine does not matter.
