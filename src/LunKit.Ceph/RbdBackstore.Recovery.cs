@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using LunKit.Backstores;
+using LunKit.Linux;
 
 namespace LunKit.Ceph;
 
@@ -8,7 +9,8 @@ namespace LunKit.Ceph;
 public sealed partial class RbdBackstore
 {
     private readonly Reconnection _reconnection;
-    private GCHandle _self;
+    private readonly SelfHandle _self;
+    private int _isSizeStale;
     private volatile RbdImage? _image;
 
     /// <summary>There were writes since the last flush; what that means is up to whether there is a cache.</summary>
@@ -18,7 +20,13 @@ public sealed partial class RbdBackstore
     public string? Trouble => _reconnection.Trouble;
 
     /// <summary>The image, which the caller releases.</summary>
-    private RbdImage Use() => _image is { } image && image.TryUse() ? image : throw new BackstoreException(BackstoreError.Connecting, $"rbd:{_options.Path} is {Trouble ?? "connecting"}");
+    private RbdImage Use()
+    {
+        if (Volatile.Read(ref _isSizeStale) != 0) StartReadingSize();
+        if (_image is { } image && image.TryUse()) return image;
+        _reconnection.Ensure();
+        throw new BackstoreException(BackstoreError.Connecting, $"rbd:{_options.Path} is {Trouble ?? "connecting"}");
+    }
 
     private unsafe void Connect(bool isFirst)
     {
@@ -29,7 +37,7 @@ public sealed partial class RbdBackstore
             if (isFirst && _options.SizeBytes is { } wanted && wanted != bytes)
                 throw new BackstoreException(BackstoreError.Internal, $"rbd:{_options.Path} has {bytes} bytes, not {wanted}; rbd resize changes an image's size");
             if (!_geometry.ReadOnly && image.Succeed()) LogMessages.LockTaken(_log, _options.Path);
-            if (_options.Snapshot is null) image.Watch(&Changed, GCHandle.ToIntPtr(_self));
+            if (_options.Snapshot is null) image.Watch(&Changed, _self);
             _image = image;
             LogMessages.Connected(_log, _options.Path, bytes, image.ObjectBytes);
             TakeSize(bytes);
@@ -45,7 +53,16 @@ public sealed partial class RbdBackstore
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
     private static unsafe void Changed(void* argument)
     {
-        if (GCHandle.FromIntPtr((nint)argument).Target is RbdBackstore store) store._workers.Start(static s => s.ReadSize(), store);
+        if (GCHandle.FromIntPtr((nint)argument).Target is not RbdBackstore store) return;
+        Volatile.Write(ref store._isSizeStale, 1);
+        store.StartReadingSize();
+    }
+
+    /// <summary>Reads the size on a worker; without one the next operation tries again.</summary>
+    private void StartReadingSize()
+    {
+        if (Interlocked.Exchange(ref _isSizeStale, 0) == 0) return;
+        if (!_workers.TryStart(static s => s.ReadSize(), this)) Volatile.Write(ref _isSizeStale, 1);
     }
 
     private void ReadSize()
@@ -91,7 +108,7 @@ public sealed partial class RbdBackstore
     {
         await _flushes.DisposeAsync().ConfigureAwait(false);
         // Closing flushes, and may wait for the cluster.
-        await _workers.RunAsync(static s =>
+        await _workers.RunAnyhowAsync(static s =>
         {
             s._reconnection.Dispose();
             Interlocked.Exchange(ref s._image, null)?.Dispose();
@@ -103,6 +120,20 @@ public sealed partial class RbdBackstore
     private void Release()
     {
         _operations.Dispose();
-        _self.Free();
+        _self.Dispose();
+    }
+
+    /// <summary>
+    /// The backstore as the argument of librbd's callback: valid until the backstore and every image that calls back with it are closed. An image
+    /// may close later than the backstore lets go of it, when its last operation ends.
+    /// </summary>
+    internal sealed class SelfHandle(RbdBackstore store) : CountedUse
+    {
+        private GCHandle _handle = GCHandle.Alloc(store, GCHandleType.Weak);
+
+        public nint Address => GCHandle.ToIntPtr(_handle);
+
+        /// <inheritdoc/>
+        protected override void Close() => _handle.Free();
     }
 }

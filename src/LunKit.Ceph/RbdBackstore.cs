@@ -35,7 +35,7 @@ public sealed partial class RbdBackstore : IBackstore
         _flushes = new GroupedFlush($"rbd:{options.Path}", FlushAsync, _ => options.Cache);
         _geometry = GeometryOf(options.SizeBytes ?? 0);
         _reconnection = new Reconnection(() => Connect(isFirst: false), reason => LogMessages.Connecting(_log, _options.Path, reason));
-        _self = GCHandle.Alloc(this, GCHandleType.Weak);
+        _self = new SelfHandle(this);
     }
 
     private BackstoreGeometry GeometryOf(long bytes) => new(bytes)
@@ -47,7 +47,15 @@ public sealed partial class RbdBackstore : IBackstore
     /// <summary>Opens the image. Waits some seconds for the cluster. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
     public static RbdBackstore Open(RbdBackstoreOptions options, ILogger? log = null)
     {
-        var store = new RbdBackstore(options, log ?? NullLogger.Instance);
+        RbdBackstore store;
+        try
+        {
+            store = new RbdBackstore(options, log ?? NullLogger.Instance);
+        }
+        catch (Exception e) when (FileWorkers.IsThreadShortage(e))
+        {
+            throw new BackstoreException(BackstoreError.Busy, $"rbd:{options.Path}: no thread can be started for it", null, e);
+        }
         try
         {
             store.Connect(isFirst: true);

@@ -11,6 +11,7 @@ internal sealed class RbdImage : CountedUse
     private readonly string _path;
     private readonly nint _context;
     private ulong _watch;
+    private RbdBackstore.SelfHandle? _watcher;
 
     private RbdImage(RadosCluster cluster, string path, nint context, nint handle) => (_cluster, _path, _context, Handle) = (cluster, path, context, handle);
 
@@ -73,7 +74,12 @@ internal sealed class RbdImage : CountedUse
     }
 
     /// <summary>Calls back, on a thread of librbd that must not be held up, when something of the image has changed.</summary>
-    public unsafe void Watch(delegate* unmanaged[Cdecl]<void*, void> callback, nint argument) => Check(Rbd.rbd_update_watch(Handle, out _watch, callback, argument));
+    public unsafe void Watch(delegate* unmanaged[Cdecl]<void*, void> callback, RbdBackstore.SelfHandle watcher)
+    {
+        if (!watcher.TryUse()) return;
+        _watcher = watcher;
+        Check(Rbd.rbd_update_watch(Handle, out _watch, callback, watcher.Address));
+    }
 
     private void Check(int error)
     {
@@ -85,6 +91,7 @@ internal sealed class RbdImage : CountedUse
     {
         if (_watch != 0) _ = Rbd.rbd_update_unwatch(Handle, _watch);
         _ = Rbd.rbd_close(Handle);
+        _watcher?.Release();
         Rados.rados_ioctx_destroy(_context);
         _cluster.Dispose();
     }

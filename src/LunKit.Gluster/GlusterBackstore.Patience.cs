@@ -16,7 +16,11 @@ public sealed partial class GlusterBackstore
     /// <inheritdoc/>
     public string? Trouble => _reconnection.Trouble;
 
-    private BackstoreException Unavailable() => new(BackstoreError.Connecting, $"gluster:{_options.Name} is {Trouble ?? "connecting"}");
+    private BackstoreException Unavailable()
+    {
+        _reconnection.Ensure();
+        return new(BackstoreError.Connecting, $"gluster:{_options.Name} is {Trouble ?? "connecting"}");
+    }
 
     private void Connect()
     {
@@ -152,7 +156,7 @@ public sealed partial class GlusterBackstore
     public async ValueTask DisposeAsync()
     {
         await _flushes.DisposeAsync().ConfigureAwait(false);
-        await _workers.RunAsync(static s =>
+        await _workers.RunAnyhowAsync(static s =>
         {
             s._reconnection.Dispose();
             Interlocked.Exchange(ref s._file, null)?.Dispose();

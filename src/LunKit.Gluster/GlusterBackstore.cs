@@ -43,7 +43,15 @@ public sealed partial class GlusterBackstore : IBackstore
     /// <summary>Opens the file. Waits for a server. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
     public static GlusterBackstore Open(GlusterBackstoreOptions options, ILogger? log = null)
     {
-        var store = new GlusterBackstore(options, log ?? NullLogger.Instance);
+        GlusterBackstore store;
+        try
+        {
+            store = new GlusterBackstore(options, log ?? NullLogger.Instance);
+        }
+        catch (Exception e) when (FileWorkers.IsThreadShortage(e))
+        {
+            throw new BackstoreException(BackstoreError.Busy, $"gluster:{options.Name}: no thread can be started for it", null, e);
+        }
         try
         {
             store.Connect();

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using LunKit.Backstores;
 using LunKit.Gluster.Native;
@@ -9,6 +10,7 @@ namespace LunKit.Gluster;
 internal sealed class GlusterVolume : IDisposable
 {
     private const int LogWarnings = 5;
+    private static readonly ConcurrentQueue<nint> s_finished = new();
     private static readonly SharedConnections<string> s_connections = new(Finish);
 
     private readonly SharedConnection _connection;
@@ -56,9 +58,27 @@ internal sealed class GlusterVolume : IDisposable
     /// <summary>What an errno says of an opening.</summary>
     public static BackstoreException Failed(string what, string hint = "") => GlusterErrors.OfOpening(Marshal.GetLastPInvokeError(), what, hint);
 
-    /// <summary>libgfapi takes seconds to let go of a volume: nobody waits for that.</summary>
-    private static void Finish(nint volume) =>
-        new Thread(() => _ = Gfapi.glfs_fini(volume), maxStackSize: 512 * 1024) { IsBackground = true, Name = "lunkit-gluster-fini" }.Start();
+    /// <summary>
+    /// libgfapi takes seconds to let go of a volume: no caller waits for that. Without a thread to do it the volume stays open until the next one
+    /// is let go of.
+    /// </summary>
+    private static void Finish(nint volume)
+    {
+        s_finished.Enqueue(volume);
+        try
+        {
+            new Thread(FinishAll, maxStackSize: 512 * 1024) { IsBackground = true, Name = "lunkit-gluster-fini" }.Start();
+        }
+        catch (Exception e) when (FileWorkers.IsThreadShortage(e))
+        {
+            // It is in the queue.
+        }
+    }
+
+    private static void FinishAll()
+    {
+        while (s_finished.TryDequeue(out nint volume)) _ = Gfapi.glfs_fini(volume);
+    }
 
     /// <summary>One user less.</summary>
     public void Dispose() => _connection.Dispose();

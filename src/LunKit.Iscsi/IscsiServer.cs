@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using LunKit.Backstores;
+using LunKit.Diagnostics;
 using LunKit.Fabrics;
 using LunKit.Iscsi.Login;
 using LunKit.Iscsi.Pdus;
@@ -251,11 +252,12 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
     /// <param name="backstore">The disk.</param>
     /// <param name="iqn">iSCSI name of the target.</param>
     /// <param name="port">TCP port on the loopback address; 0 takes a free one.</param>
-    /// <param name="log">Where to log; nowhere if null.</param>
+    /// <param name="log">Where to log; warnings and errors to standard error if null.</param>
     /// <param name="cancellationToken">Stops serving.</param>
     public static async Task RunAsync(
         IBackstore backstore, string iqn, int port = 3260, ILogger? log = null, CancellationToken cancellationToken = default)
     {
+        log ??= StandardErrorLog.Instance;
         var stop = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         void Stop(PosixSignalContext context) => context.Cancel = stop.TrySetResult();
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.InteropServices;
 
 namespace LunKit.Linux;
@@ -13,12 +14,14 @@ public sealed unsafe class AlignedBuffer : MemoryManager<byte>
     /// <summary>Alignment in bytes: what every block device and file system takes.</summary>
     public const int Alignment = 4096;
 
-    private readonly int _length;
     private void* _start;
+
+    /// <summary>Its bytes.</summary>
+    public int Length { get; }
 
     internal AlignedBuffer(int length)
     {
-        _length = length;
+        Length = length;
         _start = NativeMemory.AlignedAlloc((nuint)length, Alignment);
         // Its first reader must not see what another owner left there.
         NativeMemory.Clear(_start, (nuint)length);
@@ -29,13 +32,13 @@ public sealed unsafe class AlignedBuffer : MemoryManager<byte>
     {
         ObjectDisposedException.ThrowIf(_start is null, this);
         // SAFETY: the memory has this length and lives until Dispose, after which the pointer is null.
-        return new Span<byte>(_start, _length);
+        return new Span<byte>(_start, Length);
     }
 
     /// <inheritdoc/>
     public override MemoryHandle Pin(int elementIndex = 0)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)elementIndex, (uint)_length);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)elementIndex, (uint)Length);
         ObjectDisposedException.ThrowIf(_start is null, this);
         // SAFETY: native memory does not move.
         return new MemoryHandle((byte*)_start + elementIndex);
@@ -54,20 +57,68 @@ public sealed unsafe class AlignedBuffer : MemoryManager<byte>
     }
 }
 
-/// <summary>Aligned buffers of one size, of which some are kept. Thread safe.</summary>
-/// <param name="length">Bytes of each buffer; a multiple of <see cref="AlignedBuffer.Alignment"/>.</param>
-/// <param name="kept">Buffers to keep for the next renter.</param>
-public sealed class AlignedBufferPool(int length, int kept)
+/// <summary>
+/// Aligned buffers of a few sizes, powers of two, of which some are kept: a short transfer takes no long buffer. Thread safe.
+/// </summary>
+public sealed class AlignedBufferPool
 {
-    private readonly ConcurrentBag<AlignedBuffer> _free = [];
+    private readonly int _smallest, _largest;
+    private readonly Shelf[] _shelves;
 
-    /// <summary>A buffer; its bytes are what its last renter left.</summary>
-    public AlignedBuffer Rent() => _free.TryTake(out var buffer) ? buffer : new AlignedBuffer(length);
+    /// <summary>Makes a pool.</summary>
+    /// <param name="smallest">Bytes of the smallest buffer; a power of two, and a multiple of <see cref="AlignedBuffer.Alignment"/>.</param>
+    /// <param name="largest">Bytes of the largest; a power of two.</param>
+    /// <param name="keptBytes">Bytes of each size that are kept for the next renter, but not more than <paramref name="kept"/> buffers.</param>
+    /// <param name="kept">Buffers of each size that are kept at most.</param>
+    public AlignedBufferPool(int smallest, int largest, int keptBytes, int kept)
+    {
+        (_smallest, _largest) = (smallest, largest);
+        int sizes = int.Log2(largest) - int.Log2(smallest) + 1;
+        _shelves = [.. Enumerable.Range(0, sizes).Select(i => new Shelf(Math.Clamp(keptBytes / (smallest << i), 1, kept)))];
+    }
+
+    /// <summary>Bytes of the buffers that are kept now.</summary>
+    internal long KeptBytes => _shelves.Select((shelf, i) => (long)shelf.Count * (_smallest << i)).Sum();
+
+    /// <summary>A buffer of at least so many bytes, or of the largest size; its bytes are what its last renter left.</summary>
+    public AlignedBuffer Rent(int length)
+    {
+        int index = IndexOf(length);
+        return _shelves[index].TryTake(out var buffer) ? buffer : new AlignedBuffer(_smallest << index);
+    }
+
+    private int IndexOf(int length) => int.Log2((int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)Math.Clamp(length, _smallest, _largest))) - int.Log2(_smallest);
 
     /// <summary>Takes a buffer back, which its renter no longer uses.</summary>
     public void Return(AlignedBuffer buffer)
     {
-        if (_free.Count < kept) _free.Add(buffer);
-        else ((IDisposable)buffer).Dispose();
+        if (!_shelves[IndexOf(buffer.Length)].TryPut(buffer)) ((IDisposable)buffer).Dispose();
+    }
+
+    /// <summary>Buffers of one size.</summary>
+    private sealed class Shelf(int limit)
+    {
+        private readonly ConcurrentBag<AlignedBuffer> _free = [];
+        private int _count;
+
+        public int Count => Volatile.Read(ref _count);
+
+        public bool TryTake([NotNullWhen(true)] out AlignedBuffer? buffer)
+        {
+            if (!_free.TryTake(out buffer)) return false;
+            Interlocked.Decrement(ref _count);
+            return true;
+        }
+
+        public bool TryPut(AlignedBuffer buffer)
+        {
+            if (Interlocked.Increment(ref _count) > limit)
+            {
+                Interlocked.Decrement(ref _count);
+                return false;
+            }
+            _free.Add(buffer);
+            return true;
+        }
     }
 }

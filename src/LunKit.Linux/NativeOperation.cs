@@ -87,12 +87,20 @@ public sealed class NativeOperations : IDisposable
     private int _sleeping;
     private volatile bool _disposed;
 
-    /// <summary>Starts the thread.</summary>
+    /// <summary>Starts the thread. Throws as <see cref="Thread.Start()"/> does when there is none.</summary>
     /// <param name="name">Its name.</param>
     public NativeOperations(string name)
     {
         _thread = new Thread(Run, maxStackSize: 512 * 1024) { IsBackground = true, Name = name };
-        _thread.Start();
+        try
+        {
+            _thread.Start();
+        }
+        catch
+        {
+            _wake.Dispose();
+            throw;
+        }
     }
 
     /// <summary>An operation with an empty vector.</summary>

@@ -38,6 +38,16 @@ public sealed record ContractOptions
     /// </summary>
     public Func<bool, Task>? Break { get; init; }
 
+    /// <summary>
+    /// Cuts the open backstore off its medium and loses all that is not durable, as a loss of power would: nothing that the backstore, or its
+    /// disposal, does afterwards reaches the medium. It is opened again then. Only its author can do that (a volatile layer below it that is
+    /// thrown away, a virtual machine that is killed); null: whether flushes, forced writes and an undeclared cache lose data is not checked.
+    /// </summary>
+    public Func<Task>? Crash { get; init; }
+
+    /// <summary>Longest time for a call to end while nothing is broken; one that takes longer fails its check by name.</summary>
+    public TimeSpan CallLimit { get; init; } = TimeSpan.FromSeconds(60);
+
     /// <summary>Longest time for an operation to end while it is broken, done or not.</summary>
     public TimeSpan FailureLimit { get; init; } = TimeSpan.FromSeconds(60);
 }

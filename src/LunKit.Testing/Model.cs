@@ -6,7 +6,7 @@ namespace LunKit.Testing;
 /// What a range of the backstore must hold, and random operations that are done to both. One thread at a time; several models cover different
 /// ranges.
 /// </summary>
-internal sealed class Model(BackstoreGuard store, long start, int length, ContractOptions options, int seed)
+internal sealed class Model(CheckedStore store, long start, int length, ContractOptions options, int seed)
 {
     private readonly Random _random = new(seed);
     private readonly byte[] _bytes = new byte[length];

@@ -101,6 +101,36 @@ public sealed class BlockDeviceTests
         Assert.Equal(0, await server.StopAsync());
     }
 
+    /// <summary>A device has no file beside it: what an initiator may rely on after a restart is in the folder of states.</summary>
+    [Fact]
+    public async Task ReservationsOutliveARestart()
+    {
+        await using var loop = await LoopDevice.CreateAsync(8);
+        string states = Directory.CreateTempSubdirectory("lunkit-block-states-").FullName;
+        try
+        {
+            byte[] key = [0, 0, 0, 0, 0, 0, 0x12, 0x34], parameters = [.. new byte[8], .. key, 0, 0, 0, 0, 0x01, 0, 0, 0];
+            byte[] keys = [];
+            for (int start = 0; start < 2; start++)
+            {
+                await using var server = await LunKitProcess.StartAsync($"block:{loop.Path}", "--state-dir", states);
+                await using (var initiator = await ConnectAsync(server.Port))
+                {
+                    if (start == 0) Assert.Equal(ScsiStatus.Good, (await initiator.ExecuteAsync(0, [0x5F, 0x06, 0, 0, 0, 0, 0, 0, 24, 0], parameters)).Status);
+                    keys = (await initiator.ExecuteAsync(0, [0x5E, 0x00, 0, 0, 0, 0, 0, 0, 64, 0], null, 64)).Data;
+                }
+                Assert.Contains($"{states}/block-", server.Output, StringComparison.Ordinal);
+                Assert.Equal(0, await server.StopAsync());
+            }
+            Assert.Equal(key, keys[8..16]);
+            Assert.Single(Directory.GetFiles(states, "*.json"));
+        }
+        finally
+        {
+            Directory.Delete(states, recursive: true);
+        }
+    }
+
     [Theory]
     [InlineData("block:/dev/null", "is not a block device")]
     [InlineData("block:/dev/there-is-none", "cannot be opened")]

@@ -12,7 +12,9 @@ internal sealed partial class LunKitProcess : IAsyncDisposable
     private readonly StringBuilder _output = new();
     private readonly TaskCompletionSource<int[]> _ports = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    private LunKitProcess(Process process) => _process = process;
+    private readonly string? _states;
+
+    private LunKitProcess(Process process, string? states) => (_process, _states) = (process, states);
 
     public const string Iqn = "iqn.2026-11.local.lunkit:disk";
 
@@ -42,8 +44,11 @@ internal sealed partial class LunKitProcess : IAsyncDisposable
     {
         var start = new ProcessStartInfo(program[0]) { RedirectStandardOutput = true, RedirectStandardError = true };
         string[] portals = arguments.Contains("--portal") ? [] : ["--portal", "127.0.0.1:0", "--portal", "127.0.0.1:0"];
-        foreach (string argument in (string[])[.. program.Skip(1), "serve", .. portals, .. arguments]) start.ArgumentList.Add(argument);
-        var server = new LunKitProcess(Process.Start(start)!);
+        // Devices of tests leave no state on the machine.
+        string? states = arguments.Contains("--state-dir") ? null : Directory.CreateTempSubdirectory("lunkit-states-").FullName;
+        string[] own = states is null ? [] : ["--state-dir", states];
+        foreach (string argument in (string[])[.. program.Skip(1), "serve", .. portals, .. own, .. arguments]) start.ArgumentList.Add(argument);
+        var server = new LunKitProcess(Process.Start(start)!, states);
         server._process.OutputDataReceived += (_, line) => server.Take(line.Data);
         server._process.ErrorDataReceived += (_, line) => server.Take(line.Data);
         server._process.BeginOutputReadLine();
@@ -82,6 +87,7 @@ internal sealed partial class LunKitProcess : IAsyncDisposable
     {
         if (!_process.HasExited) await KillAsync();
         _process.Dispose();
+        if (_states is not null) Directory.Delete(_states, recursive: true);
     }
 
     [GeneratedRegex(@"^LunKit serves \S+ on (?:\S*:(\d+)(?:, )?)+$")]

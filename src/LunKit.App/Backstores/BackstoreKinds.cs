@@ -20,7 +20,7 @@ internal static class BackstoreKinds
         new("removable", "", "the medium can be taken out (LOEJ)"),
         new("writecache", "on|off", "state of the write cache at the start (on)"),
         new("serial", "TEXT", "where the identity of the unit comes from"),
-        new("state", "FILE", "keeps identity and reservations (file: beside the image; else in memory)"),
+        new("state", "FILE", "keeps identity and reservations (file: beside the image; memory, null: nowhere; else a file in --state-dir)"),
         new("longcdbs", "on|off", "32-byte CDBs (on)"),
         new("eraserate", "SIZE", "bytes per second that FORMAT UNIT and SANITIZE may take (no limit)"),
     ];

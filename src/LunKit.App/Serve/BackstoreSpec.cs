@@ -39,7 +39,8 @@ internal sealed class BackstoreSpec
     /// <param name="identity">Text that names the unit where the backstore keeps no state of its own: target and LUN.</param>
     /// <param name="log">Log of the unit.</param>
     /// <param name="names">The unit's names, where somebody else has given them.</param>
-    public BlockUnit Open(bool readOnly, bool writeCache, string identity, ILogger log, UnitIdentity? names = null)
+    /// <param name="states">Where the state of devices and images in clusters is kept; null: nowhere.</param>
+    public BlockUnit Open(bool readOnly, bool writeCache, string identity, ILogger log, UnitIdentity? names = null, StateFolder? states = null)
     {
         readOnly |= _text.Flag("readonly");
         var options = new BlockUnitOptions
@@ -51,9 +52,7 @@ internal sealed class BackstoreSpec
         var id = UnitIdentity.IdOf(_text.Option("serial") ?? (!_kind.IsPlace ? identity : Kind == "block" ? Path.GetFullPath(Argument) : $"{Kind}:{Argument}"));
         try
         {
-            var store = OpenStore(readOnly, log);
-            if (_kind.KeepsState || _text.Option("state") is not null) return WithState(store, readOnly, options, log);
-            return new BlockUnit(store, Text, new VolatileUnitState(id), options, log);
+            return WithState(OpenStore(readOnly, log), () => StateOf(readOnly, id, states), options, log);
         }
         catch (BackstoreException e)
         {
@@ -68,24 +67,44 @@ internal sealed class BackstoreSpec
     /// <summary>Opens the backstore alone. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
     public IBackstore OpenStore(bool readOnly, ILogger log) => _kind.Open(_text, readOnly || _text.Flag("readonly"), log);
 
-    private BlockUnit WithState(IBackstore store, bool readOnly, BlockUnitOptions options, ILogger log)
+    private BlockUnit WithState(IBackstore store, Func<IUnitStateStore> open, BlockUnitOptions options, ILogger log)
     {
+        IUnitStateStore? state = null;
         try
         {
-            return new BlockUnit(store, Kind == "file" ? Argument : Text, StateOf(readOnly), options, log);
+            state = open();
+            return new BlockUnit(store, Kind == "file" ? Argument : Text, state, options, log);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e)
         {
+            (state as IDisposable)?.Dispose();
             store.DisposeAsync().AsTask().GetAwaiter().GetResult();
-            throw e as BackstoreException ?? (Exception)new UserException($"{Argument}: its state file {StatePath} cannot be written: {e.Message}");
+            if (e is BackstoreException or not (IOException or UnauthorizedAccessException)) throw;
+            throw new UserException($"{Argument}: its state file cannot be written: {e.Message}");
         }
     }
 
-    private string StatePath => Path.GetFullPath(_text.Option("state") ?? Argument + FileUnitState.Suffix);
-
     /// <summary>
-    /// State beside the image, or where it is asked for; a read-only image whose folder cannot be written has an identity that follows from its path.
+    /// State where it is asked for; beside an image; in the folder of states for what is no file but a place of its own. A read-only image whose
+    /// folder has no state has an identity that follows from its path.
     /// </summary>
-    private IUnitStateStore StateOf(bool readOnly) =>
-        readOnly && !File.Exists(StatePath) ? new VolatileUnitState(UnitIdentity.IdOf(Path.GetFullPath(Argument))) : new FileUnitState(StatePath);
+    private IUnitStateStore StateOf(bool readOnly, Guid id, StateFolder? states)
+    {
+        if (_text.Option("state") is { } asked) return FileUnitState.Lock(Path.GetFullPath(asked), _kind.IsPlace ? id : null);
+        if (!_kind.KeepsState)
+            return _kind.IsPlace && states is not null ? states.Open(Text, $"{Kind}:{(Kind == "block" ? DeviceName.Of(Argument) : Argument)}", id, mayShare: readOnly) : new VolatileUnitState(id);
+        string beside = Path.GetFullPath(Argument + FileUnitState.Suffix);
+        // Nobody else has the image open, when it is writable.
+        if (!readOnly) return new FileUnitState(beside);
+        if (!FileUnitState.Exists(beside)) return new VolatileUnitState(UnitIdentity.IdOf(Path.GetFullPath(Argument)));
+        try
+        {
+            return FileUnitState.Lock(beside);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Several may serve a read-only image: the first keeps its state.
+            return new VolatileUnitState(new FileUnitState(beside).Load().Id);
+        }
+    }
 }

@@ -23,7 +23,7 @@ internal sealed class PassThroughSpec
         new("readonly", "", "refuse what writes (disks)"),
         new("timeout", "SECONDS", "how long a command may take (60 for disks, 14400 for others)"),
         new("serial", "TEXT", "where the identity of reservations comes from (the path)"),
-        new("state", "FILE", "keeps reservations over restarts (in memory)"),
+        new("state", "FILE", "keeps reservations over restarts (a file in --state-dir)"),
     ];
 
     public static bool Matches(string text) => SpecText.KindOf(text) == Kind;
@@ -54,16 +54,23 @@ internal sealed class PassThroughSpec
         .Select(code => byte.TryParse(code, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out byte opcode) ? opcode : throw _text.Wrong($"allow: '{code}' is no operation code such as 3B"));
 
     /// <summary>Opens the device.</summary>
-    public PassThroughUnit Open(bool readOnly, ILogger log)
+    /// <param name="readOnly">Refuse writes, whatever the text says.</param>
+    /// <param name="log">Log of the unit.</param>
+    /// <param name="states">Where its state is kept; null: nowhere.</param>
+    public PassThroughUnit Open(bool readOnly, ILogger log, StateFolder? states = null)
     {
-        IUnitStateStore state = _text.Option("state") is { } path ? new FileUnitState(Path.GetFullPath(path)) : new VolatileUnitState(UnitIdentity.IdOf(_text.Option("serial") ?? _text.Argument));
+        var id = UnitIdentity.IdOf(_text.Option("serial") ?? _text.Argument);
+        IUnitStateStore? state = null;
         try
         {
+            state = _text.Option("state") is { } path ? FileUnitState.Lock(Path.GetFullPath(path), id)
+                : states?.Open(_text.Text, $"{Kind}:{DeviceName.Of(Argument)}", id, mayShare: false) ?? new VolatileUnitState(id);
             return PassThroughUnit.Open(Build(readOnly), state, log);
         }
-        catch (BackstoreException e)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UserException(e.Message, inner: e);
+            (state as IDisposable)?.Dispose();
+            throw new UserException(e is BackstoreException ? e.Message : $"{Argument}: its state file cannot be written: {e.Message}", inner: e);
         }
     }
 }

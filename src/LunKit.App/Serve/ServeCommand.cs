@@ -27,7 +27,8 @@ internal static class ServeCommand
                                            it ends; block=, timeout=SECONDS, memory=SIZE, state=FILE
         Options after commas: block=512|4096, physical=SIZE, readonly, removable, writecache=on|off, preallocate (file), serial=TEXT,
         longcdbs=on|off (32-byte CDBs), eraserate=SIZE (bytes per second that FORMAT UNIT and SANITIZE may take).
-        direct goes past the host's page cache (file, O_DIRECT). state=FILE keeps identity and reservations of what is no file.
+        direct goes past the host's page cache (file, O_DIRECT). state=FILE names the file that keeps identity and reservations: else it lies beside
+        an image, for devices, clusters and pscsi: in --state-dir, and memory:, null: and user: keep none.
         lunkit backstores shows the options of each kind. SIZE: 512M, 10G, 1T (powers of 1024). An image or device that was grown while it is served: SIGHUP makes LunKit tell its new size.
 
         Examples:
@@ -54,8 +55,9 @@ internal static class ServeCommand
         writeCache.AcceptOnlyFromAmong("on", "off");
         var exposed = new Option<bool>("--allow-anyone") { Description = "Serve other machines without CHAP or an allow list" };
         var explicitAlua = new Option<bool>("--explicit-alua") { Description = "Let initiators set the access states of port groups, for all others too" };
+        var states = new Option<string>("--state-dir") { Description = "Folder that keeps identity and reservations of units that are no files", HelpName = "PATH", DefaultValueFactory = _ => StateFolder.DefaultPath };
         var level = new Option<LogLevel>("--log-level") { Description = "Trace, Debug, Information, Warning, Error or None", HelpName = "LEVEL", DefaultValueFactory = _ => LogLevel.Information };
-        var command = new Command("serve", Details) { backstores, portals, iqn, chap, mutual, chapFile, allow, handlers, handlerMemory, readOnly, writeCache, exposed, explicitAlua, level };
+        var command = new Command("serve", Details) { backstores, portals, iqn, chap, mutual, chapFile, allow, handlers, handlerMemory, readOnly, writeCache, exposed, explicitAlua, states, level };
         command.SetAction((result, _) =>
         {
             var chosen = result.GetValue(portals) is { Length: > 0 } given ? given : [DefaultPortal];
@@ -75,6 +77,7 @@ internal static class ServeCommand
                 WriteCache = result.GetValue(writeCache) == "on",
                 AllowAnyone = result.GetValue(exposed),
                 ExplicitAlua = result.GetValue(explicitAlua),
+                StatePath = result.GetValue(states)!,
                 LogLevel = result.GetValue(level),
             });
         });

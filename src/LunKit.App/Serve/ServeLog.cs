@@ -37,4 +37,10 @@ internal static partial class ServeLog
 
     [LoggerMessage(5011, LogLevel.Warning, "Handler '{Command}' ended ({End}); it is started again in {Seconds:F1} s")]
     public static partial void HandlerEnded(ILogger log, string command, string end, double seconds);
+
+    [LoggerMessage(5012, LogLevel.Information, "{Unit}: identity, reservations and saved mode pages are kept in {File}")]
+    public static partial void StateIsIn(ILogger log, string unit, string file);
+
+    [LoggerMessage(5013, LogLevel.Warning, "{Unit}: {File} cannot keep its state ({Reason}): reservations end with LunKit, and initiators that ask for more (APTPL) are refused; --state-dir or state= name another place")]
+    public static partial void StateIsVolatile(ILogger log, string unit, string file, string reason);
 }

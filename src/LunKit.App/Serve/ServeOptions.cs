@@ -23,6 +23,9 @@ internal sealed record ServeOptions
     public bool ExplicitAlua { get; init; }
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
+    /// <summary>Where the state of units is kept that are no files.</summary>
+    public string StatePath { get; init; } = StateFolder.DefaultPath;
+
     /// <summary>HOST:PORT, [IPv6]:PORT, HOST, with ",TAG" for another portal group than 1.</summary>
     public static Portal ParsePortal(string text)
     {

@@ -42,6 +42,7 @@ internal sealed class Server : IAsyncDisposable
         var processes = new List<HandlerProcess>();
         var commands = new List<string>();
         HandlerListener? handlers = null;
+        var states = new StateFolder(Path.GetFullPath(options.StatePath), log);
         try
         {
             for (int lun = 0; lun < options.Backstores.Count; lun++)
@@ -49,13 +50,13 @@ internal sealed class Server : IAsyncDisposable
                 string text = options.Backstores[lun], identity = $"{options.Iqn} lun {lun}";
                 if (PassThroughSpec.Matches(text))
                 {
-                    units.Add(ServedUnit.Of(PassThroughSpec.Parse(text).Open(options.ReadOnly, log)));
+                    units.Add(ServedUnit.Of(PassThroughSpec.Parse(text).Open(options.ReadOnly, log, states)));
                     continue;
                 }
                 if (!UserUnitSpec.Matches(text))
                 {
                     var spec = BackstoreSpec.Parse(text);
-                    units.Add(ServedUnit.Of(spec.Open(options.ReadOnly, options.WriteCache, identity, log)));
+                    units.Add(ServedUnit.Of(spec.Open(options.ReadOnly, options.WriteCache, identity, log, names: null, states)));
                     continue;
                 }
                 var user = UserUnitSpec.Parse(text);

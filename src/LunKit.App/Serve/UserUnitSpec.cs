@@ -68,9 +68,10 @@ internal sealed class UserUnitSpec
     /// <summary>Makes the unit.</summary>
     public RingUnit Open(HandlerListener handlers, string name, string identity)
     {
-        IUnitStateStore state = _text.Option("state") is { } path ? new FileUnitState(Path.GetFullPath(path)) : new VolatileUnitState(UnitIdentity.IdOf(_text.Option("serial") ?? identity));
+        IUnitStateStore? state = null;
         try
         {
+            state = _text.Option("state") is { } path ? FileUnitState.Lock(Path.GetFullPath(path)) : new VolatileUnitState(UnitIdentity.IdOf(_text.Option("serial") ?? identity));
             // Saved at once: a new identity must not be another one after a restart.
             var remembered = state.Load();
             state.Save(remembered);
@@ -82,10 +83,12 @@ internal sealed class UserUnitSpec
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
+            (state as IDisposable)?.Dispose();
             throw new UserException($"backstore '{Text}': {e.Message}", inner: e);
         }
         catch (ArgumentException e)
         {
+            (state as IDisposable)?.Dispose();
             throw _text.Wrong(e.Message);
         }
     }

@@ -10,6 +10,8 @@ internal static class ConcurrentCheck
         if (share < block) throw new NotApplicableException($"{context.WorkBytes(store)} bytes are too few for {workers} at once");
         await Task.WhenAll(Enumerable.Range(0, workers).Select(async i =>
         {
+            // On the thread pool, one beside the other, also where the backstore never waits.
+            await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
             var model = new Model(store, (long)i * share, share, context.Options, context.Options.Seed * 1000 + i);
             await model.FillAsync(context.Stop).ConfigureAwait(false);
             for (int step = 0; step < context.Options.Steps / workers + 1; step++) await model.StepAsync(context.Stop).ConfigureAwait(false);

@@ -13,13 +13,13 @@ internal sealed class FailureCheck
     private const int OperationsEach = 3;
 
     private readonly CheckContext _context;
-    private readonly BackstoreGuard _store;
+    private readonly CheckedStore _store;
     private readonly TimeSpan _limit;
     private readonly Worker[] _workers;
     private volatile bool _done;
     private volatile string? _lost;
 
-    private FailureCheck(CheckContext context, BackstoreGuard store)
+    private FailureCheck(CheckContext context, CheckedStore store)
     {
         (_context, _store, _limit) = (context, store, context.Options.FailureLimit);
         int block = store.Geometry.BlockSize, share = context.WorkBytes(store) / context.Options.Concurrency / block;
@@ -33,6 +33,7 @@ internal sealed class FailureCheck
         await using var store = await context.OpenWritableAsync().ConfigureAwait(false);
         var check = new FailureCheck(context, store);
         bool broken = false;
+        store.Limit = context.Options.FailureLimit;
         try
         {
             foreach (var worker in check._workers) await worker.PrepareAsync().ConfigureAwait(false);
@@ -81,7 +82,7 @@ internal sealed class FailureCheck
     private sealed class Worker(FailureCheck check, long start, UncertainBlocks blocks, int seed)
     {
         private readonly Random _random = new(seed);
-        private readonly BackstoreGuard _store = check._store;
+        private readonly CheckedStore _store = check._store;
         private readonly int _blockSize = check._store.Geometry.BlockSize;
         private uint _version;
         private int _ended, _written;
@@ -149,7 +150,7 @@ internal sealed class FailureCheck
             return flushed;
         }
 
-        private async Task ChangeAsync(int block, int count, uint version, WriteOptions options, Func<BackstoreGuard, uint, ValueTask> change)
+        private async Task ChangeAsync(int block, int count, uint version, WriteOptions options, Func<CheckedStore, uint, Task> change)
         {
             if (await TryAsync(() => change(_store, version)).ConfigureAwait(false))
             {
@@ -163,11 +164,11 @@ internal sealed class FailureCheck
         }
 
         /// <summary>Whether it was done; when not it has failed as the contract says.</summary>
-        private async Task<bool> TryAsync(Func<ValueTask> operation)
+        private async Task<bool> TryAsync(Func<Task> operation)
         {
             try
             {
-                await operation().AsTask().WaitAsync(check._limit, check._context.Stop).ConfigureAwait(false);
+                await operation().ConfigureAwait(false);
                 return true;
             }
             catch (IOException e)
@@ -175,10 +176,6 @@ internal sealed class FailureCheck
                 LastFailure = e;
                 Failed++;
                 return false;
-            }
-            catch (TimeoutException)
-            {
-                throw new ContractException($"an operation has not ended after {check._limit.TotalSeconds} s");
             }
             catch (Exception e) when (e is not ContractException && !check._context.Stop.IsCancellationRequested)
             {

@@ -16,6 +16,7 @@ internal static class RaceCheck
         {
             await Task.WhenAll(Enumerable.Range(0, Writers).Select(async i =>
             {
+                await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
                 var data = new byte[length];
                 data.AsSpan().Fill((byte)(i + 1));
                 await store.WriteAsync(0, new DataBuffer(data), WriteOptions.None, context.Stop).ConfigureAwait(false);
@@ -35,6 +36,7 @@ internal static class RaceCheck
         await store.WriteZeroesAsync(0, block, WriteOptions.None, context.Stop).ConfigureAwait(false);
         await Task.WhenAll(Enumerable.Range(0, Writers).Select(async _ =>
         {
+            await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
             for (int i = 0; i < Rounds; i++) await IncrementAsync(store, block, context.Stop).ConfigureAwait(false);
         })).ConfigureAwait(false);
         var counter = new byte[block];
@@ -43,7 +45,7 @@ internal static class RaceCheck
         Contract.Require(count == Writers * Rounds, $"{Writers * Rounds} increments by compare and write make {count}");
     }
 
-    private static async Task IncrementAsync(BackstoreGuard store, int block, CancellationToken stop)
+    private static async Task IncrementAsync(CheckedStore store, int block, CancellationToken stop)
     {
         while (true)
         {

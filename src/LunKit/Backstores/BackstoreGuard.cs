@@ -1,10 +1,11 @@
 using System.Buffers;
+using System.Runtime.CompilerServices;
 
 namespace LunKit.Backstores;
 
 /// <summary>
-/// The one caller of an <see cref="IBackstore"/>: states its contract, emulates what it does not declare, and keeps calls apart
-/// where it cannot bear them together. Thread safe.
+/// The one caller of an <see cref="IBackstore"/>: states its contract, emulates what it does not declare, keeps calls apart where it does not
+/// support several at once, and disposes it only after the last call has ended, also one whose caller has cancelled. Thread safe.
 /// </summary>
 public sealed class BackstoreGuard : IAsyncDisposable
 {
@@ -14,6 +15,10 @@ public sealed class BackstoreGuard : IAsyncDisposable
     private readonly IBackstore _backstore;
     private readonly BackstoreFeatures _features;
     private readonly SemaphoreSlim? _turn;
+    private readonly TaskCompletionSource _idle = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    // Calls in progress; from the disposal on counted from int.MinValue.
+    private int _calls;
+    private int _isDisposed;
 
     /// <summary>Takes over <paramref name="backstore"/>: it is disposed with the guard.</summary>
     public BackstoreGuard(IBackstore backstore)
@@ -34,7 +39,7 @@ public sealed class BackstoreGuard : IAsyncDisposable
     /// <summary>The current geometry.</summary>
     public BackstoreGeometry Geometry => _backstore.Geometry;
 
-    /// <summary>Raised when the geometry has become another without being asked to.</summary>
+    /// <summary>Raised when the geometry changed without a <see cref="ResizeAsync"/> call.</summary>
     public event Action GeometryChanged
     {
         add => _backstore.GeometryChanged += value;
@@ -58,6 +63,22 @@ public sealed class BackstoreGuard : IAsyncDisposable
     {
         AssertRange(offset, data.Length);
         if (data.IsEmpty) return ValueTask.CompletedTask;
+        Enter();
+        ValueTask running;
+        try
+        {
+            running = ReadCoreAsync(offset, data, cancellationToken);
+        }
+        catch
+        {
+            Exit();
+            throw;
+        }
+        return ExitAfter(running);
+    }
+
+    private ValueTask ReadCoreAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
+    {
         return _turn is null ? _backstore.ReadAsync(offset, data, cancellationToken) : InTurnAsync(offset, data, cancellationToken);
 
         async ValueTask InTurnAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
@@ -72,6 +93,22 @@ public sealed class BackstoreGuard : IAsyncDisposable
     {
         AssertRange(offset, data.Length);
         if (data.IsEmpty) return ValueTask.CompletedTask;
+        Enter();
+        ValueTask running;
+        try
+        {
+            running = WriteCoreAsync(offset, data, options, cancellationToken);
+        }
+        catch
+        {
+            Exit();
+            throw;
+        }
+        return ExitAfter(running);
+    }
+
+    private ValueTask WriteCoreAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
+    {
         return _turn is null && !NeedsFlush(options) ? _backstore.WriteAsync(offset, data, options, cancellationToken) : InTurnAsync(offset, data, options, cancellationToken);
 
         async ValueTask InTurnAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
@@ -88,6 +125,7 @@ public sealed class BackstoreGuard : IAsyncDisposable
     /// </summary>
     public async ValueTask FlushAsync(CancellationToken cancellationToken)
     {
+        using var call = new Call(this);
         using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
         await _backstore.FlushAsync(cancellationToken).ConfigureAwait(false);
     }
@@ -97,9 +135,10 @@ public sealed class BackstoreGuard : IAsyncDisposable
     {
         AssertRange(offset, length);
         if (length == 0) return;
+        using var call = new Call(this);
         if (!Has(BackstoreFeatures.Discard))
         {
-            await WriteZeroesAsync(offset, length, WriteOptions.None, cancellationToken).ConfigureAwait(false);
+            await WriteZeroesCoreAsync(offset, length, WriteOptions.None, cancellationToken).ConfigureAwait(false);
             return;
         }
         using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
@@ -111,13 +150,19 @@ public sealed class BackstoreGuard : IAsyncDisposable
     {
         AssertRange(offset, length);
         if (length == 0) return;
+        using var call = new Call(this);
+        await WriteZeroesCoreAsync(offset, length, options, cancellationToken).ConfigureAwait(false);
+    }
+
+    private async ValueTask WriteZeroesCoreAsync(long offset, long length, WriteOptions options, CancellationToken cancellationToken)
+    {
         if (!Has(BackstoreFeatures.WriteZeroes))
         {
             for (long done = 0; done < length; done += ZeroChunkBytes)
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 int chunk = (int)Math.Min(ZeroChunkBytes, length - done);
-                await WriteAsync(offset + done, new DataBuffer(s_zeroes.AsMemory(0, chunk)), OfPart(options, done + chunk == length), cancellationToken).ConfigureAwait(false);
+                await WriteCoreAsync(offset + done, new DataBuffer(s_zeroes.AsMemory(0, chunk)), OfPart(options, done + chunk == length), cancellationToken).ConfigureAwait(false);
             }
             return;
         }
@@ -132,6 +177,7 @@ public sealed class BackstoreGuard : IAsyncDisposable
         AssertRange(offset, length);
         if (length % pattern.Length != 0) throw new InvalidOperationException($"{length} bytes are no multiple of a pattern of {pattern.Length}");
         if (length == 0) return;
+        using var call = new Call(this);
         if (!Has(BackstoreFeatures.WriteSame))
         {
             var scratch = ArrayPool<byte>.Shared.Rent(RepeatLength(pattern.Length, length));
@@ -157,13 +203,17 @@ public sealed class BackstoreGuard : IAsyncDisposable
     public int ScratchOfWriteSame(int patternLength, long length) => Has(BackstoreFeatures.WriteSame) ? 0 : RepeatLength(patternLength, length);
 
     /// <summary>The same, in memory of the caller that is at least as long as the pattern.</summary>
-    public ValueTask WriteSameAsync(
+    public async ValueTask WriteSameAsync(
         long offset, long length, DataBuffer pattern, WriteOptions options, Memory<byte> scratch, CancellationToken cancellationToken)
     {
         AssertRange(offset, length);
-        return Has(BackstoreFeatures.WriteSame)
-            ? WriteSameAsync(offset, length, pattern, options, cancellationToken)
-            : RepeatAsync(offset, length, pattern, options, scratch, cancellationToken);
+        if (Has(BackstoreFeatures.WriteSame))
+        {
+            await WriteSameAsync(offset, length, pattern, options, cancellationToken).ConfigureAwait(false);
+            return;
+        }
+        using var call = new Call(this);
+        await RepeatAsync(offset, length, pattern, options, scratch, cancellationToken).ConfigureAwait(false);
     }
 
     private static int RepeatLength(int patternLength, long length) =>
@@ -178,7 +228,7 @@ public sealed class BackstoreGuard : IAsyncDisposable
         {
             cancellationToken.ThrowIfCancellationRequested();
             var data = new DataBuffer(scratch[..(int)Math.Min(chunk, length - done)]);
-            await WriteAsync(offset + done, data, OfPart(options, done + data.Length == length), cancellationToken).ConfigureAwait(false);
+            await WriteCoreAsync(offset + done, data, OfPart(options, done + data.Length == length), cancellationToken).ConfigureAwait(false);
         }
     }
 
@@ -206,6 +256,7 @@ public sealed class BackstoreGuard : IAsyncDisposable
         AssertRange(offset, data.Length);
         if (compare.Length != data.Length) throw new InvalidOperationException($"{compare.Length} bytes cannot be compared for {data.Length}");
         if (data.IsEmpty) return -1;
+        using var call = new Call(this);
         bool isTooLong = Geometry.CompareAndWriteBytes is > 0 and var limit && data.Length > limit;
         if (!Has(BackstoreFeatures.CompareAndWrite) || isTooLong)
             return await ReadCompareWriteAsync(offset, compare, data, options, scratch, cancellationToken).ConfigureAwait(false);
@@ -222,12 +273,12 @@ public sealed class BackstoreGuard : IAsyncDisposable
         for (int done = 0; done < data.Length; done += step)
         {
             var memory = scratch[..Math.Min(step, data.Length - done)];
-            await ReadAsync(offset + done, new DataBuffer(memory), cancellationToken).ConfigureAwait(false);
+            await ReadCoreAsync(offset + done, new DataBuffer(memory), cancellationToken).ConfigureAwait(false);
             int at = compare.Slice(done, memory.Length).FirstDifference(memory.Span);
             if (at >= 0) return done + at;
         }
         // From here on it is carried out to its end: a cancellation between the two halves would tell nobody which it was.
-        await WriteAsync(offset, data, options, CancellationToken.None).ConfigureAwait(false);
+        await WriteCoreAsync(offset, data, options, CancellationToken.None).ConfigureAwait(false);
         return -1;
     }
 
@@ -236,6 +287,7 @@ public sealed class BackstoreGuard : IAsyncDisposable
     {
         AssertRange(offset, length);
         if (!Has(BackstoreFeatures.Extents)) return new BackstoreExtent(length, true);
+        using var call = new Call(this);
         using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
         var extent = await _backstore.ExtentAsync(offset, length, cancellationToken).ConfigureAwait(false);
         if (extent.LengthBytes < 1) throw new BackstoreException(BackstoreError.Internal, "an extent of no bytes", offset);
@@ -245,6 +297,7 @@ public sealed class BackstoreGuard : IAsyncDisposable
     /// <summary>The length that what is behind the backstore has now.</summary>
     public async ValueTask<long> MeasureAsync()
     {
+        using var call = new Call(this);
         using var turn = await TakeTurnAsync(CancellationToken.None).ConfigureAwait(false);
         return await _backstore.MeasureAsync().ConfigureAwait(false);
     }
@@ -253,16 +306,69 @@ public sealed class BackstoreGuard : IAsyncDisposable
     public async ValueTask<bool> ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
     {
         if (!Has(BackstoreFeatures.Resize)) return false;
+        using var call = new Call(this);
         using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
         await _backstore.ResizeAsync(lengthBytes, cancellationToken).ConfigureAwait(false);
         return true;
     }
 
-    /// <inheritdoc/>
+    /// <summary>
+    /// Disposes the backstore when the calls that are in progress have ended: takes as long as the slowest of them. Calls that come from here on
+    /// are refused.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
+        if (Interlocked.Exchange(ref _isDisposed, 1) != 0) return;
+        if (Interlocked.Add(ref _calls, int.MinValue) != int.MinValue) await _idle.Task.ConfigureAwait(false);
         await _backstore.DisposeAsync().ConfigureAwait(false);
         _turn?.Dispose();
+    }
+
+    private void Enter()
+    {
+        if (Interlocked.Increment(ref _calls) > 0) return;
+        Exit();
+        throw new BackstoreException(BackstoreError.Internal, "the backstore is closed");
+    }
+
+    private void Exit()
+    {
+        if (Interlocked.Decrement(ref _calls) == int.MinValue) _idle.TrySetResult();
+    }
+
+    private ValueTask ExitAfter(ValueTask running)
+    {
+        if (!running.IsCompleted) return WaitAsync(running);
+        Exit();
+        return running;
+
+        // Pooled: a backstore that waits comes here with every read and write.
+        [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
+        async ValueTask WaitAsync(ValueTask running)
+        {
+            try
+            {
+                await running.ConfigureAwait(false);
+            }
+            finally
+            {
+                Exit();
+            }
+        }
+    }
+
+    /// <summary>A call in progress, until its disposal.</summary>
+    private readonly struct Call : IDisposable
+    {
+        private readonly BackstoreGuard _guard;
+
+        public Call(BackstoreGuard guard)
+        {
+            guard.Enter();
+            _guard = guard;
+        }
+
+        public void Dispose() => _guard.Exit();
     }
 
     /// <summary>Whether a write with these options has to be followed by a flush: the backstore does not do itself what is asked.</summary>
@@ -271,7 +377,7 @@ public sealed class BackstoreGuard : IAsyncDisposable
     /// <summary>The options of a part of what is written in parts: one flush, behind the last, is enough for all.</summary>
     private WriteOptions OfPart(WriteOptions options, bool isLast) => isLast || !NeedsFlush(options) ? options : WriteOptions.None;
 
-    /// <summary>Waits until no other call is in the backstore, where it bears only one; the turn ends with its disposal.</summary>
+    /// <summary>Waits until no other call is in the backstore, where it supports only one; the turn ends with its disposal.</summary>
     private ValueTask<Turn> TakeTurnAsync(CancellationToken cancellationToken)
     {
         return _turn is null ? default : WaitAsync(_turn, cancellationToken);

@@ -19,7 +19,7 @@ public sealed class GroupedFlush(string name, Func<ValueTask> flush, Func<IOExce
 
     /// <summary>
     /// Everything that was written before is flushed when this completes. Fails with the <see cref="IOException"/> of the flush, or with a
-    /// <see cref="BackstoreException"/> when an earlier one has lost something. Who cancels leaves; the flush goes on.
+    /// <see cref="BackstoreException"/> when an earlier one has lost something. Cancellation ends the wait, not the flush.
     /// </summary>
     public ValueTask RunAsync(CancellationToken cancellationToken = default)
     {
@@ -55,12 +55,15 @@ public sealed class GroupedFlush(string name, Func<ValueTask> flush, Func<IOExce
         {
             await flush().ConfigureAwait(false);
         }
-        catch (IOException e) when (loses?.Invoke(e) ?? true)
+        catch (IOException e) when (!IsUnbegun(e) && (loses?.Invoke(e) ?? true))
         {
             Fail(e);
             throw;
         }
     }
+
+    /// <summary>The flush was refused before it was begun: what is to be flushed is where it was.</summary>
+    private static bool IsUnbegun(IOException e) => e is BackstoreException { Error: BackstoreError.Busy or BackstoreError.Connecting };
 
     /// <summary>Acknowledged writes were lost: every flush fails from here on.</summary>
     public void Fail(Exception failure) => _failure ??= failure;

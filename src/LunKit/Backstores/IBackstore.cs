@@ -6,8 +6,11 @@ namespace LunKit.Backstores;
 /// Contract: <see cref="BackstoreGuard"/> is the only caller. Offsets and lengths are inside the geometry, multiples of the
 /// block size, and lengths are positive. Calls overlap only if <see cref="BackstoreFeatures.Concurrent"/> is declared. The
 /// memory of a <see cref="DataBuffer"/> is valid until the returned task completes. A call that can complete without waiting
-/// should do so synchronously. Failures are exceptions: <see cref="BackstoreException"/> or any <see cref="IOException"/>.
+/// should do so synchronously; one that may wait for a medium must not do so on its caller's thread, which serves other units, too. A call that was
+/// cancelled completes only when it no longer uses the memory and the medium. Failures are exceptions: <see cref="BackstoreException"/> or any
+/// <see cref="IOException"/>.
 /// </para>
+/// <para>A backstore over another one is a <see cref="BackstoreFilter"/>: members with a default here are easily forgotten.</para>
 /// </summary>
 public interface IBackstore : IAsyncDisposable
 {
@@ -76,7 +79,7 @@ public interface IBackstore : IAsyncDisposable
     /// <summary>Why it does not serve now but will again by itself, in words ("connecting: ..."); null when it serves.</summary>
     string? Trouble => null;
 
-    /// <summary>Bytes that can still be allocated, or null when that is not known.</summary>
+    /// <summary>Bytes that can still be allocated, as they were measured last, or null when that is not known. Never waits.</summary>
     long? AvailableBytes => null;
 
     /// <summary>Releases what the backstore holds. Called once, when no call is in progress.</summary>

@@ -7,17 +7,17 @@ namespace LunKit.LogicalUnits;
 /// </summary>
 public interface IUnitStateStore
 {
+    /// <summary>
+    /// Whether a saved state is there after a restart and after a power loss. Where it is not, the unit refuses to activate persistence through
+    /// power loss (APTPL).
+    /// </summary>
+    bool IsDurable { get; }
+
     /// <summary>The state last saved; a fresh one when there is none.</summary>
     UnitState Load();
 
     /// <summary>Replaces the saved state, all or nothing.</summary>
     void Save(UnitState state);
-
-    /// <summary>
-    /// Whether what is saved survives the process and a loss of power. Without that no initiator may rely on it: registrations with
-    /// APTPL are refused (SPC-5 5.14.5).
-    /// </summary>
-    bool IsDurable { get; }
 }
 
 /// <summary>What a unit remembers. Mutable only while it is being prepared.</summary>
@@ -87,11 +87,11 @@ public sealed class VolatileUnitState(Guid id) : IUnitStateStore
     private UnitState _state = new() { Id = id };
 
     /// <inheritdoc/>
+    public bool IsDurable => false;
+
+    /// <inheritdoc/>
     public UnitState Load() => _state;
 
     /// <inheritdoc/>
     public void Save(UnitState state) => _state = state;
-
-    /// <inheritdoc/>
-    public bool IsDurable => false;
 }

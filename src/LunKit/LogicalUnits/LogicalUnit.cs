@@ -6,7 +6,6 @@ using LunKit.Diagnostics;
 using LunKit.Linux;
 using LunKit.Scsi;
 using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
 
 namespace LunKit.LogicalUnits;
 
@@ -30,7 +29,7 @@ public abstract class LogicalUnit : IAsyncDisposable
         Memory = memory;
         Table = table;
         ModePages = modePages;
-        Log = log ?? NullLogger.Instance;
+        Log = log ?? StandardErrorLog.Instance;
         Reservations = new PersistentReservations(this, memory);
         Runtime = runtime ?? UnitRuntime.System;
         Tasks = new TaskSet(Runtime.Queue, e => LogMessages.CancellationThrew(Log, e, Identity.Name));
@@ -352,6 +351,7 @@ public abstract class LogicalUnit : IAsyncDisposable
         await TaskManager.Close().ConfigureAwait(false);
         await TryAsync(FlushLastAsync, "the unit is closed").ConfigureAwait(false);
         await TryAsync(ReleaseAsync, "the unit is closed").ConfigureAwait(false);
+        Memory.Dispose();
         Closed?.Invoke();
     }
 

@@ -6,7 +6,7 @@ namespace LunKit.LogicalUnits;
 /// A unit's state that outlives it, read once and saved at every change, one change after the other. Thread safe; an update that cannot be
 /// saved throws and leaves the old state in force.
 /// </summary>
-internal sealed class UnitMemory
+internal sealed class UnitMemory : IDisposable
 {
     private readonly IUnitStateStore _store;
     private readonly SemaphoreSlim _turn = new(1, 1);
@@ -23,6 +23,13 @@ internal sealed class UnitMemory
 
     /// <summary>Whether what is saved survives the process and a loss of power.</summary>
     public bool IsDurable => _store.IsDurable;
+
+    /// <summary>Lets go of the store: another unit may use it.</summary>
+    public void Dispose()
+    {
+        (_store as IDisposable)?.Dispose();
+        _turn.Dispose();
+    }
 
     public T Read<T>(Func<UnitState, T> read) => read(_state);
 

@@ -143,20 +143,6 @@ public class BackstoreTests
         Assert.Equal(1, store.Flushes);
     }
 
-    [Fact]
-    public async Task AStuckOperationDoesNotHoldTheNext()
-    {
-        var workers = new FileWorkers();
-        for (int round = 0; round < 50; round++)
-        {
-            using var stuck = new ManualResetEventSlim();
-            var first = workers.RunAsync(static s => s.Wait(), stuck).AsTask();
-            await workers.RunAsync(static _ => { }, 0).AsTask().WaitAsync(TimeSpan.FromSeconds(30));
-            stuck.Set();
-            await first;
-        }
-    }
-
     private sealed class SerialBackstore : IBackstore
     {
         private int _now;

@@ -110,9 +110,66 @@ public sealed class ContractTests : IDisposable
     public async Task AFailureIsNoFault(string kind) => (await VerifyAsync(() => new FaultyBackstore(kind), s_broken)).EnsurePassed();
 
     [Theory, MemberData(nameof(Faults))]
-    public async Task AFaultIsFound(string fault, string check)
+    public async Task AFaultIsFound(string fault, string check) => Found(await VerifyAsync(() => new FaultyBackstore(fault), s_broken), check);
+
+    [Theory]
+    [InlineData("seeks and moves")]
+    [InlineData("has one scratch buffer")]
+    public async Task StateThatCallsShareIsFound(string fault) =>
+        Found(await VerifyAsync(() => new UnsafeBackstore(fault), s_options with { IsPersistent = false }), "calls that overlap");
+
+    private static readonly ContractOptions s_crashing = s_options with { Crash = CrashingBackstore.CrashAsync };
+
+    [Theory]
+    [InlineData("flushes nothing")]
+    [InlineData("forces nothing")]
+    [InlineData("has a cache and does not declare it")]
+    public async Task WhatIsLostWithThePowerIsFound(string fault) => Found(await VerifyAsync(() => new CrashingBackstore(fault), s_crashing), "loss of power");
+
+    [Theory]
+    [InlineData("none")]
+    [InlineData("has a cache and forces")]
+    public async Task ACacheIsNoFault(string kind)
     {
-        var report = await VerifyAsync(() => new FaultyBackstore(fault), s_broken);
+        var report = (await VerifyAsync(() => new CrashingBackstore(kind), s_crashing)).EnsurePassed();
+        Assert.Contains(report.Results, r => r.Name.Contains("loss of power", StringComparison.Ordinal) && r.Outcome == ContractOutcome.Passed);
+    }
+
+    /// <summary>What the kit cannot see by itself it does not pass over in silence.</summary>
+    [Fact]
+    public async Task WhatWasNotCheckedIsSaid()
+    {
+        var report = await VerifyAsync(() => new CrashingBackstore("flushes nothing"), s_options);
+        Assert.Contains(report.Results, r => r.Outcome == ContractOutcome.NotApplicable && r.Message.StartsWith("not checked: whether a flush", StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("never completes a read")]
+    [InlineData("blocks its caller")]
+    public async Task ACallThatHangsIsNamed(string fault)
+    {
+        var report = await VerifyAsync(() => new FaultyBackstore(fault), s_options with { CallLimit = TimeSpan.FromSeconds(1) });
+        Found(report, "one after the other");
+        Assert.Contains(report.Results, r => r.Message.StartsWith("ReadAsync(", StringComparison.Ordinal) && r.Message.Contains("has not ended after 1 s", StringComparison.Ordinal));
+        // The rest would work beside a call that is still there.
+        Assert.Equal(ContractOutcome.NotApplicable, report.Results[^1].Outcome);
+    }
+
+    [Theory]
+    [InlineData("never completes a read")]
+    [InlineData("blocks its caller")]
+    public async Task TheKitCanBeCancelledWhileACallHangs(string fault)
+    {
+        using var stop = new CancellationTokenSource();
+        var run = BackstoreContract.VerifyAsync(() => ValueTask.FromResult<IBackstore>(new FaultyBackstore(fault)), s_options, null, stop.Token);
+        await Task.Delay(500, TestContext.Current.CancellationToken);
+        Assert.False(run.IsCompleted);
+        await stop.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => run.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken));
+    }
+
+    private static void Found(ContractReport report, string check)
+    {
         var failed = report.Results.Where(r => r.Outcome == ContractOutcome.Failed).ToList();
         Assert.True(failed.Any(r => r.Name.Contains(check, StringComparison.Ordinal)), report.ToString());
         Assert.Throws<ContractException>(() => report.EnsurePassed());

@@ -46,6 +46,9 @@ internal sealed class FaultyBackstore : IBackstore
 
     public async ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
     {
+        // Neither heeds the token.
+        if (Is("never completes a read")) await new TaskCompletionSource().Task;
+        if (Is("blocks its caller")) Thread.Sleep(Timeout.Infinite);
         lock (_gate) data.CopyFrom(_bytes.AsSpan((int)offset, data.Length));
         if (!Is("writes memory late") || !cancellationToken.CanBeCanceled || data.Length < 256 * 1024) return;
         _ = LateAsync(data);

@@ -106,6 +106,21 @@ public sealed class GroupedFlushTests
         await Assert.ThrowsAsync<BackstoreException>(() => Ask(storage));
     }
 
+    /// <summary>A flush that was refused before it began has lost nothing: no thread was free, or there is no connection yet.</summary>
+    [Theory]
+    [InlineData(BackstoreError.Busy)]
+    [InlineData(BackstoreError.Connecting)]
+    public async Task ARefusedFlushIsNoLoss(BackstoreError error)
+    {
+        var storage = new Storage();
+        var first = Ask(storage);
+        (await storage.BegunAsync(0)).SetException(new BackstoreException(error, "not now"));
+        Assert.Equal(error, (await Assert.ThrowsAsync<BackstoreException>(() => first)).Error);
+        var second = Ask(storage);
+        (await storage.BegunAsync(1)).SetResult();
+        await second.WaitAsync(s_limit, TestContext.Current.CancellationToken);
+    }
+
     [Fact]
     public async Task WhoCancelsLeavesAndTheFlushGoesOn()
     {

@@ -106,12 +106,10 @@ public class SimulationTests
     }
 
     /// <summary>Delays some calls, fails a few, completes the rest at once.</summary>
-    private sealed class FaultyBackstore(IBackstore inner, int seed) : IBackstore
+    private sealed class FaultyBackstore(IBackstore inner, int seed)
+        : BackstoreFilter(inner, BackstoreFeatures.Concurrent | BackstoreFeatures.ForceUnitAccess | BackstoreFeatures.Discard)
     {
         private readonly Random _random = new(seed);
-
-        public BackstoreGeometry Geometry => inner.Geometry;
-        public BackstoreFeatures Features => BackstoreFeatures.Concurrent | BackstoreFeatures.ForceUnitAccess | BackstoreFeatures.Discard;
 
         private async ValueTask Disturb(CancellationToken cancellationToken)
         {
@@ -122,24 +120,24 @@ public class SimulationTests
             if (dice is 50 or 51) throw new BackstoreException(BackstoreError.MediumWrite, "injected");
         }
 
-        public async ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
+        public override async ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
         {
             await Disturb(cancellationToken);
-            await inner.ReadAsync(offset, data, cancellationToken);
+            await Inner.ReadAsync(offset, data, cancellationToken);
         }
 
-        public async ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
+        public override async ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
         {
             await Disturb(cancellationToken);
-            await inner.WriteAsync(offset, data, options, cancellationToken);
+            await Inner.WriteAsync(offset, data, options, cancellationToken);
         }
 
-        public async ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken)
+        public override async ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken)
         {
             await Disturb(cancellationToken);
-            await inner.DiscardAsync(offset, length, cancellationToken);
+            await Inner.DiscardAsync(offset, length, cancellationToken);
         }
 
-        public ValueTask FlushAsync(CancellationToken cancellationToken) => Disturb(cancellationToken);
+        public override ValueTask FlushAsync(CancellationToken cancellationToken) => Disturb(cancellationToken);
     }
 }

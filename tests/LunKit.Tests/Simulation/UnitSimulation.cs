@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace LunKit.Tests.Simulation;
 
@@ -28,7 +29,7 @@ internal sealed class UnitSimulation
     {
         _world = new SimulatedWorld(seed);
         _disk = new SimulatedDisk(_world, Blocks);
-        _unit = new BlockUnit(new BackstoreGuard(_disk), "sim", new UnitMemory(new VolatileUnitState(UnitIdentity.IdOf("sim"))), new BlockUnitOptions(), null, _world.Runtime);
+        _unit = new BlockUnit(new BackstoreGuard(_disk), "sim", new UnitMemory(new VolatileUnitState(UnitIdentity.IdOf("sim"))), new BlockUnitOptions(), NullLogger.Instance, _world.Runtime);
         if (_world.Chance(0.2)) _disk.Weather = DiskWeather.Fair;
         for (int i = 0; i < 3; i++) _nexuses.Add(new SimulatedNexus(_world, _unit, i));
     }
@@ -91,10 +92,10 @@ internal sealed class UnitSimulation
             case < 67: CompareAndWrite(nexus); break;
             case < 71: Unmap(nexus); break;
             case < 75: Flush(nexus); break;
-            case < 78: if (Environment.GetEnvironmentVariable("SIM_NOPE") is null) SetWriteCache(nexus, _world.Chance(0.5)); break;
+            case < 78: SetWriteCache(nexus, _world.Chance(0.5)); break;
             case < 79: Sanitize(nexus); break;
             case < 83: Register(nexus); break;
-            case < 86: if (Environment.GetEnvironmentVariable("SIM_NOPE") is null) PreemptAndAbort(nexus, _world.Pick(_nexuses)); break;
+            case < 86: PreemptAndAbort(nexus, _world.Pick(_nexuses)); break;
             case < 90: AbortTask(nexus); break;
             case < 92: Manage(nexus, "ABORT TASK SET", m => m.AbortTaskSet(nexus.UnitNexus), n => n == nexus); break;
             case < 93: Manage(nexus, "CLEAR TASK SET", m => m.ClearTaskSet(nexus.UnitNexus), _ => true); break;

@@ -112,22 +112,30 @@ public sealed class BlockBackstore : IBackstore
     }
 
     /// <inheritdoc/>
-    public ValueTask<long> MeasureAsync() => ValueTask.FromResult(BlockDevice.TrySize(_device, out long bytes) ? bytes : _geometry.LengthBytes);
+    public ValueTask<long> MeasureAsync() => _workers.RunAsync(static s => s.Measure(), this);
+
+    private long Measure() => BlockDevice.TrySize(_device, out long bytes) ? bytes : _geometry.LengthBytes;
 
     /// <inheritdoc/>
-    public ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
+    public ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken) =>
+        _workers.RunAsync(static s => s.Store.TakeLength(s.Length), (Store: this, Length: lengthBytes));
+
+    private void TakeLength(long lengthBytes)
     {
         if (!BlockDevice.TrySize(_device, out long now) || now != lengthBytes)
             throw new BackstoreException(BackstoreError.Internal, $"{_path} has {now} bytes, not {lengthBytes}: a device is grown by its owner, then told here");
         _geometry = _geometry with { LengthBytes = lengthBytes };
-        return ValueTask.CompletedTask;
     }
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
         await _flushes.DisposeAsync().ConfigureAwait(false);
-        _direct.Dispose();
-        _device.Dispose();
+        // The last close of a device writes back what the kernel holds of it.
+        await _workers.RunAnyhowAsync(static s =>
+        {
+            s._direct.Dispose();
+            s._device.Dispose();
+        }, this).ConfigureAwait(false);
     }
 }

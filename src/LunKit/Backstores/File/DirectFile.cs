@@ -15,8 +15,9 @@ namespace LunKit.Backstores;
 [SupportedOSPlatform("linux")]
 internal sealed class DirectFile(SafeFileHandle buffered, bool readOnly, int unit = AlignedBuffer.Alignment) : IDisposable
 {
-    private const int ChunkBytes = 1 << 20, KeptBuffers = 16;
-    private static readonly AlignedBufferPool s_pool = new(ChunkBytes, KeptBuffers);
+    private const int ChunkBytes = 1 << 20;
+    // Of all images together; of the long ones as many as make no difference to a medium that moves 1 MiB at a time.
+    private static readonly AlignedBufferPool s_pool = new(AlignedBuffer.Alignment, ChunkBytes, keptBytes: 16 << 20, kept: 256);
 
     private readonly SafeFileHandle _file = FileDescriptor.ReopenDirect(buffered, readOnly);
 
@@ -39,7 +40,7 @@ internal sealed class DirectFile(SafeFileHandle buffered, bool readOnly, int uni
     /// <summary>Writes zeroes, for devices that have no command for that.</summary>
     public void WriteZeroes(long offset, long length)
     {
-        var buffer = s_pool.Rent();
+        var buffer = s_pool.Rent((int)Math.Min(ChunkBytes, length));
         try
         {
             buffer.Memory.Span.Clear();
@@ -54,7 +55,7 @@ internal sealed class DirectFile(SafeFileHandle buffered, bool readOnly, int uni
 
     private void Transfer(long offset, DataBuffer data, Action<SafeFileHandle, long, Memory<byte>, DataBuffer> move)
     {
-        var buffer = s_pool.Rent();
+        var buffer = s_pool.Rent(data.Length);
         try
         {
             for (int done = 0; done < data.Length; done += ChunkBytes)

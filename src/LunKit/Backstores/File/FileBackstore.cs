@@ -30,31 +30,41 @@ public sealed record FileBackstoreOptions
 }
 
 /// <summary>
-/// An image file, thin: holes cost nothing, a discard punches one. Reads that the page cache can answer and buffered writes
-/// complete on the caller's thread; what waits for the medium goes to threads of its own. The advisory lock keeps two
-/// processes from serving one image. Thread safe.
+/// An image file, thin: holes cost nothing, a discard punches one. Reads that the page cache can answer complete on the
+/// caller's thread; everything else goes to threads of its own, so that a medium or a file system that hangs stops nobody but its own commands.
+/// The advisory lock keeps two processes from serving one image. Thread safe.
 /// </summary>
 [SupportedOSPlatform("linux")]
 public sealed class FileBackstore : IBackstore
 {
     private const int LongBytes = 128 * 1024;
+    // How old the free space may be that is told: log pages and thresholds are percents.
+    private const int FreshMilliseconds = 1000;
 
-    private readonly SafeFileHandle _file;
+    private readonly ImageFile _file;
     private readonly DirectFile? _direct;
     private readonly FileWorkers _workers = new();
-    private readonly string _path;
-    private readonly bool _inMemory;
-    private volatile BackstoreGeometry _geometry;
+    // The kernel lets one writer at a time into the page cache of a file: more threads would only queue there.
+    private readonly FileWorkers _writer = new(maxThreads: 1);
+    private readonly bool _isInMemory;
     private readonly GroupedFlush _flushes;
+    private readonly Lock _available = new();
+    private volatile BackstoreGeometry _geometry;
+    private long? _availableBytes;
+    private long _measuredAt;
+    private bool _isMeasuring;
 
-    private FileBackstore(SafeFileHandle file, string path, BackstoreGeometry geometry, bool direct)
+    /// <summary>Serves an open image.</summary>
+    /// <param name="file">The image.</param>
+    /// <param name="path">Its path, for messages.</param>
+    /// <param name="geometry">Its shape.</param>
+    /// <param name="direct">The way past the page cache; null when there is none.</param>
+    /// <param name="isInMemory">It is on a file system without a medium, where no call waits.</param>
+    internal FileBackstore(ImageFile file, string path, BackstoreGeometry geometry, DirectFile? direct, bool isInMemory)
     {
-        _file = file;
-        _direct = direct ? new DirectFile(file, geometry.ReadOnly) : null;
-        _path = path;
-        _flushes = new GroupedFlush(path, () => _workers.RunAsync(static s => FileDescriptor.Flush(s), _file));
-        _geometry = geometry;
-        _inMemory = IsMemoryFileSystem(path);
+        (_file, _direct, _geometry, _isInMemory) = (file, direct, geometry, isInMemory);
+        _flushes = new GroupedFlush(path, () => _workers.RunAsync(static s => s.Flush(), _file));
+        (_availableBytes, _measuredAt) = (file.ReadAvailable(), Environment.TickCount64);
     }
 
     /// <summary>Opens (and creates, if a size is given) the image. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
@@ -74,13 +84,15 @@ public sealed class FileBackstore : IBackstore
             if (!FileDescriptor.TryLock(file, options.ReadOnly))
                 throw InUse(path);
             long length = Size(file, path, options);
-            return new FileBackstore(file, path, new BackstoreGeometry(length)
+            var geometry = new BackstoreGeometry(length)
             {
                 BlockSize = options.BlockSize,
                 PhysicalBlockSize = Math.Max(options.PhysicalBlockSize, options.BlockSize),
                 DiscardGranularity = Math.Max(4096, options.BlockSize),
                 ReadOnly = options.ReadOnly,
-            }, options.Direct);
+            };
+            var direct = options.Direct ? new DirectFile(file, options.ReadOnly) : null;
+            return new FileBackstore(new ImageFile(file, path), path, geometry, direct, IsMemoryFileSystem(path));
         }
         catch (LinuxException e) when (options.Direct && file is not null)
         {
@@ -144,15 +156,19 @@ public sealed class FileBackstore : IBackstore
     {
         get
         {
-            try
+            lock (_available)
             {
-                return new DriveInfo(Path.GetDirectoryName(_path)!).AvailableFreeSpace;
-            }
-            catch (IOException)
-            {
-                return null;
+                if (!_isMeasuring && Environment.TickCount64 - _measuredAt >= FreshMilliseconds)
+                    _isMeasuring = _workers.TryStart(static s => s.MeasureAvailable(), this);
+                return _availableBytes;
             }
         }
+    }
+
+    private void MeasureAvailable()
+    {
+        long? bytes = _file.ReadAvailable();
+        lock (_available) (_availableBytes, _measuredAt, _isMeasuring) = (bytes, Environment.TickCount64, false);
     }
 
     /// <inheritdoc/>
@@ -162,14 +178,14 @@ public sealed class FileBackstore : IBackstore
             return _workers.RunAsync(static s => s.Direct.Read(s.Offset, s.Data), (Direct: _direct, Offset: offset, Data: data));
         // A long copy beside the send of the one before it: two processors instead of one.
         if ((data.Length < LongBytes || Environment.ProcessorCount == 1) && ReadNow(offset, data)) return ValueTask.CompletedTask;
-        return _workers.RunAsync(
-            static s => FileDescriptor.Read(s.File, s.Offset, Segments(s.Data), onlyCached: false), (File: _file, Offset: offset, Data: data));
+        return _workers.RunAsync(static s => s.File.Read(s.Offset, s.Data), (File: _file, Offset: offset, Data: data));
     }
 
     private bool ReadNow(long offset, DataBuffer data)
     {
-        if (!data.TryGetSingle(out var single)) return FileDescriptor.Read(_file, offset, Segments(data), onlyCached: !_inMemory);
-        return FileDescriptor.Read(_file, offset, single.Span, onlyCached: !_inMemory);
+        if (!_isInMemory) return _file.ReadNow(offset, data);
+        _file.Read(offset, data);
+        return true;
     }
 
     /// <inheritdoc/>
@@ -177,9 +193,14 @@ public sealed class FileBackstore : IBackstore
     {
         if (_direct is not null && _direct.Takes(offset, data.Length))
             return _workers.RunAsync(static s => s.Direct.Write(s.Offset, s.Data), (Direct: _direct, Offset: offset, Data: data));
-        if (data.TryGetSingle(out var single)) FileDescriptor.Write(_file, offset, single.Span);
-        else FileDescriptor.Write(_file, offset, Segments(data));
-        return ValueTask.CompletedTask;
+        if (_isInMemory)
+        {
+            _file.Write(offset, data);
+            return ValueTask.CompletedTask;
+        }
+        // Not here either when the kernel is asked not to wait (RWF_NOWAIT): a frozen file system stops that call before it looks at the flag, and
+        // ext4 does not have it for the page cache.
+        return _writer.RunAsync(static s => s.File.Write(s.Offset, s.Data), (File: _file, Offset: offset, Data: data));
     }
 
     /// <inheritdoc/>
@@ -191,7 +212,7 @@ public sealed class FileBackstore : IBackstore
 
     private void Discard(long offset, long length)
     {
-        if (!FileDescriptor.PunchHole(_file, offset, length)) WriteZeroBytes(offset, length);
+        if (!_file.PunchHole(offset, length)) WriteZeroBytes(offset, length);
     }
 
     /// <inheritdoc/>
@@ -200,54 +221,52 @@ public sealed class FileBackstore : IBackstore
 
     private void WriteZeroes(long offset, long length)
     {
-        if (!FileDescriptor.ZeroRange(_file, offset, length)) WriteZeroBytes(offset, length);
+        if (!_file.ZeroRange(offset, length)) WriteZeroBytes(offset, length);
     }
 
     private void WriteZeroBytes(long offset, long length)
     {
         Memory<byte> zeroes = new byte[(int)Math.Min(length, 1 << 20)];
         for (long done = 0; done < length; done += zeroes.Length)
-        {
-            var chunk = zeroes[..(int)Math.Min(zeroes.Length, length - done)];
-            FileDescriptor.Write(_file, offset + done, chunk.Span);
-        }
+            _file.Write(offset + done, new DataBuffer(zeroes[..(int)Math.Min(zeroes.Length, length - done)]));
     }
 
     /// <inheritdoc/>
-    public ValueTask<BackstoreExtent> ExtentAsync(long offset, long length, CancellationToken cancellationToken)
+    public ValueTask<BackstoreExtent> ExtentAsync(long offset, long length, CancellationToken cancellationToken) =>
+        _workers.RunAsync(static s => s.Store.Extent(s.Offset, s.Length), (Store: this, Offset: offset, Length: length));
+
+    private BackstoreExtent Extent(long offset, long length)
     {
-        var (isData, end) = FileDescriptor.Extent(_file, offset, offset + length);
+        var (isData, end) = _file.Extent(offset, offset + length);
         int block = _geometry.BlockSize;
         // File systems map in their own block size: a block that is partly data is allocated.
         long run = isData ? (end - offset + block - 1) / block * block : (end - offset) / block * block;
-        return ValueTask.FromResult(run > 0 ? new BackstoreExtent(Math.Min(run, length), isData) : new BackstoreExtent(block, true));
+        return run > 0 ? new BackstoreExtent(Math.Min(run, length), isData) : new BackstoreExtent(block, true);
     }
 
     /// <inheritdoc/>
-    public ValueTask<long> MeasureAsync() => ValueTask.FromResult(RandomAccess.GetLength(_file));
+    public ValueTask<long> MeasureAsync() => _workers.RunAsync(static s => s.ReadLength(), _file);
 
     /// <inheritdoc/>
-    public ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
+    public ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken) =>
+        _workers.RunAsync(static s => s.Store.Resize(s.Length), (Store: this, Length: lengthBytes));
+
+    private void Resize(long lengthBytes)
     {
         // The file may have been grown by somebody else already.
-        if (RandomAccess.GetLength(_file) != lengthBytes) RandomAccess.SetLength(_file, lengthBytes);
+        if (_file.ReadLength() != lengthBytes) _file.SetLength(lengthBytes);
         _geometry = _geometry with { LengthBytes = lengthBytes };
-        return ValueTask.CompletedTask;
     }
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
         await _flushes.DisposeAsync().ConfigureAwait(false);
-        _direct?.Dispose();
-        _file.Dispose();
-    }
-
-    private static Memory<byte>[] Segments(DataBuffer data)
-    {
-        var segments = new Memory<byte>[data.CountSegments()];
-        int i = 0;
-        foreach (var segment in data) segments[i++] = segment;
-        return segments;
+        // Closing may wait as well, e.g. for a server.
+        await _workers.RunAnyhowAsync(static s =>
+        {
+            s._direct?.Dispose();
+            s._file.Dispose();
+        }, this).ConfigureAwait(false);
     }
 }

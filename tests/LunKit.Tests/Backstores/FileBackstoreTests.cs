@@ -1,0 +1,160 @@
+using LunKit.Backstores;
+using Microsoft.Win32.SafeHandles;
+
+namespace LunKit.Tests.Backstores;
+
+/// <summary>A file backstore on a file system that hangs: its caller's thread never waits, whatever is called.</summary>
+public sealed class FileBackstoreTests : IDisposable
+{
+    private const int Length = 1 << 20;
+    private static readonly TimeSpan s_limit = TimeSpan.FromSeconds(30);
+
+    private readonly string _path = Path.Combine(Path.GetTempPath(), $"lunkit-file-{Guid.NewGuid():N}.img");
+
+    public void Dispose() => File.Delete(_path);
+
+    /// <summary>An image whose calls, but those that never wait, hang until the file system goes on.</summary>
+    private sealed class HungImage(SafeFileHandle file, string path) : ImageFile(file, path)
+    {
+        private readonly ManualResetEventSlim _goesOn = new(true);
+
+        public int Inside;
+
+        public void Hang() => _goesOn.Reset();
+        public void GoOn() => _goesOn.Set();
+
+        private void Wait()
+        {
+            Interlocked.Increment(ref Inside);
+            Assert.True(_goesOn.Wait(s_limit));
+        }
+
+        public override bool ReadNow(long offset, DataBuffer data) => false;
+
+        public override void Read(long offset, DataBuffer data)
+        {
+            Wait();
+            base.Read(offset, data);
+        }
+
+        public override void Write(long offset, DataBuffer data)
+        {
+            Wait();
+            base.Write(offset, data);
+        }
+
+        public override void Flush()
+        {
+            Wait();
+            base.Flush();
+        }
+
+        public override bool PunchHole(long offset, long length)
+        {
+            Wait();
+            return base.PunchHole(offset, length);
+        }
+
+        public override bool ZeroRange(long offset, long length)
+        {
+            Wait();
+            return base.ZeroRange(offset, length);
+        }
+
+        public override (bool IsData, long End) Extent(long offset, long limit)
+        {
+            Wait();
+            return base.Extent(offset, limit);
+        }
+
+        public override long ReadLength()
+        {
+            Wait();
+            return base.ReadLength();
+        }
+
+        public override void SetLength(long length)
+        {
+            Wait();
+            base.SetLength(length);
+        }
+
+        public override long? ReadAvailable()
+        {
+            Wait();
+            return 12345;
+        }
+
+        public override void Dispose()
+        {
+            Wait();
+            base.Dispose();
+            _goesOn.Dispose();
+        }
+    }
+
+    private (FileBackstore Store, HungImage Image) Open()
+    {
+        var file = File.OpenHandle(_path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.ReadWrite);
+        RandomAccess.SetLength(file, Length);
+        var image = new HungImage(file, _path);
+        return (new FileBackstore(image, _path, new BackstoreGeometry(Length), direct: null, isInMemory: false), image);
+    }
+
+    public static TheoryData<string> Calls => ["read", "write", "forced write", "flush", "discard", "zeroes", "extent", "measure", "resize", "dispose"];
+
+    private static async Task CallAsync(FileBackstore store, BackstoreGuard guard, string call)
+    {
+        var data = new DataBuffer(new byte[4096]);
+        switch (call)
+        {
+            case "read": await guard.ReadAsync(0, data, default); break;
+            case "write": await guard.WriteAsync(0, data, WriteOptions.None, default); break;
+            case "forced write": await guard.WriteAsync(0, data, WriteOptions.ForceUnitAccess, default); break;
+            case "flush": await guard.FlushAsync(default); break;
+            case "discard": await guard.DiscardAsync(0, 4096, default); break;
+            case "zeroes": await guard.WriteZeroesAsync(0, 4096, WriteOptions.None, default); break;
+            case "extent": await guard.ExtentAsync(0, 4096, default); break;
+            case "measure": Assert.Equal(Length, await guard.MeasureAsync()); break;
+            case "resize": await guard.ResizeAsync(2 * Length, default); break;
+            default: await store.DisposeAsync(); break;
+        }
+    }
+
+    /// <summary>Were the call made on this thread it would hang here.</summary>
+    [Theory, MemberData(nameof(Calls))]
+    public async Task NoCallWaitsOnItsCallersThread(string call)
+    {
+        var (store, image) = Open();
+        var guard = new BackstoreGuard(store);
+        image.Hang();
+        int before = image.Inside;
+        var running = CallAsync(store, guard, call);
+        Assert.False(running.IsCompleted);
+        await UntilAsync(() => Volatile.Read(ref image.Inside) > before);
+        image.GoOn();
+        await running.WaitAsync(s_limit, TestContext.Current.CancellationToken);
+        if (call != "dispose") await guard.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task TheFreeSpaceIsToldWithoutWaiting()
+    {
+        var (store, image) = Open();
+        image.Hang();
+        await Task.Delay(1100, TestContext.Current.CancellationToken);
+        // What was measured last; a new measurement hangs now, once.
+        int before = image.Inside;
+        Assert.Equal(12345, store.AvailableBytes);
+        Assert.Equal(12345, store.AvailableBytes);
+        await UntilAsync(() => Volatile.Read(ref image.Inside) == before + 1);
+        image.GoOn();
+        await store.DisposeAsync();
+    }
+
+    private static async Task UntilAsync(Func<bool> holds)
+    {
+        for (int i = 0; i < 3000 && !holds(); i++) await Task.Delay(10, TestContext.Current.CancellationToken);
+        Assert.True(holds());
+    }
+}
