@@ -6,8 +6,9 @@ using static Microsoft.CodeAnalysis.CSharp.SyntaxFactory;
 namespace LunKit.Mutants;
 
 /// <summary>
-/// Rewrites a source file so that it contains all its mutants, each behind a switch: <c>MutantSwitch.Is(n) ? mutated : original</c>. One build serves
-/// all of them. The mutated side is made of the original text, without the mutants inside it, so that the file does not grow without bound.
+/// Rewrites a source file so that it contains all its mutants, each behind a switch: <c>MutantSwitch.Is(n) ? mutated : original</c>.
+/// One build serves all of them. The mutated side is made of the original text, without the mutants inside it, so that the file does
+/// not grow without bound.
 /// </summary>
 /// <param name="file">Path in the repository.</param>
 /// <param name="excluded">Keys of mutants that do not compile.</param>
@@ -32,7 +33,10 @@ internal sealed class Mutator(string file, IReadOnlySet<string> excluded, int fi
         [SyntaxKind.BitwiseOrExpression] = (SyntaxKind.BitwiseAndExpression, SyntaxKind.AmpersandToken),
     };
 
-    private static readonly Dictionary<string, string> s_calls = new() { ["Min"] = "Max", ["Max"] = "Min", ["Any"] = "All", ["All"] = "Any" };
+    private static readonly Dictionary<string, string> s_calls = new()
+    {
+        ["Min"] = "Max", ["Max"] = "Min", ["Any"] = "All", ["All"] = "Any",
+    };
 
     private readonly List<Mutant> _mutants = [];
     private readonly Dictionary<string, int> _seen = [];
@@ -54,7 +58,9 @@ internal sealed class Mutator(string file, IReadOnlySet<string> excluded, int fi
     public override SyntaxNode? VisitThrowStatement(ThrowStatementSyntax node) => node;
     public override SyntaxNode? VisitThrowExpression(ThrowExpressionSyntax node) => node;
     public override SyntaxNode? VisitInterpolatedStringExpression(InterpolatedStringExpressionSyntax node) => node;
-    public override SyntaxNode? VisitFieldDeclaration(FieldDeclarationSyntax node) => node.Modifiers.Any(SyntaxKind.ConstKeyword) ? node : base.VisitFieldDeclaration(node);
+
+    public override SyntaxNode? VisitFieldDeclaration(FieldDeclarationSyntax node) =>
+        node.Modifiers.Any(SyntaxKind.ConstKeyword) ? node : base.VisitFieldDeclaration(node);
 
     public override SyntaxNode? VisitLocalDeclarationStatement(LocalDeclarationStatementSyntax node) =>
         node.IsConst ? node : base.VisitLocalDeclarationStatement(node);
@@ -68,7 +74,8 @@ internal sealed class Mutator(string file, IReadOnlySet<string> excluded, int fi
         if (Declares(node)) return visited;
         if (node.IsKind(SyntaxKind.CoalesceExpression)) return Choose(node, visited, node.Right);
         if (!s_binary.TryGetValue(node.Kind(), out var other) || IsText(node)) return visited;
-        return Choose(node, visited, BinaryExpression(other.Kind, node.Left, Token(other.Token).WithTriviaFrom(node.OperatorToken), node.Right));
+        var token = Token(other.Token).WithTriviaFrom(node.OperatorToken);
+        return Choose(node, visited, BinaryExpression(other.Kind, node.Left, token, node.Right));
     }
 
     public override SyntaxNode? VisitIsPatternExpression(IsPatternExpressionSyntax node)
@@ -80,23 +87,27 @@ internal sealed class Mutator(string file, IReadOnlySet<string> excluded, int fi
     public override SyntaxNode? VisitLiteralExpression(LiteralExpressionSyntax node)
     {
         if (node.IsKind(SyntaxKind.TrueLiteralExpression))
-            return IsLoop(node) ? node : Put(node, "true -> false") is { } off ? ParseExpression($"(!{Switch}({off}))").WithTriviaFrom(node) : node;
+        {
+            return !IsLoop(node) && Put(node, "true -> false") is { } off
+                ? ParseExpression($"(!{Switch}({off}))").WithTriviaFrom(node) : node;
+        }
         if (node.IsKind(SyntaxKind.FalseLiteralExpression))
             return Put(node, "false -> true") is { } on ? ParseExpression($"({Switch}({on}))").WithTriviaFrom(node) : node;
         if (!node.IsKind(SyntaxKind.NumericLiteralExpression) || node.Token.Value is not int value) return node;
         int changed = value == 0 ? 1 : (node.SpanStart & 1) == 0 ? value - 1 : value + 1;
-        return Put(node, $"{node} -> {changed}") is { } number ? ParseExpression($"({Switch}({number}) ? {changed} : {node})").WithTriviaFrom(node) : node;
+        return Put(node, $"{node} -> {changed}") is { } number
+            ? ParseExpression($"({Switch}({number}) ? {changed} : {node})").WithTriviaFrom(node) : node;
     }
 
     public override SyntaxNode? VisitInvocationExpression(InvocationExpressionSyntax node)
     {
-        string called = node.Expression.ToString();
-        if (called.StartsWith("LogMessages.", StringComparison.Ordinal) || called is "nameof" || called.StartsWith("GC.", StringComparison.Ordinal)) return node;
+        if (node.Expression.ToString() == "nameof" || IsUnseen(node)) return node;
         // What is awaited, and not how.
         if (node.Expression is MemberAccessExpressionSyntax { Name.Identifier.Text: "ConfigureAwait" } wait)
             return node.WithExpression(wait.WithExpression((ExpressionSyntax)Visit(wait.Expression)));
         var visited = (InvocationExpressionSyntax)base.VisitInvocationExpression(node)!;
-        if (node.Expression is not MemberAccessExpressionSyntax { Name: IdentifierNameSyntax name } access || Declares(node)) return visited;
+        if (node.Expression is not MemberAccessExpressionSyntax { Name: IdentifierNameSyntax name } access || Declares(node))
+            return visited;
         return s_calls.TryGetValue(name.Identifier.Text, out var other)
             ? Choose(node, visited, node.WithExpression(access.WithName(IdentifierName(other))))
             : visited;
@@ -117,7 +128,7 @@ internal sealed class Mutator(string file, IReadOnlySet<string> excluded, int fi
     public override SyntaxNode? VisitWhileStatement(WhileStatementSyntax node)
     {
         var visited = (WhileStatementSyntax)base.VisitWhileStatement(node)!;
-        return CanNegate(node.Condition) && !IsLoop(node.Condition) ? visited.WithCondition(Flip(node.Condition, visited.Condition)) : visited;
+        return CanNegate(node.Condition) ? visited.WithCondition(Flip(node.Condition, visited.Condition)) : visited;
     }
 
     public override SyntaxNode? VisitReturnStatement(ReturnStatementSyntax node)
@@ -136,12 +147,12 @@ internal sealed class Mutator(string file, IReadOnlySet<string> excluded, int fi
 
     public override SyntaxNode? VisitContinueStatement(ContinueStatementSyntax node) => Remove(node, node);
 
-    public override SyntaxNode? VisitBreakStatement(BreakStatementSyntax node) => node.Parent is SwitchSectionSyntax ? node : Remove(node, node);
+    public override SyntaxNode? VisitBreakStatement(BreakStatementSyntax node) =>
+        node.Parent is SwitchSectionSyntax ? node : Remove(node, node);
 
     public override SyntaxNode? VisitExpressionStatement(ExpressionStatementSyntax node)
     {
-        string text = node.Expression.ToString();
-        if (text.StartsWith("LogMessages.", StringComparison.Ordinal) || text.StartsWith("GC.", StringComparison.Ordinal)) return node;
+        if (IsUnseen(node.Expression)) return node;
         var visited = (ExpressionStatementSyntax)base.VisitExpressionStatement(node)!;
         return Declares(node) || IsOnlyAssignment(node) ? visited : Remove(node, visited);
     }
@@ -149,8 +160,8 @@ internal sealed class Mutator(string file, IReadOnlySet<string> excluded, int fi
     /// <summary>Whether a variable or an out parameter may have no value without the statement.</summary>
     private static bool IsOnlyAssignment(ExpressionStatementSyntax node)
     {
-        if (node.Expression is not AssignmentExpressionSyntax { Left: IdentifierNameSyntax left } || node.Ancestors().OfType<MemberDeclarationSyntax>().FirstOrDefault() is not { } member)
-            return false;
+        if (node.Expression is not AssignmentExpressionSyntax { Left: IdentifierNameSyntax left }) return false;
+        if (node.Ancestors().OfType<MemberDeclarationSyntax>().FirstOrDefault() is not { } member) return false;
         string name = left.Identifier.Text;
         return member.DescendantNodes().Any(n => n switch
         {
@@ -166,11 +177,17 @@ internal sealed class Mutator(string file, IReadOnlySet<string> excluded, int fi
     /// <summary>The switch between the visited node and a mutated one.</summary>
     private ExpressionSyntax Choose(ExpressionSyntax node, ExpressionSyntax visited, ExpressionSyntax mutated) =>
         Put(node, $"{OneLine(node)} -> {OneLine(mutated)}") is { } number
-            ? ParseExpression($"({Switch}({number}) ? ({mutated.WithoutTrivia().ToFullString()}) : ({visited.WithoutTrivia().ToFullString()}))").WithTriviaFrom(node)
+            ? ParseExpression($"({Switch}({number}) ? ({Bare(mutated)}) : ({Bare(visited)}))").WithTriviaFrom(node)
             : visited;
 
     private ExpressionSyntax Flip(ExpressionSyntax node, ExpressionSyntax visited) => Put(node, $"{OneLine(node)} -> not so") is { } number
-        ? ParseExpression($"(({visited.WithoutTrivia().ToFullString()}) ^ {Switch}({number}))").WithTriviaFrom(node) : visited;
+        ? ParseExpression($"(({Bare(visited)}) ^ {Switch}({number}))").WithTriviaFrom(node) : visited;
+
+    private static string Bare(SyntaxNode node) => node.WithoutTrivia().ToFullString();
+
+    /// <summary>What it changes no test can see, nor need it.</summary>
+    private static bool IsUnseen(ExpressionSyntax node) =>
+        new[] { "LogMessages.", "GC." }.Any(s => node.ToString().StartsWith(s, StringComparison.Ordinal));
 
     /// <summary>Counts a mutant; its number, or null when it is excluded.</summary>
     private int? Put(SyntaxNode node, string change)
@@ -194,15 +211,17 @@ internal sealed class Mutator(string file, IReadOnlySet<string> excluded, int fi
     }
 
     // A condition that is a comparison is turned round by the comparison's own mutant.
-    private static bool CanNegate(ExpressionSyntax condition) => !Declares(condition) && condition is not (IsPatternExpressionSyntax or LiteralExpressionSyntax) &&
+    private static bool CanNegate(ExpressionSyntax condition) =>
+        !Declares(condition) && condition is not (IsPatternExpressionSyntax or LiteralExpressionSyntax) &&
         !condition.IsKind(SyntaxKind.EqualsExpression) && !condition.IsKind(SyntaxKind.NotEqualsExpression);
 
     private static bool Declares(SyntaxNode node) => node.DescendantNodesAndSelf().Any(n => n is SingleVariableDesignationSyntax);
 
-    private static bool IsLoop(SyntaxNode literal) => literal.Parent is WhileStatementSyntax or DoStatementSyntax or ForStatementSyntax;
+    private static bool IsLoop(SyntaxNode literal) =>
+        literal.Parent is WhileStatementSyntax or DoStatementSyntax or ForStatementSyntax;
 
-    private static bool IsText(BinaryExpressionSyntax node) => node.IsKind(SyntaxKind.AddExpression) && node.DescendantNodes().Any(
-        n => n.IsKind(SyntaxKind.StringLiteralExpression) || n is InterpolatedStringExpressionSyntax);
+    private static bool IsText(BinaryExpressionSyntax node) => node.IsKind(SyntaxKind.AddExpression) && node.DescendantNodes().Any(n =>
+        n.IsKind(SyntaxKind.StringLiteralExpression) || n is InterpolatedStringExpressionSyntax);
 
     private static bool ReturnsBool(SyntaxNode node)
     {

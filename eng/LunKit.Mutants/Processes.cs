@@ -7,10 +7,13 @@ namespace LunKit.Mutants;
 /// <param name="Output">Both streams.</param>
 internal sealed record Ended(int? Code, string Output)
 {
-    public static async Task<Ended> RunAsync(
-        string folder, TimeSpan limit, IEnumerable<KeyValuePair<string, string?>>? environment, string file, params IEnumerable<string> arguments)
+    public static async Task<Ended> RunAsync(string folder, TimeSpan limit, IEnumerable<KeyValuePair<string, string?>>? environment,
+        string file, params IEnumerable<string> arguments)
     {
-        var start = new ProcessStartInfo(file, arguments) { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(file, arguments)
+        {
+            WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true,
+        };
         foreach (var (name, value) in environment ?? []) start.Environment[name] = value;
         using var process = Process.Start(start)!;
         var output = process.StandardOutput.ReadToEndAsync();

@@ -11,7 +11,8 @@ catch (FormatException e)
     return 2;
 }
 
-var targets = File.ReadLines(Path.Combine(options.Root, "eng/mutants.targets")).Select(l => l.Trim()).Where(l => l.Length > 0 && l[0] != '#').ToList();
+var lines = File.ReadLines(Path.Combine(options.Root, "eng/mutants.targets")).Select(l => l.Trim());
+var targets = lines.Where(l => l.Length > 0 && l[0] != '#').ToList();
 // A file may be named with *, for others may split it.
 var files = targets.SelectMany(t => Directory.EnumerateFiles(Path.Combine(options.Root, Path.GetDirectoryName(t)!), Path.GetFileName(t)))
     .Select(f => Path.GetRelativePath(options.Root, f)).Distinct().Order(StringComparer.Ordinal).ToList();
@@ -65,7 +66,7 @@ catch (InvalidOperationException e)
     Console.Error.WriteLine($"mutants: {e.Message}");
     return 1;
 }
-var there = schemata.Sample(options.PerFile, options.Seed).Select(m => m.Key).Concat(Patches.All(options.Root).Select(Path.GetFileName)).ToHashSet();
+var there = schemata.Mutants.Select(m => m.Key).Concat(Patches.All(options.Root).Select(Path.GetFileName)).ToHashSet();
 table.Merge(results, r => there.Contains(r.Key));
 Console.WriteLine();
 Console.WriteLine(ResultTable.Table(results));

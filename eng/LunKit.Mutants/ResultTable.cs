@@ -31,7 +31,7 @@ internal sealed class ResultTable(string root)
                 text.AppendLine($"{r.File}{(r.Line > 0 ? $":{r.Line}" : "")}\t{r.Change}\t{Words(r)}");
         }
         text.AppendLine();
-        foreach (var group in results.GroupBy(r => Path.GetDirectoryName(r.File) == "eng/mutants.d" ? "eng/mutants.d" : r.File))
+        foreach (var group in results.GroupBy(r => r.File.StartsWith("eng/", StringComparison.Ordinal) ? "eng/mutants.d" : r.File))
             text.AppendLine($"{group.Key}: {Share([.. group])}");
         text.Append($"in all: {Share(results)}");
         return text.ToString();
@@ -48,7 +48,8 @@ internal sealed class ResultTable(string root)
 
     private static string Share(IReadOnlyCollection<Result> results)
     {
-        int killed = results.Count(r => r.Outcome is Outcome.Killed or Outcome.Hung), counted = results.Count(r => r.Outcome != Outcome.Broken);
+        int killed = results.Count(r => r.Outcome is Outcome.Killed or Outcome.Hung);
+        int counted = results.Count(r => r.Outcome != Outcome.Broken);
         return $"{killed} of {counted} killed ({(counted == 0 ? 100 : 100.0 * killed / counted):0.0} %)";
     }
 }

@@ -6,17 +6,20 @@ namespace LunKit.Mutants;
 /// <summary>Runs the tests against mutants: the classes that reach one, quick ones first.</summary>
 internal sealed class Runner(Schemata schemata, int jobs, Action<string> say)
 {
-    private static readonly TimeSpan s_quick = TimeSpan.FromSeconds(4);
+    private static readonly TimeSpan s_quick = TimeSpan.FromSeconds(4), s_measure = TimeSpan.FromMinutes(5);
 
     private readonly Dictionary<string, (TimeSpan Time, HashSet<int> Reached)> _classes = [];
     private readonly List<string> _excluded = [];
 
-    /// <summary>Runs every class without a mutant: what it reaches, how long it takes, and which tests fail even so and are left out.</summary>
+    /// <summary>
+    /// Runs every class without a mutant: what it reaches, how long it takes, and which tests fail even so and are left out.
+    /// </summary>
     public async Task MeasureAsync()
     {
         var failing = new ConcurrentBag<string>();
         var measured = new ConcurrentBag<(string, TimeSpan, HashSet<int>)>();
-        await Parallel.ForEachAsync(await schemata.Tree.ClassesAsync(), new ParallelOptions { MaxDegreeOfParallelism = jobs }, async (name, _) =>
+        var parallel = new ParallelOptions { MaxDegreeOfParallelism = jobs };
+        await Parallel.ForEachAsync(await schemata.Tree.ClassesAsync(), parallel, async (name, _) =>
         {
             string hits = Path.Combine(schemata.Tree.Folder, $"hits-{name}.txt");
             List<string> without = [];
@@ -24,14 +27,18 @@ internal sealed class Runner(Schemata schemata, int jobs, Action<string> say)
             {
                 File.Delete(hits);
                 var watch = Stopwatch.StartNew();
-                var (outcome, by) = await schemata.Tree.TestAsync([name], TimeSpan.FromMinutes(5), without, KeyValuePair.Create("LUNKIT_MUTANT_HITS", (string?)hits));
+                var (outcome, by) = await schemata.Tree.TestAsync(
+                    [name], s_measure, without, KeyValuePair.Create("LUNKIT_MUTANT_HITS", (string?)hits));
                 if (outcome == Outcome.Killed && by.Contains('.') && without.Count < 8)
                 {
                     without.Add("LunKit.Tests." + by);
                     failing.Add("LunKit.Tests." + by);
                     continue;
                 }
-                if (outcome == Outcome.Survived && File.Exists(hits)) measured.Add((name, watch.Elapsed, File.ReadAllLines(hits).Select(int.Parse).ToHashSet()));
+                if (outcome == Outcome.Survived && File.Exists(hits))
+                    measured.Add((name, watch.Elapsed, File.ReadAllLines(hits).Select(int.Parse).ToHashSet()));
+                else
+                    say($"left out, for it does not pass without a mutant: {name} ({by})");
                 File.Delete(hits);
                 return;
             }
@@ -50,7 +57,8 @@ internal sealed class Runner(Schemata schemata, int jobs, Action<string> say)
         {
             var result = await RunAsync(mutant);
             results.Add((mutant.Number, result));
-            say($"{Interlocked.Increment(ref done)}/{mutants.Count}  #{mutant.Number} {result.File}:{result.Line}  {result.Change}  [{result.Outcome}] {result.By}");
+            string count = $"{Interlocked.Increment(ref done)}/{mutants.Count}";
+            say($"{count}  #{mutant.Number} {result.File}:{result.Line}  {result.Change}  [{result.Outcome}] {result.By}");
         });
         return [.. results.OrderBy(r => r.Number).Select(r => r.Result)];
     }
@@ -72,5 +80,6 @@ internal sealed class Runner(Schemata schemata, int jobs, Action<string> say)
         return Of(mutant, Outcome.Survived, "");
     }
 
-    private static Result Of(Mutant mutant, Outcome outcome, string by) => new(mutant.Key, mutant.File, mutant.Line, mutant.Change, outcome, by);
+    private static Result Of(Mutant mutant, Outcome outcome, string by) =>
+        new(mutant.Key, mutant.File, mutant.Line, mutant.Change, outcome, by);
 }

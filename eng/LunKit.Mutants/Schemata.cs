@@ -47,16 +47,19 @@ internal sealed class Schemata(string root, IReadOnlyList<string> files)
             if (errors.Count == 0) return;
             var bad = errors.SelectMany(Causes).ToHashSet();
             say($"build {round}: {bad.Count} mutants do not compile and are left out");
-            if (bad.Count == 0 || round > 12)
-                throw new InvalidOperationException("errors that belong to no mutant:\n" + string.Join('\n', errors.Select(e => $"{e.File}({e.Line},{e.Column}): {e.Text}")));
+            if (bad.Count == 0 || round > 30)
+            {
+                var lines = errors.Select(e => $"{e.File}({e.Line},{e.Column}): {e.Text}");
+                throw new InvalidOperationException("errors that belong to no mutant:\n" + string.Join('\n', lines));
+            }
             Directory.CreateDirectory(Path.GetDirectoryName(_excludedFile)!);
             File.AppendAllLines(_excludedFile, bad);
         }
     }
 
     /// <summary>
-    /// The mutants that an error comes from: the innermost around it, else those of its statement (a constant of another type first), else of its member
-    /// (the removed assignment of the variable that the error names first).
+    /// The mutants that an error comes from: the innermost around it, else those of its statement (a constant of another type first), else
+    /// of its member (the removed assignment of the variable that the error names first).
     /// </summary>
     private IEnumerable<string> Causes((string File, int Line, int Column, string Text) error)
     {
@@ -73,7 +76,7 @@ internal sealed class Schemata(string root, IReadOnlyList<string> files)
             var all = All(node).Select(n => Mutants[n - 1]).ToList();
             if (all.Count == 0) continue;
             var likely = all.Where(m => m.Change.StartsWith(named + " = ", StringComparison.Ordinal)).ToList();
-            if (likely.Count == 0) likely = [.. all.Where(m => char.IsAsciiDigit(m.Change[0]) && !m.Change.EndsWith("nothing", StringComparison.Ordinal))];
+            if (likely.Count == 0) likely = [.. all.Where(m => char.IsAsciiDigit(m.Change[0]))];
             return (likely.Count > 0 ? likely : all).Select(m => m.Key);
         }
         return [];
@@ -89,7 +92,8 @@ internal sealed class Schemata(string root, IReadOnlyList<string> files)
     };
 
     private static List<int> Number(Microsoft.CodeAnalysis.SyntaxNode node) =>
-        node is InvocationExpressionSyntax call && call.Expression.ToString() == Mutator.Switch ? [int.Parse(call.ArgumentList.Arguments[0].ToString())] : [];
+        node is InvocationExpressionSyntax call && call.Expression.ToString() == Mutator.Switch
+            ? [int.Parse(call.ArgumentList.Arguments[0].ToString())] : [];
 
     private static List<int> All(Microsoft.CodeAnalysis.SyntaxNode node) =>
         [.. node.DescendantNodes().OfType<InvocationExpressionSyntax>().SelectMany(Number)];
@@ -97,7 +101,8 @@ internal sealed class Schemata(string root, IReadOnlyList<string> files)
     /// <summary>Some mutants of each file: always the same for the same seed, whatever the others are.</summary>
     public IReadOnlyList<Mutant> Sample(int perFile, string seed) =>
     [
-        .. Mutants.GroupBy(m => m.File).SelectMany(g => g.OrderBy(m => Hash(seed + m.Key), StringComparer.Ordinal).Take(perFile)).OrderBy(m => m.Number),
+        .. Mutants.GroupBy(m => m.File).SelectMany(g => g.OrderBy(m => Hash(seed + m.Key), StringComparer.Ordinal).Take(perFile))
+            .OrderBy(m => m.Number),
     ];
 
     private static string Hash(string text) => Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes(text)));

@@ -15,7 +15,8 @@ internal sealed partial class ScratchTree(string root, string name)
     public async Task UpdateAsync()
     {
         var listed = await Ended.RunAsync(root, s_build, null, "git", "ls-files", "-co", "--exclude-standard");
-        var files = listed.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Where(f => File.Exists(Path.Combine(root, f))).ToHashSet();
+        var files = listed.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Where(f => File.Exists(Path.Combine(root, f))).ToHashSet();
         Directory.CreateDirectory(Folder);
         foreach (string old in Directory.EnumerateFiles(Folder, "*", SearchOption.AllDirectories))
         {
@@ -44,8 +45,9 @@ internal sealed partial class ScratchTree(string root, string name)
     {
         string[] arguments =
         [
-            "build", "-c", "Release", "--nologo", "-v", "quiet", project, "-clp:ErrorsOnly", "-p:TreatWarningsAsErrors=false", "-p:RunAnalyzers=false",
-            "-p:EnforceCodeStyleInBuild=false", "-p:WarningLevel=0", "-nodeReuse:false", "-p:UseSharedCompilation=true",
+            "build", "-c", "Release", "--nologo", "-v", "quiet", project, "-clp:ErrorsOnly",
+            "-p:TreatWarningsAsErrors=false", "-p:RunAnalyzers=false", "-p:EnforceCodeStyleInBuild=false",
+            "-p:WarningLevel=0", "-nodeReuse:false", "-p:UseSharedCompilation=true",
         ];
         Ended built = new(null, "");
         // A package registry that is filled on demand may need to be asked twice.
@@ -53,8 +55,8 @@ internal sealed partial class ScratchTree(string root, string name)
         {
             built = await Ended.RunAsync(Folder, s_build, null, "dotnet", arguments);
             if (built.Code == 0) return [];
-            var errors = Error().Matches(built.Output).Select(m =>
-                (Path.GetRelativePath(Folder, m.Groups[1].Value), int.Parse(m.Groups[2].Value), int.Parse(m.Groups[3].Value), m.Groups[4].Value)).Distinct().ToList();
+            var errors = Error().Matches(built.Output).Select(m => m.Groups).Distinct()
+                .Select(g => (Path.GetRelativePath(Folder, g[1].Value), int.Parse(g[2].Value), int.Parse(g[3].Value), g[4].Value)).ToList();
             if (errors.Count > 0) return errors;
         }
         throw new InvalidOperationException("the scratch tree does not build:\n" + built.Output);
@@ -63,24 +65,28 @@ internal sealed partial class ScratchTree(string root, string name)
     /// <summary>The classes that have tests.</summary>
     public async Task<IReadOnlyList<string>> ClassesAsync()
     {
-        var listed = await Ended.RunAsync(Folder, TimeSpan.FromMinutes(2), null, "dotnet", Tests, "-noLogo", "-noColor", "-list", "classes");
-        return [.. listed.Output.Split('\n').Select(l => l.Trim()).Where(l => l.StartsWith("LunKit.Tests.", StringComparison.Ordinal))];
+        var listed = await Ended.RunAsync(Folder, TimeSpan.FromMinutes(2), null, "dotnet", Tests, "-noLogo", "-list", "classes");
+        var lines = listed.Output.Split('\n').Select(l => l.Trim());
+        return [.. lines.Where(l => l.StartsWith("LunKit.Tests.", StringComparison.Ordinal))];
     }
 
     /// <summary>Runs some test classes until one fails. The outcome, and the first test that failed.</summary>
-    public async Task<(Outcome Outcome, string By)> TestAsync(IEnumerable<string> classes, TimeSpan limit, IReadOnlyCollection<string> without, params KeyValuePair<string, string?>[] environment)
+    public async Task<(Outcome Outcome, string By)> TestAsync(
+        IEnumerable<string> classes, TimeSpan limit, IEnumerable<string> without, params KeyValuePair<string, string?>[] environment)
     {
         List<string> arguments = [Tests, "-noLogo", "-noColor", "-stopOnFail"];
-        foreach (string test in classes) arguments.AddRange(["-class", test]);
-        foreach (string test in without) arguments.AddRange(["-method-", test]);
+        foreach (string name in classes) arguments.AddRange(["-class", name]);
+        foreach (string name in without) arguments.AddRange(["-method-", name]);
         var ended = await Ended.RunAsync(Folder, limit, environment, "dotnet", arguments);
         if (ended.Code is null) return (Outcome.Hung, $"not ended after {limit.TotalSeconds:0} s");
         if (ended.Code == 0) return (Outcome.Survived, "");
         var failed = Failure().Match(ended.Output);
-        return (Outcome.Killed, failed.Success ? failed.Groups[1].Value.Replace("LunKit.Tests.", "", StringComparison.Ordinal) : LastLine(ended.Output));
+        string test = failed.Groups[1].Value.Replace("LunKit.Tests.", "", StringComparison.Ordinal);
+        return (Outcome.Killed, failed.Success ? test : LastLine(ended.Output));
     }
 
-    private static string LastLine(string output) => output.Split('\n', StringSplitOptions.RemoveEmptyEntries).LastOrDefault() ?? "the process ended";
+    private static string LastLine(string output) =>
+        output.Split('\n', StringSplitOptions.RemoveEmptyEntries).LastOrDefault() ?? "the process ended";
 
     [GeneratedRegex(@"^\s*(\S+\.cs)\((\d+),(\d+)\): error (CS\d+: [^\[\n]*)", RegexOptions.Multiline)]
     private static partial Regex Error();

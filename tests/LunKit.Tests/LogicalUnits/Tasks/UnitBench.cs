@@ -3,6 +3,7 @@ using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Targets;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace LunKit.Tests.LogicalUnits.Tasks;
 
@@ -116,7 +117,7 @@ internal sealed class UnitBench : IAsyncDisposable
         SynchronizationContext.SetSynchronizationContext(null);
         Store = store ?? new GatedStore();
         var memory = new UnitMemory(state ?? new VolatileUnitState(UnitIdentity.IdOf("bench")));
-        Unit = new BlockUnit(new BackstoreGuard(Store), "bench", memory, options ?? new(), log, new UnitRuntime(Queue, TimeProvider.System));
+        Unit = new BlockUnit(new BackstoreGuard(Store), "bench", memory, options ?? new(), log ?? NullLogger.Instance, new UnitRuntime(Queue, TimeProvider.System));
         for (int i = 0; i < nexuses; i++) AddNexus();
         A = new FakeFabric(this);
         B = new FakeFabric(this);
