@@ -1,71 +1,82 @@
 namespace LunKit.Iscsi.Sessions;
 
 /// <summary>
-/// What a connection does by the clock: ends a login that takes too long, asks whether the initiator lives, and ends when the server stops. Only
-/// the connection's thread uses it, except <see cref="Stop"/>.
+/// What a connection does by the clock: ends a login that takes too long, asks whether the initiator is still there, asks it to log
+/// out when the server stops. Only the connection's thread uses it.
 /// </summary>
-internal sealed class ConnectionTimers
+internal sealed class ConnectionTimers(IscsiConnection connection)
 {
-    private readonly IscsiConnection _connection;
-    private readonly long _accepted;
-    private volatile int _stopRequested;
-    private long _last;
+    private readonly long _accepted = connection.LastReceived;
+    private long _last = connection.LastReceived;
     private long _closeDeadline;
     private bool _pinged;
 
-    public ConnectionTimers(IscsiConnection connection)
+    private TimeProvider Clock => connection.Clock;
+    private IscsiLimits Limits => connection.Limits;
+
+    /// <summary>What the thread had allocated when the timers ran last.</summary>
+    public long AllocatedBytes { get; private set; }
+
+    /// <summary>Bytes have come. A peer that never lets the thread sleep does not escape the timers.</summary>
+    public void Received(long now, FullFeaturePhase? phase)
     {
-        _connection = connection;
-        LastReceived = _last = _accepted = connection.Clock.GetTimestamp();
-    }
-
-    /// <summary>When bytes came last.</summary>
-    public long LastReceived { get; private set; }
-
-    /// <summary>Whether the server stops.</summary>
-    public bool IsStopping => _stopRequested != 0;
-
-    /// <summary>The server stops: the initiator has some seconds to log out. Any thread.</summary>
-    public void Stop(int seconds) => _stopRequested = Math.Max(1, seconds);
-
-    /// <summary>Bytes came. True: the timers are due, although the connection does not rest.</summary>
-    public bool Received(long now)
-    {
-        LastReceived = now;
         _pinged = false;
-        return now - _last > _connection.Clock.TimestampFrequency;
+        if (now - _last > Clock.TimestampFrequency) Run(now, phase);
     }
 
-    public long MillisecondsSince(long now) => (now - _last) * 1000 / _connection.Clock.TimestampFrequency;
+    /// <summary>Runs the timers if it is time; false when it is not.</summary>
+    public bool RunDue(long now, FullFeaturePhase? phase)
+    {
+        if (Milliseconds(now) < Interval(phase)) return false;
+        Run(now, phase);
+        return true;
+    }
 
-    /// <summary>Milliseconds between two runs, at most.</summary>
-    public int Milliseconds(FullFeaturePhase? phase) =>
-        Math.Min(phase?.NextCheckMilliseconds ?? int.MaxValue, _stopRequested != 0 || _closeDeadline != 0 || phase is null ? 200 : 1000);
+    /// <summary>Milliseconds until the timers are due.</summary>
+    public long Left(FullFeaturePhase? phase) => Math.Max(1, Interval(phase) - Milliseconds(Clock.GetTimestamp()));
+
+    private long Milliseconds(long now) => (now - _last) * 1000 / Clock.TimestampFrequency;
+
+    private int Interval(FullFeaturePhase? phase)
+    {
+        int most = connection.IsStopping || phase is null ? 200 : 1000;
+        return phase is null ? most : Math.Min(most, phase.NextCheckMilliseconds);
+    }
 
     public void Run(long now, FullFeaturePhase? phase)
     {
-        var (clock, limits) = (_connection.Clock, _connection.Limits);
         _last = now;
+        AllocatedBytes = GC.GetAllocatedBytesForCurrentThread();
         phase?.RunTimers(now);
-        if (_stopRequested != 0 && _closeDeadline == 0)
+        if (connection.IsStopping) Stop(now, phase);
+        if (phase is not null) CheckPeer(now, phase);
+        else if (Clock.GetElapsedTime(_accepted, now).TotalSeconds > Limits.LoginTimeoutSeconds)
+            connection.Abort($"no login within {Limits.LoginTimeoutSeconds} s");
+    }
+
+    private void Stop(long now, FullFeaturePhase? phase)
+    {
+        if (_closeDeadline == 0)
         {
-            _closeDeadline = now + _stopRequested * clock.TimestampFrequency;
-            if (phase is not null) phase.RequestLogout(_stopRequested);
-            else _connection.Abort("the server stops");
+            _closeDeadline = now + connection.StopSeconds * Clock.TimestampFrequency;
+            if (phase is not null) phase.RequestLogout(connection.StopSeconds);
+            else connection.Abort("the server stops");
         }
-        if (_closeDeadline != 0 && now >= _closeDeadline && phase?.Tasks.AreExecuting != true) _connection.Abort("the server stops");
-        if (phase is null && clock.GetElapsedTime(_accepted, now).TotalSeconds > limits.LoginTimeoutSeconds)
-            _connection.Abort($"no login within {limits.LoginTimeoutSeconds} s");
-        double idle = clock.GetElapsedTime(LastReceived, now).TotalSeconds;
-        if (phase is null || limits.NopInIntervalSeconds == 0 || idle < limits.NopInIntervalSeconds) return;
+        if (now >= _closeDeadline && phase?.Tasks.AreExecuting != true) connection.Abort("the server stops");
+    }
+
+    private void CheckPeer(long now, FullFeaturePhase phase)
+    {
+        double idle = Clock.GetElapsedTime(connection.LastReceived, now).TotalSeconds;
+        if (Limits.NopInIntervalSeconds == 0 || idle < Limits.NopInIntervalSeconds) return;
         if (!_pinged)
         {
             _pinged = true;
             phase.SendPing();
         }
-        else if (idle > limits.NopInIntervalSeconds + limits.NopInTimeoutSeconds)
+        else if (idle > Limits.NopInIntervalSeconds + Limits.NopInTimeoutSeconds)
         {
-            _connection.Abort($"no answer to NOP-In for {limits.NopInTimeoutSeconds} s", endsTasks: false);
+            connection.Abort($"no answer to NOP-In for {Limits.NopInTimeoutSeconds} s", endsTasks: false);
         }
     }
 }

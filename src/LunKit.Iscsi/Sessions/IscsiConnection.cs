@@ -43,6 +43,7 @@ internal sealed class IscsiConnection
     private volatile bool _aborting;
     private volatile bool _endsTasks;
     private volatile string? _endReason;
+    private volatile int _stopRequested;
     private volatile int _ownThread;
     private Stage _stage;
     private string _reason = "closed";
@@ -59,6 +60,7 @@ internal sealed class IscsiConnection
         Remote = remote;
         Local = local;
         GroupTag = groupTag;
+        LastReceived = Clock.GetTimestamp();
         _timers = new ConnectionTimers(this);
         _stream = stream;
         _output = new OutputQueue(server.Buffers);
@@ -81,7 +83,7 @@ internal sealed class IscsiConnection
     public IscsiSession? Session => _session;
 
     /// <summary>When bytes came last.</summary>
-    public long LastReceived => _timers.LastReceived;
+    public long LastReceived { get; private set; }
 
     /// <summary>Completes when nothing of the connection is left.</summary>
     public Task Ended => _ended.Task;
@@ -103,10 +105,13 @@ internal sealed class IscsiConnection
     public bool IsClosing { get; private set; }
 
     /// <summary>Whether the server stops.</summary>
-    public bool IsStopping => _timers.IsStopping;
+    public bool IsStopping => _stopRequested != 0;
+
+    /// <summary>Seconds that the initiator has to log out because the server stops; 0 when it does not.</summary>
+    public int StopSeconds => _stopRequested;
 
     /// <summary>What the thread has allocated when it ran its timers last: for the test that commands cost nothing.</summary>
-    public long AllocatedBytes { get; private set; }
+    public long AllocatedBytes => _timers.AllocatedBytes;
 
     /// <summary>Makes a thread that serves the connection.</summary>
     public void Start() => new Thread(Run, maxStackSize: 512 * 1024) { IsBackground = true, Name = $"iscsi {Remote}" }.Start();
@@ -146,7 +151,7 @@ internal sealed class IscsiConnection
     /// <summary>Asks the initiator to log out, and ends the connection when it did or the time is over. Any thread.</summary>
     public void RequestLogout(int seconds)
     {
-        _timers.Stop(seconds);
+        _stopRequested = Math.Max(1, seconds);
         Wake();
     }
 
@@ -248,7 +253,7 @@ internal sealed class IscsiConnection
         else if (_login.IsWaiting) any = (_phase = _login.Continue()) is not null;
         if (Volatile.Read(ref _lookAround) != 0 && Interlocked.Exchange(ref _lookAround, 0) != 0)
         {
-            RunTimers(Clock.GetTimestamp());
+            _timers.Run(Clock.GetTimestamp(), _phase);
             any = true;
         }
         int pending = _output.Pending;
@@ -265,8 +270,9 @@ internal sealed class IscsiConnection
         if (hasRoom && _receiver.IsStalled)
         {
             // What is here already comes before what may come, and need not be followed by anything.
+            int waiting = _output.Pending;
             _receiver.Parse();
-            if (!_receiver.IsStalled) return true;
+            if (!_receiver.IsStalled || _output.Pending != waiting) return true;
         }
         _wantsInput = hasRoom && !_receiver.IsStalled;
         int received = _wantsInput ? _receiver.Receive() : PduReceiver.Nothing;
@@ -280,28 +286,18 @@ internal sealed class IscsiConnection
         long now = Clock.GetTimestamp();
         if (received > 0)
         {
-            // A peer that never lets the thread sleep does not escape the timers.
-            if (_timers.Received(now)) RunTimers(now);
+            LastReceived = now;
+            _timers.Received(now, _phase);
             _receiver.Parse();
             return true;
         }
-        if (_timers.MillisecondsSince(now) >= TimerMilliseconds)
-        {
-            RunTimers(now);
-            return true;
-        }
+        if (_timers.RunDue(now, _phase)) return true;
         // One that spins has looked again already, at all that can change.
         return any && !spins;
     }
 
-    private int TimerMilliseconds => _login.IsWaiting ? LoginPollMilliseconds : _timers.Milliseconds(_phase);
-
     /// <summary>How long a step that had nothing to do may be followed by none.</summary>
-    public TimeSpan NextTimer => _stage switch
-    {
-        Stage.Serving => TimeSpan.FromMilliseconds(Math.Max(1, TimerMilliseconds - _timers.MillisecondsSince(Clock.GetTimestamp()))),
-        _ => TimeSpan.FromMilliseconds(100),
-    };
+    public TimeSpan NextTimer => TimeSpan.FromMilliseconds(_stage != Stage.Serving ? 100 : _login.IsWaiting ? LoginPollMilliseconds : _timers.Left(_phase));
 
     private void Sleep()
     {
@@ -315,12 +311,6 @@ internal sealed class IscsiConnection
         Volatile.Write(ref _sleeping, 0);
     }
 
-    private void RunTimers(long now)
-    {
-        AllocatedBytes = GC.GetAllocatedBytesForCurrentThread();
-        _timers.Run(now, _phase);
-    }
-
     /// <summary>The connection is gone for the network. Its tasks end, or wait for another connection.</summary>
     private void Finish(string reason)
     {
@@ -332,6 +322,7 @@ internal sealed class IscsiConnection
         }
         _reason = reason;
         _stream.Close();
+        _receiver.Disconnect();
         _output.Discard();
         if (_phase is not { } phase)
         {

@@ -49,7 +49,6 @@ internal sealed class PduReceiver
     private int _longWritesUnanswered;
     private int _unflushed;
     private bool _outputBlocked;
-    private bool _closed;
 
     public PduReceiver(IscsiConnection connection, IByteStream stream, OutputQueue output)
     {
@@ -286,23 +285,27 @@ internal sealed class PduReceiver
     public void LeaveDirect()
     {
         var received = _direct[..(_direct.Length - _directRest.Length)];
-        if (_dataDigest) _directCrc = Crc32C.Append(_directCrc, received.Span);
+        // When all of it is here its sum is there already.
+        if (_dataDigest && _directCrc == Crc32C.Seed) _directCrc = Crc32C.Append(_directCrc, received.Span);
         _directSkip += _directRest.Length;
         _direct = _directRest = default;
         _target = default;
     }
 
-    /// <summary>The connection is gone for the network: gives back what was being received, and the buffer.</summary>
-    public void Close()
+    /// <summary>
+    /// The connection is gone for the network: gives back what was being received. A task that was registered may be another connection's
+    /// from here on.
+    /// </summary>
+    public void Disconnect()
     {
-        if (_closed) return;
-        _closed = true;
         // A command that has not been registered has no other owner.
         if (_target.Task is { IsRegistered: false } task) task.ReleaseData();
         _target.ReleaseControl(_connection.Memory);
         _target = default;
-        LeaveBuffer();
     }
+
+    /// <summary>The connection has ended: gives the buffer back.</summary>
+    public void Close() => LeaveBuffer();
 }
 
 /// <summary>

@@ -377,22 +377,7 @@ public sealed class BackstoreGuard : IAsyncDisposable
     /// <summary>The options of a part of what is written in parts: one flush, behind the last, is enough for all.</summary>
     private WriteOptions OfPart(WriteOptions options, bool isLast) => isLast || !NeedsFlush(options) ? options : WriteOptions.None;
 
-    /// <summary>Waits until no other call is in the backstore, where it supports only one; the turn ends with its disposal.</summary>
-    private ValueTask<Turn> TakeTurnAsync(CancellationToken cancellationToken)
-    {
-        return _turn is null ? default : WaitAsync(_turn, cancellationToken);
-
-        static async ValueTask<Turn> WaitAsync(SemaphoreSlim turn, CancellationToken cancellationToken)
-        {
-            await turn.WaitAsync(cancellationToken).ConfigureAwait(false);
-            return new Turn(turn);
-        }
-    }
-
-    private readonly struct Turn(SemaphoreSlim? turn) : IDisposable
-    {
-        public void Dispose() => turn?.Release();
-    }
+    private ValueTask<BackstoreTurn> TakeTurnAsync(CancellationToken cancellationToken) => BackstoreTurn.TakeAsync(_turn, cancellationToken);
 
     private void AssertRange(long offset, long length)
     {

@@ -185,7 +185,9 @@ public class StepTests
         other.Step();
         slow.Step();
         Assert.Equal(PduOpcode.TaskManagementResponse, (await other.AwaitAsync()).Opcode);
-        // The rest is read and dropped, and the connection goes on.
+        // Its initiator is told (TAS = 1), the rest is read and dropped, and the connection goes on.
+        var aborted = await slow.AwaitAsync();
+        Assert.Equal((2u, (byte)ScsiStatus.TaskAborted), (aborted.Tag, aborted.Header[3]));
         slow.Streams.Send(data.AsSpan(20_000));
         slow.Command(3, 3, new byte[6]);
         Assert.Equal(3u, (await slow.AwaitAsync()).Tag);

@@ -19,12 +19,12 @@ internal sealed class SimulatedCommand(SimulatedNexus owner) : ScsiCommand
     public SeenWrite? Write { get; init; }
 
     public string Name { get; init; } = "";
-    public bool ReadsBlocks { get; init; }
-    public bool IsFua { get; init; }
-    public int ModeChanges { get; set; }
 
     /// <summary>Called with GOOD.</summary>
     public Action? WhenGood { get; init; }
+
+    /// <summary>Called when nothing of it is left, however it ended.</summary>
+    public Action? WhenOver { get; init; }
 
     public bool IsCollecting { get; set; }
     public bool IsAnswered { get; private set; }
@@ -68,6 +68,7 @@ internal sealed class SimulatedCommand(SimulatedNexus owner) : ScsiCommand
         if (IsOver) throw new SimulationException($"{this} is completed twice");
         IsOver = true;
         _dataOut.AsSpan().Fill(0xEE);
+        WhenOver?.Invoke();
         if (Charged != 0) throw new SimulationException($"{this} still holds {Charged} bytes on the account");
     }
 

@@ -23,6 +23,7 @@ internal sealed class UnitSimulation
     private readonly ulong[] _lastSeen = new ulong[Blocks];
     private ulong _ids;
     private int _modeChanges;
+    private int _modeChangesUnderWay;
     private int _pending;
 
     public UnitSimulation(int seed)
@@ -137,7 +138,7 @@ internal sealed class UnitSimulation
         bool fua = _world.Chance(0.1);
         var write = _history.BeginWrite(nexus.ToString(), ++_ids, first, count, _world.Step);
         SimulatedCommand? command = null;
-        bool cacheWasOff = !_unit.IsWriteCacheEnabled;
+        bool cacheWasOff = !_unit.IsWriteCacheEnabled && _modeChangesUnderWay == 0;
         int modeChanges = _modeChanges;
         command = new SimulatedCommand(nexus)
         {
@@ -209,6 +210,7 @@ internal sealed class UnitSimulation
     private void SetWriteCache(SimulatedNexus nexus, bool on)
     {
         _modeChanges++;
+        _modeChangesUnderWay++;
         byte[] list = new byte[24];
         _unit.ModePages.Find(0x08, 0)!.Current.CopyTo(list, 4);
         list[4] &= 0x3F;
@@ -217,9 +219,9 @@ internal sealed class UnitSimulation
         command = new SimulatedCommand(nexus)
         {
             Name = $"MODE SELECT WCE={(on ? 1 : 0)}",
+            WhenOver = () => _modeChangesUnderWay--,
             WhenGood = () =>
             {
-                _modeChanges++;
                 if (!on) CheckDurable("MODE SELECT that switches the cache off", 0, Blocks, command.Start);
             },
         };
