@@ -32,7 +32,13 @@ internal sealed class GatedStore(BackstoreFeatures features = BackstoreFeatures.
 
     public Exception? FlushFailure { get; set; }
 
-    public BackstoreGeometry Geometry => _geometry;
+    public long? AvailableBytes { get; set; }
+
+    public BackstoreGeometry Geometry
+    {
+        get => _geometry;
+        init => _geometry = value;
+    }
 
     public BackstoreFeatures Features => features | BackstoreFeatures.Concurrent;
 
