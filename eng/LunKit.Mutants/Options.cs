@@ -11,7 +11,7 @@ internal sealed class Options
     public bool Report { get; private set; }
     public List<string> Only { get; } = [];
     public HashSet<int> Numbers { get; } = [];
-    public int PerFile { get; private set; } = 12;
+    public int PerFile { get; private set; } = 8;
     public string Seed { get; private set; } = "11";
     public int Jobs { get; private set; } = 2;
 

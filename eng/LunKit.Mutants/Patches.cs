@@ -4,7 +4,7 @@ namespace LunKit.Mutants;
 /// Faults that are more than a changed operator: eng/mutants.d/*.patch, each applied to the scratch tree by itself. Lines before the
 /// first "---" are words; one of them may be "Tests: CLASS CLASS...", the classes that run first.
 /// </summary>
-internal sealed class Patches(string root, Action<string> say)
+internal sealed class Patches(string root, Action<string> say, Action<Result> save)
 {
     private static readonly TimeSpan s_all = TimeSpan.FromMinutes(8);
 
@@ -26,6 +26,7 @@ internal sealed class Patches(string root, Action<string> say)
             var (outcome, by) = await RunAsync(patch);
             var result = new Result(Path.GetFileName(patch), "eng/mutants.d/" + Path.GetFileName(patch), 0, Title(patch), outcome, by);
             results.Add(result);
+            save(result);
             say($"{results.Count}/{patches.Count}  {Path.GetFileName(patch)}  {result.Change}  [{outcome}] {by}");
         }
         return results;

@@ -15,7 +15,7 @@ var lines = File.ReadLines(Path.Combine(options.Root, "eng/mutants.targets")).Se
 var targets = lines.Where(l => l.Length > 0 && l[0] != '#').ToList();
 // A file may be named with *, for others may split it.
 var files = targets.SelectMany(t => Directory.EnumerateFiles(Path.Combine(options.Root, Path.GetDirectoryName(t)!), Path.GetFileName(t)))
-    .Select(f => Path.GetRelativePath(options.Root, f)).Distinct().Order(StringComparer.Ordinal).ToList();
+    .Select(f => Path.GetRelativePath(options.Root, f)).Distinct().ToList();
 var missing = targets.Where(t => !files.Exists(f => System.IO.Enumeration.FileSystemName.MatchesSimpleExpression(t, f))).ToList();
 if (missing.Count > 0)
 {
@@ -40,6 +40,7 @@ if (options.List)
 }
 
 List<Result> results = [];
+HashSet<string>? there = null;
 try
 {
     if (options.Schemata)
@@ -48,7 +49,7 @@ try
         var chosen = Chosen();
         if (chosen.Count > 0)
         {
-            var runner = new Runner(schemata, options.Jobs, Console.WriteLine);
+            var runner = new Runner(schemata, options.Jobs, Console.WriteLine, Save);
             await runner.MeasureAsync();
             results.AddRange(await runner.RunAsync(chosen));
         }
@@ -58,7 +59,7 @@ try
         var earlier = table.Load();
         var patches = Patches.All(options.Root).Where(p => options.Wants("eng/mutants.d/" + Path.GetFileName(p)))
             .Where(p => !options.Survivors || !earlier.TryGetValue(Path.GetFileName(p), out var r) || !IsKilled(r)).ToList();
-        results.AddRange(await new Patches(options.Root, Console.WriteLine).RunAsync(patches));
+        results.AddRange(await new Patches(options.Root, Console.WriteLine, Save).RunAsync(patches));
     }
 }
 catch (InvalidOperationException e)
@@ -66,8 +67,6 @@ catch (InvalidOperationException e)
     Console.Error.WriteLine($"mutants: {e.Message}");
     return 1;
 }
-var there = schemata.Mutants.Select(m => m.Key).Concat(Patches.All(options.Root).Select(Path.GetFileName)).ToHashSet();
-table.Merge(results, r => there.Contains(r.Key));
 Console.WriteLine();
 Console.WriteLine(ResultTable.Table(results));
 return results.Exists(r => r.Outcome == Outcome.Broken) ? 1 : 0;
@@ -78,6 +77,12 @@ IReadOnlyList<Mutant> Chosen()
     var earlier = table.Load();
     return [.. schemata.Sample(options.PerFile, options.Seed).Where(m => options.Wants(m.File))
         .Where(m => !options.Survivors || earlier.TryGetValue(m.Key, out var r) && !IsKilled(r))];
+}
+
+void Save(Result result)
+{
+    there ??= schemata.Mutants.Select(m => m.Key).Concat(Patches.All(options.Root).Select(p => Path.GetFileName(p))).ToHashSet();
+    table.Save(result, r => there.Contains(r.Key));
 }
 
 static bool IsKilled(Result result) => result.Outcome is Outcome.Killed or Outcome.Hung;

@@ -5,6 +5,7 @@ namespace LunKit.Mutants;
 /// <summary>What was found so far, in artifacts/mutants/results.tsv, and the tables made of it.</summary>
 internal sealed class ResultTable(string root)
 {
+    private readonly Lock _gate = new();
     private readonly string _path = Path.Combine(root, "artifacts/mutants/results.tsv");
 
     public IReadOnlyDictionary<string, Result> Load() => !File.Exists(_path)
@@ -12,14 +13,17 @@ internal sealed class ResultTable(string root)
         : File.ReadLines(_path).Select(l => l.Split('\t')).Where(f => f.Length == 6)
             .Select(f => new Result(f[0], f[1], int.Parse(f[2]), f[3], Enum.Parse<Outcome>(f[4]), f[5])).ToDictionary(r => r.Key);
 
-    /// <summary>Adds results to the earlier ones; those whose mutants are gone leave.</summary>
-    public void Merge(IEnumerable<Result> results, Func<Result, bool> isThere)
+    /// <summary>Adds a result to the earlier ones; those whose mutants are gone leave. Thread safe.</summary>
+    public void Save(Result result, Func<Result, bool> isThere)
     {
-        var all = Load().Values.Where(isThere).ToDictionary(r => r.Key);
-        foreach (var result in results) all[result.Key] = result;
-        Directory.CreateDirectory(Path.GetDirectoryName(_path)!);
-        File.WriteAllLines(_path, all.Values.OrderBy(r => r.File, StringComparer.Ordinal).ThenBy(r => r.Line)
-            .Select(r => string.Join('\t', r.Key, r.File, r.Line, r.Change, r.Outcome, r.By.Replace('\t', ' ').Replace('\n', ' '))));
+        lock (_gate)
+        {
+            var all = Load().Values.Where(isThere).ToDictionary(r => r.Key);
+            all[result.Key] = result;
+            Directory.CreateDirectory(Path.GetDirectoryName(_path)!);
+            File.WriteAllLines(_path, all.Values.OrderBy(r => r.File, StringComparer.Ordinal).ThenBy(r => r.Line)
+                .Select(r => string.Join('\t', r.Key, r.File, r.Line, r.Change, r.Outcome, r.By.Replace('\t', ' ').Replace('\n', ' '))));
+        }
     }
 
     public static string Table(IReadOnlyCollection<Result> results)

@@ -4,7 +4,7 @@ using System.Diagnostics;
 namespace LunKit.Mutants;
 
 /// <summary>Runs the tests against mutants: the classes that reach one, quick ones first.</summary>
-internal sealed class Runner(Schemata schemata, int jobs, Action<string> say)
+internal sealed class Runner(Schemata schemata, int jobs, Action<string> say, Action<Result> save)
 {
     private static readonly TimeSpan s_quick = TimeSpan.FromSeconds(4), s_measure = TimeSpan.FromMinutes(5);
 
@@ -57,6 +57,7 @@ internal sealed class Runner(Schemata schemata, int jobs, Action<string> say)
         {
             var result = await RunAsync(mutant);
             results.Add((mutant.Number, result));
+            save(result);
             string count = $"{Interlocked.Increment(ref done)}/{mutants.Count}";
             say($"{count}  #{mutant.Number} {result.File}:{result.Line}  {result.Change}  [{result.Outcome}] {result.By}");
         });
@@ -71,8 +72,8 @@ internal sealed class Runner(Schemata schemata, int jobs, Action<string> say)
         foreach (var stage in new[] { quick, reaching.Skip(quick.Count).ToList() })
         {
             if (stage.Count == 0) continue;
-            // Three times what they take alone, for other mutants run beside it.
-            var limit = TimeSpan.FromSeconds(30) + 3 * TimeSpan.FromTicks(stage.Sum(c => c.Value.Time.Ticks));
+            // One after the other they took this long; they run beside each other now, and beside other mutants.
+            var limit = TimeSpan.FromSeconds(20) + 1.5 * TimeSpan.FromTicks(stage.Sum(c => c.Value.Time.Ticks));
             var (outcome, by) = await schemata.Tree.TestAsync(
                 stage.Select(c => c.Key), limit, _excluded, KeyValuePair.Create("LUNKIT_MUTANT", (string?)mutant.Number.ToString()));
             if (outcome != Outcome.Survived) return Of(mutant, outcome, by);
