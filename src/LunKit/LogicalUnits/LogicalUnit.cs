@@ -184,7 +184,8 @@ public abstract class LogicalUnit : IAsyncDisposable
         if (command.IsAborted && e is OperationCanceledException) return CommandResult.TaskAborted;
         // Threads, descriptors and memory may be there again in a moment; nothing of the command was done.
         if (e is OutOfMemoryException or BackstoreException { Error: BackstoreError.Busy }) return Busy(command, e);
-        bool write = command.Row?.Has(CommandTraits.WritesMedium) ?? false;
+        // Flushes fail as writes do: what they could not make durable was written.
+        bool write = !(command.Row?.Has(CommandTraits.ReservationRead) ?? false);
         var sense = e switch
         {
             BackstoreException b => OfBackstore(b.Error, write),

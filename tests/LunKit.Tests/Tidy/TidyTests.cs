@@ -43,7 +43,8 @@ public partial class TidyTests
 
     [Theory]
     [InlineData("Scsi", "LogicalUnits", "Backstores", "Targets", "Diagnostics", "Linux")]
-    [InlineData("Backstores", "LogicalUnits", "Scsi", "Targets")]
+    [InlineData("Backstores", "LogicalUnits", "Scsi", "Targets", "Fabrics")]
+    [InlineData("LogicalUnits", "Fabrics", "Iscsi", "Tcmu")]
     public void FoldersOfTheCoreDoNotLookUp(string folder, params string[] forbidden)
     {
         foreach (string file in Sources($"src/LunKit/{folder}"))
@@ -64,6 +65,14 @@ public partial class TidyTests
     {
         foreach (string file in Sources().Concat(Sources("tests")))
             Assert.True(File.ReadLines(file).Count() <= 400, $"{file} has more than 400 lines: split it by aspect");
+    }
+
+    [Fact]
+    public void TypesAreSmallOverAllTheirParts()
+    {
+        var parts = Sources().SelectMany(file => PartialType().Matches(File.ReadAllText(file)).Select(m => (Type: m.Groups[1].Value, File: file)));
+        foreach (var type in parts.GroupBy(p => (p.Type, Project: Path.GetRelativePath(Root, p.File).Split('/')[1])))
+            Assert.True(type.Sum(p => File.ReadLines(p.File).Count()) <= 500, $"{type.Key} has more than 500 lines over all its parts: make it several objects");
     }
 
     [Fact]
@@ -106,6 +115,9 @@ public partial class TidyTests
         foreach (var row in LunKit.LogicalUnits.BlockCommands.Table.Rows) Assert.Contains($"| {row.Name} |", text, StringComparison.Ordinal);
         foreach (Match code in Code().Matches(text)) Assert.True(File.Exists(Path.Combine(Root, code.Value.Trim('`'))), $"{code.Value} is not there");
     }
+
+    [GeneratedRegex(@"partial (?:class|struct) (\w+)")]
+    private static partial Regex PartialType();
 
     [GeneratedRegex(@"LoggerMessage\((\d+)")]
     private static partial Regex EventId();
