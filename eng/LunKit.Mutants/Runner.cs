@@ -37,7 +37,7 @@ internal sealed class Runner(Schemata schemata, int jobs, Action<string> say, Ac
                 }
                 if (outcome == Outcome.Survived && File.Exists(hits))
                     measured.Add((name, watch.Elapsed, File.ReadAllLines(hits).Select(int.Parse).ToHashSet()));
-                else
+                else if (outcome != Outcome.Survived)
                     say($"left out, for it does not pass without a mutant: {name} ({by})");
                 File.Delete(hits);
                 return;

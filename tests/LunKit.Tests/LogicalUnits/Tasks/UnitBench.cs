@@ -162,9 +162,9 @@ internal sealed class UnitBench : IAsyncDisposable
     public BenchCommand Write(string name, int nexus, int block, int blocks = 1, TaskAttribute attribute = TaskAttribute.Simple, byte fill = 1, FakeFabric? fabric = null) =>
         Send(name, nexus, $"2A 00 {block:X8} 00 {blocks:X4} 00", Filled(blocks, fill), attribute, fabric);
 
-    /// <summary>COMPARE AND WRITE of one block of zeroes: it has its block for itself.</summary>
+    /// <summary>COMPARE AND WRITE of a block of zeroes with zeroes: it has its block for itself.</summary>
     public BenchCommand Compare(string name, int nexus, int block, TaskAttribute attribute = TaskAttribute.Simple) =>
-        Send(name, nexus, $"89 00 {block:X16} 00000001 00 00", [.. new byte[512], .. Filled(1, 7)], attribute);
+        Send(name, nexus, $"89 00 {block:X16} 00000001 00 00", new byte[1024], attribute);
 
     public static byte[] Filled(int blocks, byte fill) => [.. Enumerable.Repeat(fill, blocks * 512)];
 
