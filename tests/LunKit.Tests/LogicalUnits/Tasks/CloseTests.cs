@@ -140,6 +140,7 @@ public class CloseTests
         await using var bench = new UnitBench(new GatedStore(BackstoreFeatures.VolatileCache) { Gated = "flush" });
         var switching = bench.Unit.SetWriteCacheAsync(false).AsTask();
         Assert.Equal(["flush"], bench.Store.Waiting);
+        Assert.Equal("a call of the unit's own of LunKit, collecting", Assert.Single(bench.Unit.Tasks.Describe(8)));
         bench.Store.Gated = "";
         var closing = bench.Unit.CloseAsync(TimeSpan.FromMinutes(1));
         await Task.Delay(20, Cancellation);
@@ -149,6 +150,8 @@ public class CloseTests
         Assert.True(await switching.WaitAsync(TimeSpan.FromSeconds(10), Cancellation));
         Assert.True(await Closed(bench, closing));
         Assert.Equal(0, bench.Store.CallsAtDisposal);
+        // Too late.
+        await Assert.ThrowsAsync<BackstoreException>(() => bench.Unit.FlushAsync().AsTask());
     }
 
     [Fact]

@@ -167,6 +167,26 @@ public class DurabilityTests
 
     private static byte[] Caching(bool wce) => [0, 0, 0, 0, 0x08, 18, (byte)(wce ? 4 : 0), .. new byte[17]];
 
+    /// <summary>An initiator that finds the cache off flushes no more: the answer of MODE SELECT comes behind the flush.</summary>
+    [Fact]
+    public async Task ModeSelectThatSwitchesTheCacheOffFlushes()
+    {
+        await using var bench = new UnitBench(new GatedStore(Cached) { Gated = "flush" });
+        Assert.Equal("Good", bench.Answer(0, "15 10 00 00 18 00", Caching(true)));
+        Assert.Empty(bench.Store.TakeLog());
+        var select = bench.Send("select", 0, "15 10 00 00 18 00", Caching(false));
+        bench.Settle();
+        Assert.False(bench.Unit.IsWriteCacheEnabled);
+        Assert.Null(select.Answer);
+        bench.Release("flush");
+        Assert.Equal("Good", select.Answer);
+        Assert.Equal(["flush"], bench.Store.TakeLog());
+        // One whose flush fails has not succeeded.
+        bench.Store.Gated = "";
+        bench.Store.FlushFailure = new BackstoreException(BackstoreError.MediumWrite, "lost");
+        Assert.StartsWith("03/", bench.Answer(0, "15 10 00 00 18 00", Caching(false)), StringComparison.Ordinal);
+    }
+
     /// <summary>A reset restores the saved WCE = 0: nobody flushes any more, so the unit does, before it answers.</summary>
     [Fact]
     public async Task AResetThatSwitchesTheCacheOffFlushes()

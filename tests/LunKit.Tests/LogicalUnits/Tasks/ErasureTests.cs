@@ -43,6 +43,21 @@ public class ErasureTests
         Assert.Equal(["write 5+1", All, "flush", "read 5+1"], log);
     }
 
+    /// <summary>All blocks: the first and the last, too.</summary>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(2047)]
+    public async Task ItHasAllBlocks(int block)
+    {
+        await using var bench = Bench("write");
+        bench.Write("running", 0, block);
+        var erase = bench.Send("erase", 1, SanitizeAtOnce);
+        bench.Settle();
+        Assert.Equal(TaskState.Blocked, erase.State);
+        bench.Release($"write {block}+1");
+        Assert.Equal("Good", erase.Answer);
+    }
+
     [Theory]
     [InlineData(Sanitize, Sanitize)]
     [InlineData(Sanitize, Format)]
