@@ -213,7 +213,15 @@ public sealed class BlockUnit : LogicalUnit
     }
 
     /// <inheritdoc/>
-    public override ValueTask FlushAsync() => Store.FlushAsync(CancellationToken.None);
+    public override async ValueTask FlushAsync()
+    {
+        // The closing of the unit waits for what it finds in the task set. What comes after that could meet a closed storage.
+        using var place = TaskBarrier.Hold(Tasks);
+        if (IsClosing) throw new BackstoreException(BackstoreError.Busy, "the unit is being closed, and then flushed");
+        await Store.FlushAsync(CancellationToken.None).ConfigureAwait(false);
+    }
+
+    private protected override ValueTask FlushLastAsync() => Store.FlushAsync(CancellationToken.None);
 
     private protected override async ValueTask ReleaseAsync()
     {

@@ -303,11 +303,13 @@ public abstract class LogicalUnit : IAsyncDisposable
     public virtual ValueTask FlushAsync() => ValueTask.CompletedTask;
 
     /// <summary>The same, for somebody who can only log that it failed; the next flush of an initiator fails, too.</summary>
-    internal async ValueTask<Exception?> TryFlushAsync(string reason)
+    internal ValueTask<Exception?> TryFlushAsync(string reason) => TryAsync(FlushAsync, reason);
+
+    private async ValueTask<Exception?> TryAsync(Func<ValueTask> step, string reason)
     {
         try
         {
-            await FlushAsync().ConfigureAwait(false);
+            await step().ConfigureAwait(false);
             return null;
         }
         catch (Exception e)
@@ -350,15 +352,8 @@ public abstract class LogicalUnit : IAsyncDisposable
     private async Task DrainAndReleaseAsync()
     {
         await TaskManager.Close().ConfigureAwait(false);
-        ClosingFailure = await TryFlushAsync("the unit is closed").ConfigureAwait(false);
-        try
-        {
-            await ReleaseAsync().ConfigureAwait(false);
-        }
-        catch (Exception e)
-        {
-            LogMessages.FlushFailed(Log, Identity.Name, "the unit is closed", e.Message);
-        }
+        ClosingFailure = await TryAsync(FlushLastAsync, "the unit is closed").ConfigureAwait(false);
+        await TryAsync(ReleaseAsync, "the unit is closed").ConfigureAwait(false);
         Memory.Dispose();
         Closed?.Invoke();
     }
@@ -368,6 +363,9 @@ public abstract class LogicalUnit : IAsyncDisposable
 
     /// <summary>Raised once, when the unit has released what it held.</summary>
     internal event Action? Closed;
+
+    /// <summary>The flush of the closing: called once, when no command is in the task set.</summary>
+    private protected virtual ValueTask FlushLastAsync() => FlushAsync();
 
     /// <summary>Releases what the unit holds. Called once, when no command is in the task set.</summary>
     private protected virtual ValueTask ReleaseAsync() => ValueTask.CompletedTask;

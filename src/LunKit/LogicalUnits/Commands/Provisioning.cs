@@ -179,7 +179,7 @@ internal static class Provisioning
         // IMMED: the status is sent when the CDB has been checked (SBC-4 5.29); a failed flush is told by the next one.
         static ValueTask<CommandResult> StartAsync(BlockUnit unit)
         {
-            _ = Ignore(unit.Store.FlushAsync(CancellationToken.None));
+            _ = Ignore(unit.FlushAsync());
             return new(CommandResult.Good);
         }
 

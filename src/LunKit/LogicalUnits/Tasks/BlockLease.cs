@@ -5,7 +5,8 @@ internal readonly record struct BlockRange(long Start, long End)
 {
     public bool IsEmpty => End <= Start;
 
-    public bool Overlaps(BlockRange other) => Start < other.End && other.Start < End;
+    // An empty one overlaps none, wherever it lies.
+    public bool Overlaps(BlockRange other) => Math.Max(Start, other.Start) < Math.Min(End, other.End);
 }
 
 /// <summary>The blocks that a command works on, and how it stands to others that work on the same ones.</summary>

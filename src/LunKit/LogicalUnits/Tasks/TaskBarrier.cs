@@ -27,6 +27,17 @@ internal sealed class TaskBarrier : ScsiCommand, IDisposable
         throw new OperationCanceledException("the unit is being closed");
     }
 
+    /// <summary>
+    /// A place in the set without blocks, for a call into the storage that belongs to no command: it holds up nobody, but the closing of the unit finds
+    /// it and waits for it.
+    /// </summary>
+    public static TaskBarrier Hold(TaskSet tasks)
+    {
+        var place = new TaskBarrier(tasks) { Attribute = TaskAttribute.Simple };
+        tasks.Enter(place);
+        return place;
+    }
+
     public override DataBuffer RentDataIn(int length) => throw new InvalidOperationException("a barrier has no data");
 
     public void Dispose()

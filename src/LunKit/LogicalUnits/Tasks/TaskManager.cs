@@ -51,7 +51,8 @@ internal sealed class TaskManager(LogicalUnit unit)
         var drain = Tasks.Abort(IsOfNexus, c => reports && by is not null && c.UnitNexus != by);
         bool flushes = unit.EndByReset(attention);
         await drain.Task.ConfigureAwait(false);
-        if (flushes) await unit.TryFlushAsync("a reset has switched the write cache off").ConfigureAwait(false);
+        // A unit that is being closed flushes by itself.
+        if (flushes && !unit.IsClosing) await unit.TryFlushAsync("a reset has switched the write cache off").ConfigureAwait(false);
     }
 
     /// <summary>

@@ -27,8 +27,9 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
     private readonly Lock _gate = new();
     private TaskList _active;
     private TaskList _ended;
-    private int _ordered;
-    private int _exclusive;
+    private FenceList _fences;
+    private int _running;
+    private long _arrivals;
     private int _version;
 
     /// <summary>Changes when the unit has become another for commands that were checked and do not run yet.</summary>
@@ -42,8 +43,9 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
         {
             if (entry.State != TaskState.Outside) throw new InvalidOperationException("a command that is in a task set already");
             entry.State = TaskState.Collecting;
+            entry.Number = ++_arrivals;
             _active.Append(entry);
-            if (entry.IsOrdered) _ordered++;
+            if (entry.IsOrdered) _fences.Add(entry);
         }
     }
 
@@ -60,14 +62,14 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
             if (version != _version) return TaskGrant.Stale;
             entry.Lease = lease;
             if (lease.Exclusive) SetExclusive(entry);
-            if ((_ordered | _exclusive) == 0 || FindBlocker(entry) is not { } blocker)
+            if (FindBlocker(entry) is not { } blocker)
             {
-                entry.State = TaskState.Running;
+                SetRunning(entry);
                 return TaskGrant.Running;
             }
             entry.State = TaskState.Blocked;
             command.PrepareGrant();
-            AddWaiter(blocker, entry);
+            entry.WaitFor(blocker);
             return TaskGrant.Blocked;
         }
     }
@@ -98,9 +100,10 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
         {
             if (entry is not { State: TaskState.Running, Lease: { ChangesMedium: true, Range.IsEmpty: false } }) return false;
             left.Lease = entry.Lease;
-            left.State = TaskState.Running;
             left.IsGhost = true;
+            left.Number = ++_arrivals;
             _active.Append(left);
+            SetRunning(left);
             SetExclusive(left);
             return true;
         }
@@ -118,6 +121,8 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
             if (entry.State != TaskState.Running) return;
             _version++;
             ClearExclusive(entry);
+            // Not only for itself: nothing is held up by it, nor does it hold its blocks when its nexus dies.
+            entry.Lease = default;
             ServeWaiters(entry, ref granted);
         }
         Grant(granted);
@@ -169,8 +174,8 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
                 if (!Mark(entry)) continue;
                 if (entry.State == TaskState.Blocked)
                 {
-                    RemoveWaiter(entry);
-                    Deactivate(entry, ref granted);
+                    entry.StopWaiting();
+                    TakeOut(entry);
                     entry.State = TaskState.Ended;
                     _ended.Append(entry);
                     refused.Add(entry.Command);
@@ -181,6 +186,8 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
                     SetExclusive(entry);
                 }
             }
+            // Only now, or one would be granted that is to be aborted.
+            foreach (var command in refused) ServeWaiters(command.Place, ref granted);
         }
         foreach (var command in refused) GrantOne(command, false);
         Grant(granted);
@@ -249,17 +256,10 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
         var lines = new List<string>();
         lock (_gate)
         {
-            for (var entry = _active.Oldest; entry is not null && lines.Count < most; entry = entry.Newer) lines.Add(Line(entry));
-            for (var entry = _ended.Oldest; entry is not null && lines.Count < most; entry = entry.Newer) lines.Add(Line(entry));
+            for (var entry = _active.Oldest; entry is not null && lines.Count < most; entry = entry.Newer) lines.Add(entry.Describe());
+            for (var entry = _ended.Oldest; entry is not null && lines.Count < most; entry = entry.Newer) lines.Add(entry.Describe());
         }
         return lines;
-
-        static string Line(TaskEntry entry)
-        {
-            var command = entry.Command;
-            string name = command.Cdb.IsEmpty ? "a resize" : $"command {command.Cdb[0]:X2}h (tag {command.Tag:X})";
-            return $"{name} of {command.UnitNexus?.Nexus.InitiatorPort ?? "LunKit"}, {entry.State.ToString().ToLowerInvariant()}{(entry.IsGhost ? ", its session is gone" : "")}";
-        }
     }
 
     private static void Link(Drain drain, TaskEntry entry)
@@ -277,14 +277,32 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
     /// <summary>The nearest older command that comes first, or a newer one that already runs on the same blocks; null: it may run.</summary>
     private TaskEntry? FindBlocker(TaskEntry entry)
     {
+        TaskEntry? blocker = null;
+        if (!entry.IsFence)
+        {
+            for (var fence = _fences.Newest; fence is not null; fence = fence.OlderFence)
+            {
+                if (fence.Number > entry.Number) blocker = IsInTheWay(fence, entry) ? fence : blocker;
+                else if (ComesFirst(fence, entry)) return fence;
+            }
+            return blocker;
+        }
+        int running = 0;
         for (var older = entry.Older; older is not null; older = older.Older)
+        {
             if (ComesFirst(older, entry)) return older;
-        if (_exclusive == 0) return null;
-        // A head-of-queue command, or one that did not overlap an older waiting one, may already run.
-        for (var newer = entry.Newer; newer is not null; newer = newer.Newer)
-            if (newer.State == TaskState.Running && Excludes(newer, entry)) return newer;
-        return null;
+            if (older.State == TaskState.Running) running++;
+        }
+        // A head-of-queue command, or one that did not overlap an older waiting one, may already run; the others of the newer ones do not matter.
+        for (var newer = entry.Newer; newer is not null && running < _running && blocker is null; newer = newer.Newer)
+        {
+            if (newer.State == TaskState.Running) running++;
+            if (IsInTheWay(newer, entry)) blocker = newer;
+        }
+        return blocker;
     }
+
+    private static bool IsInTheWay(TaskEntry newer, TaskEntry entry) => newer.State == TaskState.Running && Excludes(newer, entry);
 
     private static bool ComesFirst(TaskEntry older, TaskEntry entry)
     {
@@ -298,27 +316,38 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
 
     private static bool Excludes(TaskEntry one, TaskEntry other) => (one.IsExclusive || other.IsExclusive) && one.Lease.Overlaps(other.Lease);
 
+    private void SetRunning(TaskEntry entry)
+    {
+        entry.State = TaskState.Running;
+        _running++;
+    }
+
     private void SetExclusive(TaskEntry entry)
     {
-        if (entry.IsExclusive) return;
         entry.IsExclusive = true;
-        _exclusive++;
+        _fences.Add(entry);
     }
 
     private void ClearExclusive(TaskEntry entry)
     {
-        if (!entry.IsExclusive) return;
         entry.IsExclusive = false;
-        _exclusive--;
+        if (!entry.IsOrdered) _fences.Remove(entry);
     }
 
-    /// <summary>Takes a command out of the order, and lets run what waited for it.</summary>
+    /// <summary>Takes a command out of the order.</summary>
+    private void TakeOut(TaskEntry entry)
+    {
+        if (entry.State == TaskState.Running) _running--;
+        _active.Remove(entry);
+        _fences.Remove(entry);
+        entry.IsExclusive = false;
+        entry.Lease = default;
+    }
+
+    /// <summary>The same, and lets run what waited for it.</summary>
     private void Deactivate(TaskEntry entry, ref TaskEntry? granted)
     {
-        _active.Remove(entry);
-        if (entry.IsOrdered) _ordered--;
-        ClearExclusive(entry);
-        entry.Lease = default;
+        TakeOut(entry);
         ServeWaiters(entry, ref granted);
     }
 
@@ -333,33 +362,13 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
             waiter.Blocker = waiter.NextWaiter = waiter.PreviousWaiter = null;
             if (FindBlocker(waiter) is { } blocker)
             {
-                AddWaiter(blocker, waiter);
+                waiter.WaitFor(blocker);
                 continue;
             }
-            waiter.State = TaskState.Running;
+            SetRunning(waiter);
             waiter.NextWaiter = granted;
             granted = waiter;
         }
-    }
-
-    private static void AddWaiter(TaskEntry blocker, TaskEntry entry)
-    {
-        entry.Blocker = blocker;
-        entry.PreviousWaiter = blocker.LastWaiter;
-        entry.NextWaiter = null;
-        if (blocker.LastWaiter is null) blocker.FirstWaiter = entry;
-        else blocker.LastWaiter.NextWaiter = entry;
-        blocker.LastWaiter = entry;
-    }
-
-    private static void RemoveWaiter(TaskEntry entry)
-    {
-        var blocker = entry.Blocker!;
-        if (entry.PreviousWaiter is null) blocker.FirstWaiter = entry.NextWaiter;
-        else entry.PreviousWaiter.NextWaiter = entry.NextWaiter;
-        if (entry.NextWaiter is null) blocker.LastWaiter = entry.PreviousWaiter;
-        else entry.NextWaiter.PreviousWaiter = entry.PreviousWaiter;
-        entry.Blocker = entry.NextWaiter = entry.PreviousWaiter = null;
     }
 
     /// <summary>Lets commands go on whose state is Running already: none of them can have gone on, or be another command, before it is told.</summary>

@@ -1,0 +1,217 @@
+using LunKit.Backstores;
+using LunKit.LogicalUnits;
+using LunKit.Scsi;
+
+namespace LunKit.Tests.LogicalUnits.Tasks;
+
+/// <summary>SANITIZE and FORMAT UNIT against everything that goes on beside them.</summary>
+public class ErasureTests
+{
+    private const string Sanitize = "48 02 0000000000 0000 00", SanitizeAtOnce = "48 82 0000000000 0000 00", Format = "04 00 00 00 00 00",
+        TestUnitReady = "00 00 00 00 00 00", All = "discard 0+2048";
+
+    private static UnitBench Bench(string gated) => new(new GatedStore(BackstoreFeatures.Discard | BackstoreFeatures.VolatileCache) { Gated = gated });
+
+    [Theory]
+    [InlineData(Sanitize, "02/04/1B")]
+    [InlineData(SanitizeAtOnce, "02/04/1B")]
+    [InlineData(Format, "02/04/04")]
+    public async Task ItWaitsForWhatWritesAndKeepsTheOthersAway(string cdb, string busy)
+    {
+        await using var bench = Bench("write discard");
+        var running = bench.Write("running", 0, 5, fill: 9);
+        var erase = bench.Send("erase", 1, cdb);
+        var late = bench.Write("late", 2, 6);
+        bench.Settle();
+        Assert.Equal((TaskState.Running, TaskState.Blocked, TaskState.Blocked), (running.State, erase.State, late.State));
+        Assert.Equal("Good", bench.Answer(2, TestUnitReady));
+        Assert.Equal(["write 5+1"], bench.Store.Waiting);
+        bench.Release("write 5+1");
+        Assert.Equal("Good", running.Answer);
+        // It has begun: what waited for it is told so, and what comes now.
+        Assert.Equal([All], bench.Store.Waiting);
+        Assert.Equal(cdb == SanitizeAtOnce ? "Good" : null, erase.Answer);
+        Assert.Equal(busy, late.Answer);
+        Assert.Equal(busy, bench.Answer(0, "28 00 00000005 00 0001 00"));
+        Assert.Equal(busy, bench.Answer(0, "35 00 00000000 00 0000 00"));
+        bench.Store.Gated = "";
+        bench.Release(All);
+        Assert.Equal("Good", erase.Answer);
+        Assert.Equal("Good", bench.Answer(0, "28 00 00000005 00 0001 00"));
+        // What was erased is on the medium, and nothing is written behind it.
+        var log = bench.Store.TakeLog();
+        Assert.Equal(["write 5+1", All, "flush", "read 5+1"], log);
+    }
+
+    /// <summary>All blocks: the first and the last, too.</summary>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(2047)]
+    public async Task ItHasAllBlocks(int block)
+    {
+        await using var bench = Bench("write");
+        bench.Write("running", 0, block);
+        var erase = bench.Send("erase", 1, SanitizeAtOnce);
+        bench.Settle();
+        Assert.Equal(TaskState.Blocked, erase.State);
+        bench.Release($"write {block}+1");
+        Assert.Equal("Good", erase.Answer);
+    }
+
+    [Theory]
+    [InlineData(Sanitize, Sanitize)]
+    [InlineData(Sanitize, Format)]
+    [InlineData(SanitizeAtOnce, SanitizeAtOnce)]
+    [InlineData(Format, Sanitize)]
+    [InlineData(Format, Format)]
+    public async Task OfTwoAtOnceTheSecondIsRefused(string first, string second)
+    {
+        await using var bench = Bench("write discard");
+        bench.Write("running", 0, 5);
+        bench.Send("first", 1, first);
+        var other = bench.Send("second", 2, second);
+        bench.Settle();
+        bench.Release("write 5+1");
+        string busy = first == Format ? "02/04/04" : "02/04/1B";
+        Assert.Equal(busy, other.Answer);
+        // And one that comes later, at once.
+        Assert.Equal(busy, bench.Answer(2, second));
+        bench.Store.Gated = "";
+        bench.Release(All);
+        Assert.Single(bench.Store.TakeLog(), All);
+        Assert.Equal("Good", bench.Answer(0, TestUnitReady));
+    }
+
+    /// <summary>An abort ends the command, not the operation (SBC-4 4.11.3).</summary>
+    [Fact]
+    public async Task AnAbortEndsTheCommandOnly()
+    {
+        await using var bench = Bench("discard");
+        var erase = bench.Send("erase", 0, Sanitize);
+        bench.Settle();
+        var over = bench.Unit.TaskManager.AbortTask(bench.UnitNexus(0), c => c == erase)!;
+        bench.Settle();
+        Assert.Equal("silence", erase.Answer);
+        Assert.True(over.IsCompleted);
+        Assert.Equal("02/04/1B", bench.Answer(0, TestUnitReady));
+        var reset = bench.Unit.TaskManager.Reset(bench.UnitNexus(0), Sense.BusDeviceResetOccurred);
+        bench.Settle();
+        Assert.True(reset.IsCompleted);
+        Assert.Equal("06/29/03", bench.Answer(0, TestUnitReady));
+        Assert.Equal("02/04/1B", bench.Answer(0, TestUnitReady));
+        bench.Release(All);
+        Assert.Equal("Good", bench.Answer(0, TestUnitReady));
+    }
+
+    [Theory]
+    [InlineData(Sanitize)]
+    [InlineData(Format)]
+    public async Task OneThatIsAbortedWhileItWaitsErasesNothing(string cdb)
+    {
+        await using var bench = Bench("write");
+        bench.Write("running", 0, 5);
+        var erase = bench.Send("erase", 1, cdb);
+        var late = bench.Write("late", 2, 6);
+        _ = bench.Unit.TaskManager.AbortTaskSet(bench.UnitNexus(1));
+        bench.Settle();
+        Assert.Equal("silence", erase.Answer);
+        Assert.Equal(TaskState.Running, late.State);
+        bench.Release("write 5+1");
+        bench.Release("write 6+1");
+        Assert.Equal("Good", late.Answer);
+        Assert.Equal(["write 5+1", "write 6+1"], bench.Store.TakeLog());
+    }
+
+    /// <summary>Its nexus dies while it runs: the operation is the unit's, and the medium is nobody's ghost.</summary>
+    [Fact]
+    public async Task ItsNexusMayDie()
+    {
+        await using var bench = Bench("discard");
+        var erase = bench.Send("erase", 0, Sanitize);
+        bench.Settle();
+        bench.Nexus(0).Close();
+        bench.Settle();
+        Assert.False(erase.Place.IsGhost);
+        Assert.Equal("02/04/1B", bench.Answer(1, Sanitize));
+        bench.Store.Gated = "";
+        bench.Release(All);
+        Assert.Equal("Good", bench.Answer(1, "2A 00 00000005 00 0001 00", UnitBench.Filled(1, 1)));
+    }
+
+    [Fact]
+    public async Task AFailedSanitizeStaysUntilItIsDoneOrLeft()
+    {
+        await using var bench = Bench("discard");
+        var erase = bench.Send("erase", 0, "48 22 0000000000 0000 00");
+        bench.Settle();
+        // It cannot be left while it runs.
+        Assert.Equal("02/04/1B", bench.Answer(1, "48 1F 0000000000 0000 00"));
+        bench.Store.Fail(All, new BackstoreException(BackstoreError.MediumWrite, "broken"));
+        bench.Settle();
+        Assert.Equal("03/0C/00", erase.Answer);
+        Assert.Equal("03/31/03", bench.Answer(1, TestUnitReady));
+        Assert.Equal("03/31/03", bench.Answer(1, Format));
+        // Started again, and failed again.
+        bench.Send("again", 0, "48 02 0000000000 0000 00");
+        bench.Settle();
+        bench.Store.Fail(All, new BackstoreException(BackstoreError.MediumWrite, "broken"));
+        bench.Settle();
+        // This one may not be left.
+        Assert.Equal("05/24/00", bench.Answer(1, "48 1F 0000000000 0000 00"));
+        Assert.Equal("03/31/03", bench.Answer(1, TestUnitReady));
+        bench.Store.Gated = "";
+        Assert.Equal("Good", bench.Answer(0, Sanitize));
+        Assert.Equal("Good", bench.Answer(1, TestUnitReady));
+        Assert.Equal("Good", bench.Answer(1, "48 1F 0000000000 0000 00"));
+    }
+
+    [Fact]
+    public async Task AFailedFormatLeavesTheUnitReady()
+    {
+        await using var bench = Bench("discard");
+        var format = bench.Send("format", 0, Format);
+        bench.Settle();
+        bench.Store.Fail(All, new BackstoreException(BackstoreError.MediumWrite, "broken"));
+        bench.Settle();
+        Assert.Equal("03/0C/00", format.Answer);
+        Assert.Equal("Good", bench.Answer(1, TestUnitReady));
+    }
+
+    /// <summary>A sanitize whose last flush fails has not succeeded.</summary>
+    [Fact]
+    public async Task ItsFlushCounts()
+    {
+        await using var bench = Bench("discard");
+        bench.Send("erase", 0, SanitizeAtOnce);
+        bench.Settle();
+        bench.Store.FlushFailure = new BackstoreException(BackstoreError.MediumWrite, "lost");
+        bench.Release(All);
+        Assert.Equal("03/31/03", bench.Answer(1, TestUnitReady));
+        bench.Store.FlushFailure = null;
+    }
+
+    [Fact]
+    public async Task ProgressIsReported()
+    {
+        await using var bench = new UnitBench(new GatedStore(BackstoreFeatures.Discard, blocks: 131072 * 4) { Gated = "discard" });
+        bench.Send("erase", 0, SanitizeAtOnce);
+        bench.Settle();
+        Assert.Equal("02/04/1B", bench.Answer(0, TestUnitReady));
+        Assert.Equal(0, Progress(bench));
+        bench.Release("discard 0+131072");
+        bench.Release("discard 131072+131072");
+        int half = Progress(bench);
+        Assert.InRange(half, 0x3F00, 0x8100);
+        bench.Release("discard 262144+131072");
+        Assert.True(Progress(bench) > half);
+        bench.Release("discard 393216+131072");
+        Assert.Equal("Good", bench.Answer(0, TestUnitReady));
+    }
+
+    private static int Progress(UnitBench bench)
+    {
+        var sense = bench.Send("sense", 0, "03 00 00 00 FC 00");
+        bench.Settle();
+        return sense.DataIn[16] << 8 | sense.DataIn[17];
+    }
+}

@@ -1,0 +1,97 @@
+using LunKit.Backstores;
+using LunKit.LogicalUnits;
+using LunKit.Scsi;
+
+namespace LunKit.Tests.LogicalUnits.Tasks;
+
+/// <summary>A capacity that changes while commands run.</summary>
+public class ResizeTests
+{
+    private static UnitBench Bench(string gated) => new(new GatedStore(BackstoreFeatures.Resize) { Gated = gated });
+
+    [Fact]
+    public async Task AShrinkWaitsForTheBlocksThatGo()
+    {
+        await using var bench = Bench("write");
+        var going = bench.Write("going", 0, 1000);
+        var staying = bench.Write("staying", 0, 999);
+        var resizing = bench.Unit.ResizeAsync(1000 * 512).AsTask();
+        var late = bench.Write("late", 1, 1000);
+        bench.Settle();
+        Assert.False(resizing.IsCompleted);
+        Assert.Equal((TaskState.Running, TaskState.Running, TaskState.Blocked), (going.State, staying.State, late.State));
+        bench.Release("write 1000+1");
+        Assert.True(resizing.IsCompletedSuccessfully);
+        Assert.Equal("Good", going.Answer);
+        Assert.Null(staying.Answer);
+        Assert.Equal(1000, bench.Unit.BlockCount);
+        // Checked against the new capacity. The capacity's own attention is first.
+        Assert.Equal("06/2A/09", late.Answer);
+        Assert.Equal("05/21/00", bench.Answer(1, "2A 00 000003E8 00 0001 00", UnitBench.Filled(1, 1)));
+        Assert.Equal("06/2A/09", bench.Attention(0)?.ToString());
+        Assert.Equal("06/2A/09", bench.Attention(2)?.ToString());
+        bench.Release("write 999+1");
+        Assert.Equal("Good", staying.Answer);
+        Assert.Equal(["write 1000+1", "write 999+1", "resize 0+1000"], bench.Store.TakeLog());
+    }
+
+    [Fact]
+    public async Task AGrowthWaitsForNobody()
+    {
+        await using var bench = Bench("write");
+        bench.Write("running", 0, 2047);
+        var resizing = bench.Unit.ResizeAsync(4096 * 512).AsTask();
+        Assert.True(resizing.IsCompletedSuccessfully);
+        Assert.Equal(4096, bench.Unit.BlockCount);
+        Assert.Equal("06/2A/09", bench.Attention(0)?.ToString());
+        bench.Release("write 2047+1");
+        // The same again changes nothing.
+        await bench.Unit.ResizeAsync(4096 * 512);
+        Assert.Null(bench.Attention(0));
+    }
+
+    /// <summary>Resets and aborts are about commands.</summary>
+    [Fact]
+    public async Task TaskManagementDoesNotReachIt()
+    {
+        await using var bench = Bench("write");
+        bench.Write("running", 0, 1500);
+        var resizing = bench.Unit.ResizeAsync(1000 * 512).AsTask();
+        var reset = bench.Unit.TaskManager.Reset(bench.UnitNexus(1), Sense.BusDeviceResetOccurred);
+        var cleared = bench.Unit.TaskManager.ClearTaskSet(bench.UnitNexus(1));
+        bench.Settle();
+        Assert.False(resizing.IsCompleted || reset.IsCompleted || cleared.IsCompleted);
+        bench.Release("write 1500+1");
+        Assert.True(resizing.IsCompletedSuccessfully && reset.IsCompleted && cleared.IsCompleted);
+        Assert.Equal(1000, bench.Unit.BlockCount);
+    }
+
+    [Fact]
+    public async Task AGhostHoldsItUp()
+    {
+        await using var bench = Bench("write");
+        bench.Write("old", 0, 1500);
+        bench.Nexus(0).Close();
+        var resizing = bench.Unit.ResizeAsync(1000 * 512).AsTask();
+        bench.Settle();
+        Assert.False(resizing.IsCompleted);
+        bench.Release("write 1500+1");
+        Assert.True(resizing.IsCompletedSuccessfully);
+    }
+
+    [Fact]
+    public async Task WhatCannotBeIsRefused()
+    {
+        await using var bench = Bench("");
+        await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => bench.Unit.ResizeAsync(511).AsTask());
+        await bench.Unit.ResizeAsync(512);
+        Assert.Equal(1, bench.Unit.BlockCount);
+        await using var stiff = new UnitBench(new GatedStore());
+        await stiff.Unit.ResizeAsync(2048 * 512);
+        await Assert.ThrowsAsync<BackstoreException>(() => stiff.Unit.ResizeAsync(1024 * 512).AsTask());
+        Assert.Equal(2048, stiff.Unit.BlockCount);
+        // The failed one holds nobody up.
+        Assert.Equal(0, stiff.Unit.Tasks.Count);
+        Assert.Equal("Good", stiff.Answer(0, "2A 00 00000500 00 0001 00", UnitBench.Filled(1, 1)));
+    }
+}
