@@ -78,6 +78,7 @@ internal sealed class Server : IAsyncDisposable
             var server = new IscsiServer(new IscsiServerOptions
             {
                 Portals = options.Portals, Targets = [target], DiscoveryChap = target.Chap,
+                AllowsTargetColdReset = options.ColdReset,
             }, log);
             server.Start();
             return new Server(server, units, handlers, processes);
