@@ -240,6 +240,8 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
     public void Free(IscsiTask task)
     {
         Unregister(task);
+        // Nothing is received into memory that may be another's from here on.
+        if (task == phase.Receiver.DirectTask) phase.Receiver.LeaveDirect();
         ReleaseMemory(task);
         task.UnitNexus?.Unit.Complete(task);
         _free.Push(task);
@@ -275,11 +277,7 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
     public void SweepAborted()
     {
         if (_tasks.Count == 0) return;
-        foreach (var task in _tasks.Values.Where(t => t is { IsAborted: true, IsExecuting: false }).ToList())
-        {
-            if (task == phase.Receiver.DirectTask) phase.Receiver.LeaveDirect();
-            Respond(task, CommandResult.TaskAborted);
-        }
+        foreach (var task in _tasks.Values.Where(t => t is { IsAborted: true, IsExecuting: false }).ToList()) Respond(task, CommandResult.TaskAborted);
     }
 
     /// <summary>

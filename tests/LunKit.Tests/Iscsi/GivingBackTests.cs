@@ -31,4 +31,33 @@ public class GivingBackTests
         Assert.True(initiator.Connection.HasEnded);
         Assert.Equal(0, target.Server.Memory.Bytes);
     }
+
+    /// <summary>
+    /// A write that waits for credit for its next burst is aborted by somebody else while a burst before that is being received: nothing is received
+    /// into memory that it has given back.
+    /// </summary>
+    [Fact]
+    public void AnAbortOfAWriteThatWaitsForCreditAndIsBeingReceived()
+    {
+        const int Burst = 32 * 1024;
+        var target = new SteppedTarget(new IscsiLimits { MaxSolicitedBytesPerConnection = Burst + 1 });
+        var initiator = target.LogIn(keys: new() { ["MaxOutstandingR2T"] = "8", ["MaxBurstLength"] = $"{Burst}" });
+        Begin(initiator);
+        initiator.Command(2, 2, Cdbs.Write16(0, 128), write: 2 * Burst);
+        initiator.Step();
+        var r2t = initiator.Receive();
+        Assert.Equal(((uint)Burst, 0), (r2t.DesiredLength, initiator.Streams.Waiting));
+        var (pdu, data) = (new byte[Bhs.Length], new byte[Burst]);
+        DataOutPdu.Write(pdu, 0, 2, r2t.TransferTag, data.Length, 0, 0, final: true);
+        initiator.Send(pdu, data, cut: 20_000);
+        initiator.Step();
+        _ = target.Unit.TaskManager.Reset(null, Sense.BusDeviceResetOccurred);
+        initiator.Step();
+        Assert.Equal(0, target.Unit.Tasks.Count);
+        initiator.Streams.Send(data.AsSpan(20_000));
+        initiator.Command(3, 3, new byte[6]);
+        initiator.Step();
+        Assert.False(initiator.Connection.HasEnded);
+        Assert.Equal(3u, initiator.Receive().Tag);
+    }
 }
