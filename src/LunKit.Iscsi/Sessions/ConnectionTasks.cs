@@ -231,9 +231,16 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
     {
         // First: the answer shows the place in the window that becomes free with it.
         Unregister(task);
-        if (!task.IsAborted) phase.Responder.Answer(task, result);
-        else if (task.ReportAborted) phase.Responder.Answer(task, CommandResult.TaskAborted);
-        Free(task);
+        try
+        {
+            if (!task.IsAborted) phase.Responder.Answer(task, result);
+            else if (task.ReportAborted) phase.Responder.Answer(task, CommandResult.TaskAborted);
+        }
+        finally
+        {
+            // Also one that cannot be answered, which ends the connection: nobody else would take it out of its unit.
+            Free(task);
+        }
     }
 
     /// <summary>Gives back what a task holds, and the task. It leaves its unit here: its answer is queued, or there is none.</summary>

@@ -1,5 +1,6 @@
 using LunKit.Iscsi;
 using LunKit.Iscsi.Pdus;
+using LunKit.LogicalUnits;
 using LunKit.Scsi;
 
 namespace LunKit.Tests.Iscsi;
@@ -59,5 +60,30 @@ public class GivingBackTests
         initiator.Step();
         Assert.False(initiator.Connection.HasEnded);
         Assert.Equal(3u, initiator.Receive().Tag);
+    }
+
+    /// <summary>A unit of one's own that counts data which it has put nowhere.</summary>
+    private sealed class LyingUnit() : CustomUnit(3, new UnitIdentity { Name = "liar", Id = UnitIdentity.IdOf("liar") })
+    {
+        protected override ValueTask<CommandResult>? Execute(ScsiCommand command) =>
+            command.Cdb[0] == 0xC0 ? new ValueTask<CommandResult>(CommandResult.Data(8)) : null;
+    }
+
+    /// <summary>An answer that cannot be given costs its connection, and leaves nothing at the unit that would stand in the way of others.</summary>
+    [Fact]
+    public async Task AnAnswerThatCannotBeGiven()
+    {
+        await using var liar = new LyingUnit();
+        var target = new SteppedTarget(second: liar);
+        var (initiator, other) = (target.LogIn(), target.LogIn(isid: 0x8000_0000_0002));
+        Begin(initiator, lun: 1);
+        Begin(other, lun: 1);
+        initiator.Command(2, 2, [0xC0, .. new byte[15]], read: 8, lun: 1);
+        initiator.Step();
+        Assert.True(initiator.Connection.HasEnded);
+        Assert.Equal((0, 0L), (liar.Tasks.Count, target.Server.Memory.Bytes));
+        other.Command(2, 2, [0xC1, .. new byte[15]], lun: 1);
+        other.Step();
+        Assert.Equal(2u, other.Receive().Tag);
     }
 }
