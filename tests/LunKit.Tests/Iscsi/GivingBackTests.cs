@@ -8,6 +8,8 @@ namespace LunKit.Tests.Iscsi;
 /// <summary>What a connection has taken it gives back, and what it has told a unit it ends, whatever goes wrong in between.</summary>
 public class GivingBackTests
 {
+    private static Dictionary<string, string> Level(int level) => new() { ["ErrorRecoveryLevel"] = $"{level}" };
+
     /// <summary>Takes the power-on unit attention; the next CmdSN is 2.</summary>
     private static void Begin(SteppedInitiator initiator, int lun = 0)
     {
@@ -85,5 +87,26 @@ public class GivingBackTests
         other.Command(2, 2, [0xC1, .. new byte[15]], lun: 1);
         other.Step();
         Assert.Equal(2u, other.Receive().Tag);
+    }
+
+    /// <summary>An initiator that never acknowledges what it gets does not fill the target's memory with it.</summary>
+    [Fact]
+    public void AnswersThatAreNeverAcknowledged()
+    {
+        const int Each = 8192;
+        var target = new SteppedTarget(new IscsiLimits { MaxRetainedBytesPerConnection = 8 * Each });
+        var initiator = target.LogIn(keys: Level(1));
+        for (uint i = 0; i < 32 && !initiator.Connection.HasEnded; i++)
+        {
+            var pdu = new byte[Bhs.Length];
+            NopPdu.Write(pdu, PduOpcode.NopOut, 0, i, Bhs.ReservedTag, Each);
+            pdu[0] |= 0x40;
+            initiator.Send(pdu, new byte[Each]);
+            initiator.Step();
+            initiator.Streams.Receive();
+            Assert.InRange(target.Server.Memory.Bytes, 0, 10 * Each);
+        }
+        Assert.True(initiator.Connection.HasEnded);
+        Assert.Equal(0, target.Server.Memory.Bytes);
     }
 }
