@@ -109,4 +109,65 @@ public class GivingBackTests
         Assert.True(initiator.Connection.HasEnded);
         Assert.Equal(0, target.Server.Memory.Bytes);
     }
+
+    /// <summary>Two connections of a session with a task of the same tag each, which the standard forbids: both tasks end.</summary>
+    [Fact]
+    public void TasksOfOneTagInCustody()
+    {
+        var target = new SteppedTarget();
+        var first = target.LogIn(keys: Level(2));
+        Begin(first);
+        var second = target.LogIn(first.Tsih, cid: 2);
+        first.Command(7, 2, Cdbs.Write16(0, 8), write: 4096);
+        first.Step();
+        second.Command(7, 3, Cdbs.Write16(8, 8), write: 4096);
+        second.Step();
+        Assert.Equal(2, target.Unit.Tasks.Count);
+        End(target, first, second);
+    }
+
+    /// <summary>A connection that has a task of this tag takes no other one over.</summary>
+    [Fact]
+    public void ReassignmentOfATagThatIsInUse()
+    {
+        var target = new SteppedTarget();
+        var first = target.LogIn(keys: Level(2));
+        Begin(first);
+        var second = target.LogIn(first.Tsih, cid: 2);
+        first.Command(7, 2, Cdbs.Write16(0, 8), write: 4096);
+        first.Step();
+        var logout = new byte[Bhs.Length];
+        LogoutPdu.WriteRequest(logout, 2, 8, 1);
+        logout[0] |= 0x40;
+        second.Send(logout, []);
+        second.Step();
+        first.Step();
+        second.Step();
+        Assert.Equal(PduOpcode.LogoutResponse, second.Receive().Opcode);
+        second.Command(7, 3, Cdbs.Write16(8, 8), write: 4096);
+        second.Step();
+        Assert.Equal(PduOpcode.ReadyToTransfer, second.Receive().Opcode);
+        second.Manage(TaskManagementFunction.TaskReassign, 9, 4, referencedTag: 7);
+        second.Step();
+        var answer = second.Receive();
+        Assert.Equal((PduOpcode.TaskManagementResponse, (byte)TaskManagementResult.TaskStillAllegiant), (answer.Opcode, answer.Response));
+        Assert.Equal(2, target.Unit.Tasks.Count);
+        End(target, first, second);
+    }
+
+    private static void End(SteppedTarget target, params SteppedInitiator[] initiators)
+    {
+        foreach (var initiator in initiators)
+        {
+            initiator.Streams.Close();
+            initiator.Step();
+        }
+        target.Clock.Advance(TimeSpan.FromMinutes(2));
+        foreach (var initiator in initiators)
+        {
+            initiator.Step();
+            Assert.True(initiator.Connection.HasEnded);
+        }
+        Assert.Equal((0, 0L), (target.Unit.Tasks.Count, target.Server.Memory.Bytes));
+    }
 }
