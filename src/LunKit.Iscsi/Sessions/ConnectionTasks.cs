@@ -294,13 +294,18 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
     public void Abandon()
     {
         foreach (var task in _tasks.Values.Where(t => !t.IsExecuting).ToList()) Free(task);
-        foreach (var unit in _tasks.Values.Select(t => t.UnitNexus!.Unit).Distinct().ToList())
-            unit.TaskManager.ConnectionLost(c => c is IscsiTask { IsExecuting: true } task && task.Owner == phase);
+        // A copy has commands of its own, at any unit that its initiator sees.
+        var units = _tasks.Values.Select(t => t.UnitNexus!.Unit).ToList();
+        if (units.Count > 0) units.AddRange(Session.Nexus.Luns.Entries.Values.Select(e => e.Unit));
+        foreach (var unit in units.Distinct()) unit.TaskManager.ConnectionLost(IsExecutingHere);
         foreach (var task in _tasks.Values) Session.Window.Release();
         _ended = true;
         Interlocked.MemoryBarrier();
         ReleaseGhosts();
     }
+
+    private bool IsExecutingHere(ScsiCommand command) =>
+        (command is InternalCommand part ? part.For : command) is IscsiTask { IsExecuting: true } task && task.Owner == phase;
 
     private void ReleaseGhosts()
     {

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using LunKit.Iscsi;
 using LunKit.Iscsi.Pdus;
 using LunKit.LogicalUnits;
@@ -153,6 +154,39 @@ public class GivingBackTests
         Assert.Equal((PduOpcode.TaskManagementResponse, (byte)TaskManagementResult.TaskStillAllegiant), (answer.Opcode, answer.Response));
         Assert.Equal(2, target.Unit.Tasks.Count);
         End(target, first, second);
+    }
+
+    /// <summary>
+    /// What a copy still writes when the connection of its command is lost, and the session goes on, lands on nothing newer: it has its blocks for
+    /// itself until it has ended.
+    /// </summary>
+    [Fact]
+    public async Task ACopyWhoseConnectionIsLost()
+    {
+        var store = new GatedBackstore();
+        var target = new SteppedTarget(store: store);
+        var first = target.LogIn();
+        Begin(first);
+        var second = target.LogIn(first.Tsih, cid: 2);
+        // WRITE USING TOKEN with the token that stands for zeroes, to 8 blocks from block 8 on.
+        var list = new byte[552];
+        BinaryPrimitives.WriteUInt32BigEndian(list.AsSpan(16), 0xFFFF_0001);
+        (list[535], list[543], list[547]) = (16, 8, 8);
+        byte[] cdb = [0x83, 0x11, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 552 >> 8, 552 & 0xFF, 0, 0];
+        first.Command(2, 2, cdb, write: list.Length, immediate: list);
+        first.Step();
+        Assert.Equal(1, store.Waiting);
+        first.Streams.Close();
+        first.Step();
+        Assert.True(first.Connection.HasEnded);
+        byte[] data = [.. Enumerable.Repeat((byte)7, 512)];
+        second.Command(3, 3, Cdbs.Write16(8, 1), write: 512, immediate: data);
+        second.Step();
+        Assert.Equal(1, store.Waiting);
+        store.Open();
+        Assert.Equal((byte)ScsiStatus.Good, (await second.AwaitAsync()).Status);
+        second.Command(4, 4, Cdbs.Read16(8, 1), read: 512);
+        Assert.Equal(data, (await second.AwaitAsync()).Data);
     }
 
     private static void End(SteppedTarget target, params SteppedInitiator[] initiators)
