@@ -120,7 +120,7 @@ internal static class ThirdPartyCopy
         int sourceSize = BlockSize(from), targetSize = BlockSize(to);
         if (length % sourceSize != 0 || length % targetSize != 0) return CommandResult.CheckCondition(Sense.UnexpectedInexactSegment);
         using var scratch = command.RentScratch((int)Math.Max(1, Math.Min(CopyChunkBytes, length)));
-        var worker = new InternalCommand();
+        var worker = new InternalCommand(command);
         for (long done = 0; done < length;)
         {
             command.CancellationToken.ThrowIfCancellationRequested();
