@@ -191,8 +191,8 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
         catch
         {
             // No thread or no memory for it.
-            stream.Dispose();
             if (connection is not null) ConnectionEnded(connection, "no thread can be started");
+            stream.Dispose();
             throw;
         }
     }

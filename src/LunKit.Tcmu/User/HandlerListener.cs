@@ -183,8 +183,9 @@ public sealed class HandlerListener : IDisposable
                 connection.Send(UserMessages.Refuse(number, device is null ? -19 : -16));
                 return;
             }
-            (device.Holder, device.LastHolder, device.IsServed, device.IsOffered) = (connection, connection, false, false);
+            // First: it may fail for want of a descriptor, and the device is offered again then.
             var grant = device.Ring.Attach();
+            (device.Holder, device.LastHolder, device.IsServed, device.IsOffered) = (connection, connection, false, false);
             connection.Send(UserMessages.Grant(number, device.Name, device.Ring.RegionBytes, device.Snapshot), grant.Memory, grant.ToHandler, grant.ToTarget, grant.Lease);
             grant.Lease.Dispose();
         }

@@ -127,11 +127,13 @@ internal sealed class UserRing : IPolledUnit, IDisposable
         List<EndedCommand>? ended;
         lock (_gate)
         {
+            // First: for want of a descriptor nothing has happened.
+            var lease = new Lease();
             _region.Producer.Reset();
             if (_pollers > 0) _region.Producer.Say(Watch.Looks);
             // A handler that has just come knows no initiator.
             _lostNexuses.Clear();
-            _lease = new Lease();
+            _lease = lease;
             _attached = true;
             _writes.Attached();
             _commands.Repost();
@@ -183,7 +185,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             try
             {
                 Take();
-                if (Interlocked.Exchange(ref _broken, null) is { } reason) Break(reason);
+                if (Volatile.Read(ref _broken) is { } reason) Break(reason);
                 Tick();
                 if (gone) End(lease!);
             }
@@ -191,6 +193,8 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             {
                 // A fault of ours concerns this device; its commands have their time-outs.
                 LogMessages.DeviceCrashed(_log, e, _name);
+                // What has run out now may be there again in a moment.
+                _toTarget.Wait(TickMilliseconds);
             }
         }
     }
@@ -329,7 +333,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     {
         LogMessages.RingBroken(_log, _name, reason);
         List<EndedCommand>? ended;
-        // First: if there is none to be had, the old one stays.
+        // First: if there is none to be had, the old one stays, and the next round tries again.
         var fresh = new RingRegion(this, _name, _options, _budget);
         lock (_gate)
         {
@@ -337,6 +341,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             ended = _commands.TakeEnded();
             _region.Release();
             _region = fresh;
+            _broken = null;
             BrokenCount++;
         }
         _commands.Answer(ended);

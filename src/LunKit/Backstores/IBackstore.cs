@@ -23,7 +23,10 @@ public interface IBackstore : IAsyncDisposable
     /// <summary>Fills <paramref name="data"/> from byte <paramref name="offset"/>.</summary>
     ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken);
 
-    /// <summary>Stores <paramref name="data"/> at byte <paramref name="offset"/>.</summary>
+    /// <summary>
+    /// Stores <paramref name="data"/> at byte <paramref name="offset"/>. The data is the caller's and is not to be changed: a write may be carried out again
+    /// from the same memory, also by a successor of the process.
+    /// </summary>
     ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken);
 
     /// <summary>

@@ -1,12 +1,12 @@
 namespace LunKit.Fabrics;
 
 /// <summary>
-/// Bytes that the commands of a connection hold, counted for it and for all connections together. Thread safe.
+/// Bytes that the commands of a connection hold, counted for it and for all connections together; those of commands that outlive their
+/// connection stay counted until they end. Thread safe.
 /// </summary>
 internal sealed class MemoryAccount(long limitBytes, MemoryAccount? total = null)
 {
     private long _bytes;
-    private volatile bool _closed;
 
     public long Bytes => Volatile.Read(ref _bytes);
 
@@ -17,18 +17,9 @@ internal sealed class MemoryAccount(long limitBytes, MemoryAccount? total = null
 
     public void Charge(long bytes)
     {
-        // A command that ends after its connection has nothing to give back: it was taken out at the end.
-        if (_closed) return;
         Interlocked.Add(ref _bytes, bytes);
         total?.Charge(bytes);
     }
 
     public void Refund(long bytes) => Charge(-bytes);
-
-    /// <summary>Takes what is left out of the total: the connection has ended.</summary>
-    public void Close()
-    {
-        Refund(Bytes);
-        _closed = true;
-    }
 }

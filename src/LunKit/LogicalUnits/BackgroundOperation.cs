@@ -49,41 +49,53 @@ internal sealed class BackgroundOperation(BlockUnit unit)
     }
 
     /// <summary>
-    /// Starts <paramref name="work"/>, which reports its progress from 0 to 1. The task is its end, with its failure. A sanitize is
-    /// remembered until it succeeded. Null: one runs already; a sanitize that failed may be started again (SBC-4 4.11.3).
+    /// Starts <paramref name="work"/>, which reports its progress from 0 to 1. Null: one runs already; a sanitize that failed may be started again
+    /// (SBC-4 4.11.3). The unit is not ready from here on. Started: the unit remembers a sanitize, until it has succeeded; fails when it cannot, and
+    /// nothing was done then. Ended: the operation's end, with its failure.
     /// </summary>
-    public Task? TryStart(string name, bool isSanitize, bool mayExit, Func<IProgress<double>, CancellationToken, Task> work)
+    public (Task Started, Task Ended)? TryStart(string name, bool isSanitize, bool mayExit, Func<IProgress<double>, CancellationToken, Task> work)
     {
+        var started = new TaskCompletionSource();
         lock (_gate)
         {
             if (IsActive && !_failed) return null;
-            if (isSanitize)
-            {
-                unit.Memory.Update(s =>
-                {
-                    s.Sanitize = name;
-                    s.SanitizeMayExit = mayExit;
-                });
-            }
+            var before = (_name, _failed, _mayExit);
             Volatile.Write(ref _progressPermyriad, 0);
             _failed = false;
             _mayExit = mayExit;
             Volatile.Write(ref _name, name);
-            return _running = RunAsync(name, isSanitize, work);
+            return (started.Task, _running = RunAsync(name, isSanitize, before, work, started));
         }
     }
 
-    private async Task RunAsync(string name, bool isSanitize, Func<IProgress<double>, CancellationToken, Task> work)
+    private async Task RunAsync(
+        string name, bool isSanitize, (string? Name, bool Failed, bool MayExit) before, Func<IProgress<double>, CancellationToken, Task> work,
+        TaskCompletionSource started)
     {
         // The command's thread goes on; the operation does not hold it.
         await unit.Runtime.Queue.YieldAsync().ConfigureAwait(false);
+        try
+        {
+            if (isSanitize) await unit.Memory.UpdateAsync(s => (s.Sanitize, s.SanitizeMayExit) = (name, _mayExit)).ConfigureAwait(false);
+            started.SetResult();
+        }
+        catch (Exception e)
+        {
+            lock (_gate)
+            {
+                (_failed, _mayExit) = (before.Failed, before.MayExit);
+                Volatile.Write(ref _name, before.Name);
+            }
+            started.SetException(e);
+            return;
+        }
         long start = Stopwatch.GetTimestamp();
         string outcome = "done";
         try
         {
             await work(new Progress(this), _stop.Token).ConfigureAwait(false);
             await unit.Store.FlushAsync(CancellationToken.None).ConfigureAwait(false);
-            if (isSanitize) unit.Memory.Update(s => s.Sanitize = null);
+            if (isSanitize) await unit.Memory.UpdateAsync(s => s.Sanitize = null).ConfigureAwait(false);
             Volatile.Write(ref _name, null);
         }
         catch (Exception e)
@@ -100,17 +112,18 @@ internal sealed class BackgroundOperation(BlockUnit unit)
     }
 
     /// <summary>EXIT FAILURE MODE (SBC-4 5.30.5): false when the failed sanitize did not allow it (AUSE = 0).</summary>
-    public bool TryExitFailure()
+    public async ValueTask<bool> TryExitFailureAsync()
     {
+        // The command has the unit for itself: nothing is started meanwhile.
+        if (!_failed) return true;
+        if (!_mayExit) return false;
+        await unit.Memory.UpdateAsync(s => s.Sanitize = null).ConfigureAwait(false);
         lock (_gate)
         {
-            if (!_failed) return true;
-            if (!_mayExit) return false;
-            unit.Memory.Update(s => s.Sanitize = null);
             _failed = false;
             Volatile.Write(ref _name, null);
-            return true;
         }
+        return true;
     }
 
     /// <summary>Ends the operation for the process to stop; a sanitize stays remembered as not done.</summary>

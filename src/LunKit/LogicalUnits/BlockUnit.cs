@@ -161,8 +161,10 @@ public sealed class BlockUnit : LogicalUnit
     /// <summary>The backstore has another length: initiators are told.</summary>
     private void TakeCapacity()
     {
-        if (Interlocked.Exchange(ref _blockCount, Store.Geometry.BlockCount) == Store.Geometry.BlockCount) return;
-        LogMessages.CapacityChanged(Log, Identity.Name, Store.Geometry.LengthBytes);
+        // Read once: another change may follow, and comes here, too.
+        var geometry = Store.Geometry;
+        if (Interlocked.Exchange(ref _blockCount, geometry.BlockCount) == geometry.BlockCount) return;
+        LogMessages.CapacityChanged(Log, Identity.Name, geometry.LengthBytes);
         AttendOthers(null, Sense.CapacityChanged);
     }
 

@@ -65,11 +65,11 @@ internal static class Erasure
             ? DataIn.InvalidCdb(7)
             : Sanitize(unit, command, name, (progress, stop) => DiscardAllAsync(unit, progress, stop));
 
-    public static ValueTask<CommandResult> ExitFailureMode(BlockUnit unit, ScsiCommand command)
+    public static async ValueTask<CommandResult> ExitFailureMode(BlockUnit unit, ScsiCommand command)
     {
-        if (BinaryPrimitives.ReadUInt16BigEndian(command.Cdb[7..]) != 0) return DataIn.InvalidCdb(7);
-        if (unit.Background is { IsActive: true, IsFailed: false }) return new(CommandResult.CheckCondition(unit.Background.Sense));
-        return unit.Background.TryExitFailure() ? new(CommandResult.Good) : DataIn.InvalidCdb(1, 5);
+        if (BinaryPrimitives.ReadUInt16BigEndian(command.Cdb[7..]) != 0) return CommandResult.InvalidCdbField(7);
+        if (unit.Background is { IsActive: true, IsFailed: false }) return CommandResult.CheckCondition(unit.Background.Sense);
+        return await unit.Background.TryExitFailureAsync().ConfigureAwait(false) ? CommandResult.Good : CommandResult.InvalidCdbField(1, 5);
     }
 
     private static ValueTask<CommandResult> Sanitize(
@@ -80,24 +80,15 @@ internal static class Erasure
     }
 
     /// <summary>The command had all blocks for itself until here, so that nothing older lands on what is erased; newer ones find the unit not ready.</summary>
-    private static ValueTask<CommandResult> Start(BlockUnit unit, ScsiCommand command, bool immediate, Task? running)
+    private static async ValueTask<CommandResult> Start(BlockUnit unit, ScsiCommand command, bool immediate, (Task Started, Task Ended)? operation)
     {
         unit.Tasks.EndExclusive(command);
-        if (running is null) return new(CommandResult.CheckCondition(unit.Background.Sense));
-        return immediate ? Detach(running) : AwaitAsync(running, command);
-    }
-
-    private static ValueTask<CommandResult> Detach(Task running)
-    {
-        // The operation reports its failure itself, by log and by sense; nobody awaits this task.
-        _ = running.ContinueWith(static t => _ = t.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
-        return new(CommandResult.Good);
-    }
-
-    private static async ValueTask<CommandResult> AwaitAsync(Task running, ScsiCommand command)
-    {
+        if (operation is not { } running) return CommandResult.CheckCondition(unit.Background.Sense);
+        await running.Started.ConfigureAwait(false);
         // An abort ends the command, not the operation (SBC-4 4.11.3).
-        await running.WaitAsync(command.CancellationToken).ConfigureAwait(false);
+        if (!immediate) await running.Ended.WaitAsync(command.CancellationToken).ConfigureAwait(false);
+        // The operation reports its failure itself, by log and by sense; nobody awaits this task.
+        else _ = running.Ended.ContinueWith(static t => _ = t.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
         return CommandResult.Good;
     }
 

@@ -26,7 +26,7 @@ internal static class OffsetCopy
         int sourceSize = source.BlockSize, targetSize = target.BlockSize;
         int room = (int)Math.Min(ChunkBytes, length) + 2 * sourceSize;
         using var scratch = command.RentScratch(room + 2 * targetSize);
-        var worker = new InternalCommand();
+        var worker = new InternalCommand(command);
         for (long done = 0; done < length;)
         {
             command.CancellationToken.ThrowIfCancellationRequested();
