@@ -21,9 +21,16 @@ namespace LunKit.Iscsi;
 /// </summary>
 public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
 {
+    // Connections beyond the limits that wait for their login, to be told why there is no room; each has a thread.
+    private const int MaxRefused = 16;
+
+    // For the unit of RunAsync.
+    private static readonly TimeSpan s_closing = TimeSpan.FromSeconds(30);
+
     private readonly Lock _gate = new();
     private readonly List<(Socket Socket, int GroupTag)> _listeners = [];
     private readonly HashSet<IscsiConnection> _connections = [];
+    private readonly HashSet<IscsiConnection> _refused = [];
     private volatile bool _stopping;
 
     /// <summary>Prepares a server; <see cref="Start"/> makes it listen.</summary>
@@ -198,17 +205,16 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
     {
         lock (_gate)
         {
-            string? refusal = _stopping ? "the server stops"
-                : _connections.Count >= Options.Limits.MaxConnections ? $"{Options.Limits.MaxConnections} connections are the limit"
+            if (_stopping) return null;
+            string? refusal = _connections.Count >= Options.Limits.MaxConnections ? $"{Options.Limits.MaxConnections} connections are the limit"
                 : _connections.Count(c => c.Remote.Address.Equals(remote.Address)) >= Options.Limits.MaxConnectionsPerAddress
                     ? $"{Options.Limits.MaxConnectionsPerAddress} connections per address are the limit" : null;
-            if (refusal is not null)
-            {
-                LogMessages.ConnectionRefused(Log, remote.ToString(), refusal);
-                return null;
-            }
-            var connection = new IscsiConnection(this, stream, remote, local, group);
-            _connections.Add(connection);
+            if (refusal is not null) LogMessages.ConnectionRefused(Log, remote.ToString(), refusal);
+            // Some may stay until they have been told so (0302); of a flood the others find the connection closed.
+            var connections = refusal is null ? _connections : _refused;
+            if (refusal is not null && _refused.Count >= MaxRefused) return null;
+            var connection = new IscsiConnection(this, stream, remote, local, group, refusal);
+            connections.Add(connection);
             return connection;
         }
     }
@@ -219,7 +225,11 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
 
     internal void ConnectionEnded(IscsiConnection connection, string reason)
     {
-        lock (_gate) _connections.Remove(connection);
+        lock (_gate)
+        {
+            _connections.Remove(connection);
+            _refused.Remove(connection);
+        }
         LogMessages.ConnectionEnded(Log, connection.Session?.Parameters.InitiatorName ?? "", connection.Remote.ToString(), reason);
     }
 
@@ -237,7 +247,7 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
         _stopping = true;
         foreach (var (socket, _) in _listeners) socket.Dispose();
         List<IscsiConnection> connections;
-        lock (_gate) connections = [.. _connections];
+        lock (_gate) connections = [.. _connections, .. _refused];
         foreach (var connection in connections) connection.RequestLogout(Options.Limits.LogoutTimeoutSeconds);
         var all = Task.WhenAll(connections.Select(c => c.Ended));
         var limit = TimeSpan.FromSeconds(Options.Limits.LogoutTimeoutSeconds + 10);
@@ -275,7 +285,8 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
         Console.WriteLine($"{iqn} is served at iscsi://{server.Portals[0].EndPoint}/{iqn}/0 (Ctrl-C stops)");
         await stop.Task.ConfigureAwait(false);
         await server.StopAsync().ConfigureAwait(false);
-        await unit.FlushAsync().ConfigureAwait(false);
+        string? why = !await unit.CloseAsync(s_closing).ConfigureAwait(false) ? "its storage does not answer" : unit.ClosingFailure?.Message;
+        if (why is not null) throw new IOException($"{iqn}: acknowledged writes may be lost: {why}", unit.ClosingFailure);
     }
 
     /// <inheritdoc/>

@@ -12,6 +12,9 @@ namespace LunKit.App.Serve;
 /// <summary>A running target: its units and its iSCSI server, opened and closed together.</summary>
 internal sealed class Server : IAsyncDisposable
 {
+    // What a service manager waits at least, with the time for initiators to log out.
+    private static readonly TimeSpan s_closing = TimeSpan.FromSeconds(30);
+
     private readonly IscsiServer _iscsi;
     private readonly LunKitMetrics _metrics = new();
     private readonly HandlerMetrics? _handlerMetrics;
@@ -77,7 +80,7 @@ internal sealed class Server : IAsyncDisposable
             };
             var server = new IscsiServer(new IscsiServerOptions
             {
-                Portals = options.Portals, Targets = [target], DiscoveryChap = target.Chap,
+                Portals = options.Portals, Targets = [target], DiscoveryChap = target.Chap, AllowsTargetColdReset = options.AllowColdReset,
             }, log);
             server.Start();
             return new Server(server, units, handlers, processes);
@@ -131,18 +134,15 @@ internal sealed class Server : IAsyncDisposable
         List<string> failures = [];
         // Handlers complete and flush what they have while their devices are still there.
         foreach (var process in _processes) await process.DisposeAsync();
-        foreach (var unit in Units.Select(u => u.Unit))
+        // At once: one that hangs takes its time, and no other's.
+        await Task.WhenAll(Units.Select(async served =>
         {
-            try
-            {
-                await unit.FlushAsync();
-            }
-            catch (IOException e)
-            {
-                failures.Add($"{unit.Identity.Name}: data may be lost, the last flush failed: {e.Message}");
-            }
-            await unit.DisposeAsync();
-        }
+            var unit = served.Unit;
+            bool isClosed = await unit.CloseAsync(s_closing);
+            string? why = !isClosed ? "its storage does not answer" : unit.ClosingFailure is { } e ? $"the last flush failed: {e.Message}" : null;
+            if (why is null) return;
+            lock (failures) failures.Add($"{unit.Identity.Name}: data may be lost, {why}");
+        }));
         _handlerMetrics?.Dispose();
         _handlers?.Dispose();
         _metrics.Dispose();

@@ -58,7 +58,7 @@ public sealed partial class IscsiInitiator
         return bytes;
     }
 
-    private async Task SendDataOutAsync(Pending pending, uint tag, uint transferTag, int offset, int length)
+    private async Task SendDataOutAsync(PendingAnswer pending, uint tag, uint transferTag, int offset, int length)
     {
         uint dataSn = 0;
         for (int end = offset + length; offset < end;)
@@ -149,7 +149,7 @@ public sealed partial class IscsiInitiator
         pending.Answer.TrySetResult((header, data));
     }
 
-    private async Task AnswerR2TAsync(Pending pending, uint tag, byte[] header)
+    private async Task AnswerR2TAsync(PendingAnswer pending, uint tag, byte[] header)
     {
         uint transferTag = new Bhs(header).TargetTransferTag, offset = new ReadyToTransferPdu(header).BufferOffset, length = new ReadyToTransferPdu(header).DesiredLength;
         if (offset + (ulong)length > (ulong)(pending.DataOut?.Length ?? 0)) throw new IOException("an R2T past the data");

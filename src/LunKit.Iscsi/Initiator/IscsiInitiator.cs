@@ -12,20 +12,11 @@ namespace LunKit.Iscsi.Initiator;
 /// </summary>
 public sealed partial class IscsiInitiator : IAsyncDisposable
 {
-    private sealed class Pending(byte[]? dataOut, int dataInLength)
-    {
-        public byte[]? DataOut { get; } = dataOut;
-        public byte[] DataIn { get; } = new byte[dataInLength];
-        public int Received { get; set; }
-        public ulong Lun { get; init; }
-        public TaskCompletionSource<(byte[] Bhs, byte[] Data)> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    }
-
     private readonly InitiatorOptions _options;
     private readonly Socket _socket;
     private readonly NetworkStream _stream;
     private readonly SemaphoreSlim _send = new(1, 1);
-    private readonly ConcurrentDictionary<uint, Pending> _pending = new();
+    private readonly ConcurrentDictionary<uint, PendingAnswer> _pending = new();
     private readonly NegotiatedParameters _parameters = new();
     private int _nextTag;
     private uint _cmdSn = 1;
@@ -103,7 +94,7 @@ public sealed partial class IscsiInitiator : IAsyncDisposable
         int lun, byte[] cdb, byte[]? dataOut, int dataInLength, TaskAttribute attribute = TaskAttribute.Simple, uint? expected = null)
     {
         ulong field = LunAddress.Encode(lun);
-        var pending = new Pending(dataOut, dataInLength) { Lun = field };
+        var pending = new PendingAnswer(dataOut, dataInLength) { Lun = field };
         uint tag = Register(pending);
         int length = dataOut?.Length ?? dataInLength;
         int immediate = dataOut is not null && _parameters.ImmediateData
@@ -135,23 +126,13 @@ public sealed partial class IscsiInitiator : IAsyncDisposable
         {
             _send.Release();
         }
-        return (tag, AnswerAsync(pending));
-    }
-
-    private static async Task<ScsiAnswer> AnswerAsync(Pending pending)
-    {
-        var (bhs, data) = await pending.Answer.Task.ConfigureAwait(false);
-        var flags = bhs[1];
-        uint count = new Bhs(bhs).Get(44);
-        long residual = (flags & ScsiResponsePdu.Underflow) != 0 ? count : (flags & ScsiResponsePdu.Overflow) != 0 ? -count : 0;
-        var sense = data.Length >= 2 ? data[2..Math.Min(data.Length, 2 + (data[0] << 8 | data[1]))] : [];
-        return new ScsiAnswer((ScsiStatus)bhs[3], pending.Received == pending.DataIn.Length ? pending.DataIn : pending.DataIn[..pending.Received], sense, residual);
+        return (tag, pending.AnswerAsync());
     }
 
     /// <summary>Asks for a task management function; returns the response code of RFC 7143 11.6.1 (0: done).</summary>
     public async Task<int> ManageAsync(TaskManagementFunction function, int lun, uint referencedTag = Bhs.ReservedTag, CancellationToken cancellationToken = default)
     {
-        var pending = new Pending(null, 0);
+        var pending = new PendingAnswer(null, 0);
         uint tag = Register(pending);
         var pdu = new byte[Bhs.Length];
         TaskManagementPdu.WriteRequest(pdu, (int)function, LunAddress.Encode(lun), tag, referencedTag, _cmdSn - 1); // the referenced command is older than the next one
@@ -164,7 +145,7 @@ public sealed partial class IscsiInitiator : IAsyncDisposable
     /// <summary>Sends data that the target sends back (NOP-Out).</summary>
     public async Task<byte[]> PingAsync(byte[] data, CancellationToken cancellationToken = default)
     {
-        var pending = new Pending(null, 0);
+        var pending = new PendingAnswer(null, 0);
         var pdu = new byte[Bhs.Length];
         NopPdu.Write(pdu, PduOpcode.NopOut, 0, Register(pending), Bhs.ReservedTag, data.Length);
         await SendAsync(pdu, data, numbered: true).ConfigureAwait(false);
@@ -179,7 +160,7 @@ public sealed partial class IscsiInitiator : IAsyncDisposable
         byte[] request = TextKeys.Format([new("SendTargets", value)]);
         while (true)
         {
-            var pending = new Pending(null, 0);
+            var pending = new PendingAnswer(null, 0);
             var pdu = new byte[Bhs.Length];
             TextPdu.Write(pdu, PduOpcode.TextRequest, TextPdu.Final, Register(pending), transferTag, request.Length);
             await SendAsync(pdu, request, numbered: true).ConfigureAwait(false);
@@ -195,7 +176,7 @@ public sealed partial class IscsiInitiator : IAsyncDisposable
     /// <summary>Logs out and closes the connection.</summary>
     public async Task LogoutAsync(CancellationToken cancellationToken = default)
     {
-        var pending = new Pending(null, 0);
+        var pending = new PendingAnswer(null, 0);
         var pdu = new byte[Bhs.Length];
         LogoutPdu.WriteRequest(pdu, 0, Register(pending), _options.ConnectionId);
         await SendAsync(pdu, default, numbered: true).ConfigureAwait(false);
@@ -203,7 +184,7 @@ public sealed partial class IscsiInitiator : IAsyncDisposable
         await DisposeAsync().ConfigureAwait(false);
     }
 
-    private uint Register(Pending pending)
+    private uint Register(PendingAnswer pending)
     {
         uint tag = (uint)Interlocked.Increment(ref _nextTag);
         _pending[tag] = pending;

@@ -51,8 +51,9 @@ internal sealed class IscsiConnection
     private bool _wantsOutput;
     private uint _nextTransferTag = 1;
 
-    public IscsiConnection(IscsiServer server, IByteStream stream, IPEndPoint remote, IPEndPoint local, int groupTag)
+    public IscsiConnection(IscsiServer server, IByteStream stream, IPEndPoint remote, IPEndPoint local, int groupTag, string? refusal = null)
     {
+        Refusal = refusal;
         Server = server;
         Limits = server.Options.Limits;
         Clock = server.Clock;
@@ -69,6 +70,9 @@ internal sealed class IscsiConnection
         _login = new LoginPhase(this, _sender, _receiver);
         _look = () => _phase?.Tasks.PollAgain() == true ? HasCompleted : _receiver.Receive();
     }
+
+    /// <summary>Why there is no room for it: its login is answered so; null when there is.</summary>
+    public string? Refusal { get; }
 
     public IscsiServer Server { get; }
     public IscsiLimits Limits { get; }

@@ -32,7 +32,8 @@ internal sealed class LoginPhase
     public FullFeaturePhase? Handle(Bhs header, ReadOnlySpan<byte> data)
     {
         var pdu = new LoginPdu(header.Bytes);
-        var answer = _exchange.Take(pdu, data);
+        var answer = _connection.Refusal is { } refusal
+            ? LoginNegotiation.Failed(LoginStatus.OutOfResources, refusal) : _exchange.Take(pdu, data);
         // The exchange refuses another one in a later request.
         _connection.ConnectionId = pdu.ConnectionId;
         if (answer is not { Status: LoginStatus.Success, Transit: true, Next: LoginStage.FullFeature })

@@ -303,17 +303,19 @@ public abstract class LogicalUnit : IAsyncDisposable
     public virtual ValueTask FlushAsync() => ValueTask.CompletedTask;
 
     /// <summary>The same, for somebody who can only log that it failed; the next flush of an initiator fails, too.</summary>
-    internal ValueTask TryFlushAsync(string reason) => TryAsync(FlushAsync, reason);
+    internal ValueTask<Exception?> TryFlushAsync(string reason) => TryAsync(FlushAsync, reason);
 
-    private async ValueTask TryAsync(Func<ValueTask> step, string reason)
+    private async ValueTask<Exception?> TryAsync(Func<ValueTask> step, string reason)
     {
         try
         {
             await step().ConfigureAwait(false);
+            return null;
         }
         catch (Exception e)
         {
             LogMessages.FlushFailed(Log, Identity.Name, reason, e.Message);
+            return e;
         }
     }
 
@@ -350,11 +352,14 @@ public abstract class LogicalUnit : IAsyncDisposable
     private async Task DrainAndReleaseAsync()
     {
         await TaskManager.Close().ConfigureAwait(false);
-        await TryAsync(FlushLastAsync, "the unit is closed").ConfigureAwait(false);
+        ClosingFailure = await TryAsync(FlushLastAsync, "the unit is closed").ConfigureAwait(false);
         await TryAsync(ReleaseAsync, "the unit is closed").ConfigureAwait(false);
         Memory.Dispose();
         Closed?.Invoke();
     }
+
+    /// <summary>Why the flush at the unit's closing failed, so that acknowledged writes may be lost; null when it did not.</summary>
+    public Exception? ClosingFailure { get; private set; }
 
     /// <summary>Raised once, when the unit has released what it held.</summary>
     internal event Action? Closed;

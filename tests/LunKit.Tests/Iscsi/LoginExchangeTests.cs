@@ -1,3 +1,5 @@
+using LunKit.Scsi;
+using LunKit.Iscsi.Initiator;
 using System.Text;
 using LunKit.Iscsi;
 using LunKit.Iscsi.Login;
@@ -127,22 +129,15 @@ public class LoginExchangeTests
         Assert.Equal(0, target.Server.SessionCount);
     }
 
+    /// <summary>Beyond a limit an initiator is told so, and can tell its user (RFC 7143 11.13.5).</summary>
     [Fact]
-    public void RefusalAnswersTheRequestThatIsHere()
+    public async Task ConnectionsBeyondTheLimitAreToldSo()
     {
-        var request = new byte[Bhs.Length];
-        LoginPdu.WriteRequest(request, true, false, LoginStage.Operational, LoginStage.FullFeature, 0x8000_1234_5678, 0, 0xABCD, 3, 100);
-        new Bhs(request).CmdSn = 77;
-        var answer = LoginRefusal.Write([.. request, 1, 2, 3], LoginStatus.OutOfResources);
-        var (pdu, login) = (new Pdu(answer, []), new LoginPdu(answer).Isid);
-        Assert.Equal((PduOpcode.LoginResponse, 0xABCDu, 0x8000_1234_5678UL), (pdu.Opcode, pdu.Tag, login));
-        Assert.Equal((0x0302, (byte)0x04, 77u), (new LoginPdu(answer).Status, answer[1], new Bhs(answer).ExpCmdSn));
-        Assert.Equal((0, 0), (new Bhs(answer).DataLength, new Bhs(answer).AhsLength));
-        // Nothing, a part, or something else: no tag of anybody's.
-        foreach (var other in (byte[][])[[], request[..47], new byte[48]])
-        {
-            answer = LoginRefusal.Write(other, LoginStatus.OutOfResources);
-            Assert.Equal((Bhs.ReservedTag, 0x0302), (new Bhs(answer).InitiatorTaskTag, new LoginPdu(answer).Status));
-        }
+        await using var target = new TestTarget(new IscsiLimits { MaxConnectionsPerAddress = 1, LogoutTimeoutSeconds = 1 });
+        var first = await target.ConnectAsync();
+        var refused = await Assert.ThrowsAsync<IscsiLoginException>(() => target.ConnectAsync(target.Options with { InitiatorName = "iqn.2026-11.test:second" }));
+        Assert.Contains("0302", refused.Message, StringComparison.Ordinal);
+        Assert.Equal(ScsiStatus.Good, (await first.ExecuteAsync(0, Cdbs.Read16(0, 1), dataInLength: 512)).Status);
+        Assert.Equal(1, target.Server.ConnectionCount);
     }
 }
