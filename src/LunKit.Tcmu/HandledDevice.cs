@@ -99,6 +99,8 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
         _ring = new RingDevice(Name, access.OpenRing(takesOver), _unit!, log);
         _ring.Start();
         access.Admit(takesOver);
+        // Who closes the device has stopped the ring that it saw, which may have been the one before.
+        if (_closing.IsCancellationRequested) _ring.Stop();
     }
 
     /// <summary>Serves until the device is closed or gone; a broken ring is reset.</summary>
@@ -115,8 +117,9 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
                 Attach(takesOver: true);
                 LogMessages.Recovered(log, Name);
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or OperationCanceledException)
+            catch (Exception e)
             {
+                // Whatever it is, no thread for the ring included: nothing serves the device any more, which must not be a secret.
                 (_state, _error) = (TcmuDeviceState.Failed, e.Message);
                 LogMessages.NotServed(log, Name, e.Message);
                 Lost?.Invoke();

@@ -214,11 +214,19 @@ internal sealed class RingDevice : IDisposable
     private void Complete(RingTask task, CommandResult result)
     {
         if (task.IsAborted) result = CommandResult.TaskAborted;
-        int readLength = task.FinishData(result, (_ring.Flags & MailboxFlags.ReadLength) != 0);
-        if (result.Status == ScsiStatus.CheckCondition) CompleteWithSense(task, result, readLength);
-        else _ring.Complete(task.Entry.Id, (byte)result.Status, default, readLength);
-        _unit.Complete(task);
-        _freeTasks.Push(task);
+        try
+        {
+            int readLength = task.FinishData(result, (_ring.Flags & MailboxFlags.ReadLength) != 0);
+            if (result.Status == ScsiStatus.CheckCondition) CompleteWithSense(task, result, readLength);
+            else _ring.Complete(task.Entry.Id, (byte)result.Status, default, readLength);
+        }
+        finally
+        {
+            // Also one for whose answer the ring has no place: the unit outlives the ring.
+            task.ReleaseScratch();
+            _unit.Complete(task);
+            _freeTasks.Push(task);
+        }
     }
 
     private void CompleteWithSense(RingTask task, CommandResult result, int readLength)
@@ -264,11 +272,22 @@ internal sealed class RingDevice : IDisposable
 
     private void TakeCompletions()
     {
-        foreach (var task in _completed.Take())
+        var completed = _completed.Take();
+        int done = 0;
+        try
         {
-            _executing--;
-            task.IsExecuting = false;
-            Complete(task, task.Result);
+            while (done < completed.Count)
+            {
+                var task = completed[done++];
+                _executing--;
+                task.IsExecuting = false;
+                Complete(task, task.Result);
+            }
+        }
+        finally
+        {
+            // The ring is broken: the rest is for the end, which waits for all that execute.
+            while (done < completed.Count) _completed.Add(completed[done++]);
         }
     }
 

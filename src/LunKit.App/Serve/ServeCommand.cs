@@ -54,11 +54,18 @@ internal static class ServeCommand
         var writeCache = new Option<string>("--write-cache") { Description = "Start with the write cache on or off", HelpName = "on|off", DefaultValueFactory = _ => "on" };
         writeCache.AcceptOnlyFromAmong("on", "off");
         var exposed = new Option<bool>("--allow-anyone") { Description = "Serve other machines without CHAP or an allow list" };
-        var coldReset = new Option<bool>("--allow-cold-reset") { Description = "Let initiators end the sessions of all others by TARGET COLD RESET" };
         var explicitAlua = new Option<bool>("--explicit-alua") { Description = "Let initiators set the access states of port groups, for all others too" };
+        var coldReset = new Option<bool>("--cold-reset")
+        {
+            Description = "Let initiators end the sessions of all others by TARGET COLD RESET",
+        };
         var states = new Option<string>("--state-dir") { Description = "Folder that keeps identity and reservations of units that are no files", HelpName = "PATH", DefaultValueFactory = _ => StateFolder.DefaultPath };
         var level = new Option<LogLevel>("--log-level") { Description = "Trace, Debug, Information, Warning, Error or None", HelpName = "LEVEL", DefaultValueFactory = _ => LogLevel.Information };
-        var command = new Command("serve", Details) { backstores, portals, iqn, chap, mutual, chapFile, allow, handlers, handlerMemory, readOnly, writeCache, exposed, explicitAlua, coldReset, states, level };
+        var command = new Command("serve", Details)
+        {
+            backstores, portals, iqn, chap, mutual, chapFile, allow, handlers, handlerMemory, readOnly, writeCache, exposed, explicitAlua, coldReset,
+            states, level,
+        };
         command.SetAction((result, _) =>
         {
             var chosen = result.GetValue(portals) is { Length: > 0 } given ? given : [DefaultPortal];
@@ -78,7 +85,7 @@ internal static class ServeCommand
                 WriteCache = result.GetValue(writeCache) == "on",
                 AllowAnyone = result.GetValue(exposed),
                 ExplicitAlua = result.GetValue(explicitAlua),
-                AllowColdReset = result.GetValue(coldReset),
+                ColdReset = result.GetValue(coldReset),
                 StatePath = result.GetValue(states)!,
                 LogLevel = result.GetValue(level),
             });

@@ -21,9 +21,7 @@ internal sealed record ServeOptions
     public bool WriteCache { get; init; } = true;
     public bool AllowAnyone { get; init; }
     public bool ExplicitAlua { get; init; }
-
-    /// <summary>Initiators may end the sessions of all others by TARGET COLD RESET.</summary>
-    public bool AllowColdReset { get; init; }
+    public bool ColdReset { get; init; }
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
     /// <summary>Where the state of units is kept that are no files.</summary>

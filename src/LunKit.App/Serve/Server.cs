@@ -80,7 +80,8 @@ internal sealed class Server : IAsyncDisposable
             };
             var server = new IscsiServer(new IscsiServerOptions
             {
-                Portals = options.Portals, Targets = [target], DiscoveryChap = target.Chap, AllowsTargetColdReset = options.AllowColdReset,
+                Portals = options.Portals, Targets = [target], DiscoveryChap = target.Chap,
+                AllowsTargetColdReset = options.ColdReset,
             }, log);
             server.Start();
             return new Server(server, units, handlers, processes);

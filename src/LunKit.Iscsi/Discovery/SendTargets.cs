@@ -12,7 +12,7 @@ namespace LunKit.Iscsi.Discovery;
 internal static class SendTargets
 {
     /// <summary>The answer, or null for a value that this session must not ask or that is no name.</summary>
-    /// <param name="value">"All" (discovery sessions only), a target's name, or empty for the session's own target.</param>
+    /// <param name="value">"All" (all targets on a discovery session), a target's name, or empty for the session's own target.</param>
     /// <param name="isDiscovery">Whether a discovery session asks.</param>
     /// <param name="own">The target of the session.</param>
     /// <param name="targets">All targets.</param>
@@ -24,10 +24,14 @@ internal static class SendTargets
         string initiator, IPAddress local)
     {
         IEnumerable<Target> selected;
-        if (value == "All")
+        if (value == "All" && isDiscovery)
         {
-            if (!isDiscovery) return null;
             selected = targets;
+        }
+        // Appendix C has no All on a normal session, which may learn of its own target only. Asked all the same, it learns just that.
+        else if (value == "All" && own is not null)
+        {
+            selected = [own];
         }
         else if (value.Length == 0)
         {

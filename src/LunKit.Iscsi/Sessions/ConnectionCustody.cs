@@ -33,6 +33,9 @@ internal sealed class ConnectionCustody(FullFeaturePhase phase, SentResponses se
     /// </summary>
     public TaskManagementResult Reassign(uint tag, uint expDataSn, out KeptTask? taken)
     {
+        taken = null;
+        // It would take the place of the one of this tag that this connection has itself.
+        if (phase.Tasks.Find(tag) is not null) return TaskManagementResult.TaskStillAllegiant;
         var claim = Custody.Claim(tag, Keeper, expDataSn, out taken);
         bool isElsewhere = claim == Reassignment.NoSuchTask && IsElsewhere(tag);
         // Its connection may have put it into custody between the two looks; it does that before it leaves the session's connections.

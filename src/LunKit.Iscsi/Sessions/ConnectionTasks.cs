@@ -231,15 +231,24 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
     {
         // First: the answer shows the place in the window that becomes free with it.
         Unregister(task);
-        if (!task.IsAborted) phase.Responder.Answer(task, result);
-        else if (task.ReportAborted) phase.Responder.Answer(task, CommandResult.TaskAborted);
-        Free(task);
+        try
+        {
+            if (!task.IsAborted) phase.Responder.Answer(task, result);
+            else if (task.ReportAborted) phase.Responder.Answer(task, CommandResult.TaskAborted);
+        }
+        finally
+        {
+            // Also one that cannot be answered, which ends the connection: nobody else would take it out of its unit.
+            Free(task);
+        }
     }
 
     /// <summary>Gives back what a task holds, and the task. It leaves its unit here: its answer is queued, or there is none.</summary>
     public void Free(IscsiTask task)
     {
         Unregister(task);
+        // Nothing is received into memory that may be another's from here on.
+        if (task == phase.Receiver.DirectTask) phase.Receiver.LeaveDirect();
         ReleaseMemory(task);
         task.UnitNexus?.Unit.Complete(task);
         _free.Push(task);
@@ -275,11 +284,7 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
     public void SweepAborted()
     {
         if (_tasks.Count == 0) return;
-        foreach (var task in _tasks.Values.Where(t => t is { IsAborted: true, IsExecuting: false }).ToList())
-        {
-            if (task == phase.Receiver.DirectTask) phase.Receiver.LeaveDirect();
-            Respond(task, CommandResult.TaskAborted);
-        }
+        foreach (var task in _tasks.Values.Where(t => t is { IsAborted: true, IsExecuting: false }).ToList()) Respond(task, CommandResult.TaskAborted);
     }
 
     /// <summary>
@@ -289,13 +294,18 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
     public void Abandon()
     {
         foreach (var task in _tasks.Values.Where(t => !t.IsExecuting).ToList()) Free(task);
-        foreach (var unit in _tasks.Values.Select(t => t.UnitNexus!.Unit).Distinct().ToList())
-            unit.TaskManager.ConnectionLost(c => c is IscsiTask { IsExecuting: true } task && task.Owner == phase);
+        // A copy has commands of its own, at any unit that its initiator sees.
+        var units = _tasks.Values.Select(t => t.UnitNexus!.Unit).ToList();
+        if (units.Count > 0) units.AddRange(Session.Nexus.Luns.Entries.Values.Select(e => e.Unit));
+        foreach (var unit in units.Distinct()) unit.TaskManager.ConnectionLost(IsExecutingHere);
         foreach (var task in _tasks.Values) Session.Window.Release();
         _ended = true;
         Interlocked.MemoryBarrier();
         ReleaseGhosts();
     }
+
+    private bool IsExecutingHere(ScsiCommand command) =>
+        (command is InternalCommand part ? part.For : command) is IscsiTask { IsExecuting: true } task && task.Owner == phase;
 
     private void ReleaseGhosts()
     {

@@ -142,9 +142,16 @@ internal sealed class FullFeaturePhase
     {
         if (target.Control is { } control)
         {
-            if (damaged) RefuseDamaged(header);
-            else Handle(header, default, control.AsMemory(0, header.DataLength));
-            target.ReleaseControl(Connection.Memory);
+            try
+            {
+                if (damaged) RefuseDamaged(header);
+                else Handle(header, default, control.AsMemory(0, header.DataLength));
+            }
+            finally
+            {
+                // Also of one that ends the connection: the account is all connections'.
+                target.ReleaseControl(Connection.Memory);
+            }
             return;
         }
         Kept?.Acknowledge(header.ExpStatSn);

@@ -39,7 +39,10 @@ internal sealed class SentResponse
     /// <summary>Whether it answers a SCSI command.</summary>
     public bool IsOfTask => Tag != Bhs.ReservedTag && (Header is null || new Bhs(Header).Opcode == PduOpcode.ScsiResponse);
 
-    public int Bytes => (Data?.Length ?? 0) + Segment.Length + 128;
+    /// <summary>Bytes beside <see cref="Data"/>.</summary>
+    public int OwnBytes => Segment.Length + 128;
+
+    public int Bytes => (Data?.Length ?? 0) + OwnBytes;
 
     /// <summary>Takes room for the data of a read.</summary>
     public SentResponse WithData(int length)
@@ -62,12 +65,19 @@ internal sealed class SentResponse
 /// The responses of a connection that the initiator has not acknowledged by ExpStatSN (RFC 7143 4.2.2.2), kept from error recovery
 /// level 1 on, in the order of their StatSN. Only the connection's thread uses it, but for <see cref="Holds"/>.
 /// </summary>
-/// <param name="maxBytes">Beyond it the oldest data is forgotten: asking for it again is refused, which ends in a retry.</param>
+/// <param name="maxBytes">
+/// Beyond it the oldest data is forgotten: asking for it again is refused, which ends in a retry. An initiator that leaves so much unacknowledged
+/// beside the data of reads ends its connection.
+/// </param>
+/// <param name="memory">The connection's account.</param>
 internal sealed class SentResponses(long maxBytes, MemoryAccount memory)
 {
     private readonly Lock _gate = new();
     private readonly LinkedList<SentResponse> _unacknowledged = new();
     private long _bytes;
+
+    // Of those in the list, beside the data.
+    private long _ownBytes;
 
     public IEnumerable<SentResponse> Unacknowledged => _unacknowledged;
 
@@ -75,6 +85,7 @@ internal sealed class SentResponses(long maxBytes, MemoryAccount memory)
     {
         lock (_gate) _unacknowledged.AddLast(response);
         Account(response.Bytes);
+        Own(response.OwnBytes);
         return response;
     }
 
@@ -82,6 +93,13 @@ internal sealed class SentResponses(long maxBytes, MemoryAccount memory)
     {
         response.Segment = data.ToArray();
         Account(data.Length);
+        Own(data.Length);
+    }
+
+    private void Own(int bytes)
+    {
+        _ownBytes += bytes;
+        if (_ownBytes > maxBytes) throw new IscsiProtocolException($"more than {maxBytes} bytes of answers that are not acknowledged");
     }
 
     public void Acknowledge(uint expStatSn)
@@ -90,6 +108,7 @@ internal sealed class SentResponses(long maxBytes, MemoryAccount memory)
         {
             lock (_gate) _unacknowledged.RemoveFirst();
             Account(-oldest.Value.Bytes);
+            _ownBytes -= oldest.Value.OwnBytes;
             oldest.Value.ReleaseData();
         }
     }
@@ -100,6 +119,7 @@ internal sealed class SentResponses(long maxBytes, MemoryAccount memory)
     public void Surrender()
     {
         lock (_gate) _unacknowledged.Clear();
+        _ownBytes = 0;
     }
 
     /// <summary>The connection has ended.</summary>

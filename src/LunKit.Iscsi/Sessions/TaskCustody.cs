@@ -32,11 +32,13 @@ internal sealed class KeptTask(uint tag, IscsiConnection keeper)
 internal sealed class TaskCustody
 {
     private readonly Lock _gate = new();
-    private readonly Dictionary<uint, KeptTask> _kept = [];
+
+    // Two connections may have a task of one tag each, though no initiator should do that.
+    private readonly Dictionary<(uint Tag, IscsiConnection Keeper), KeptTask> _kept = [];
 
     public void Keep(KeptTask task)
     {
-        lock (_gate) _kept[task.Tag] = task;
+        lock (_gate) _kept[(task.Tag, task.Keeper)] = task;
     }
 
     /// <summary>Hands a task over: at once when <paramref name="task"/> is not null, else when its execution ends.</summary>
@@ -45,12 +47,12 @@ internal sealed class TaskCustody
         task = null;
         lock (_gate)
         {
-            if (!_kept.TryGetValue(tag, out var kept)) return Reassignment.NoSuchTask;
+            if (_kept.Values.FirstOrDefault(k => k.Tag == tag) is not { } kept) return Reassignment.NoSuchTask;
             if (!kept.Keeper.IsLoggedOutForRecovery || kept.Adopter is not null) return Reassignment.StillAllegiant;
             kept.ExpDataSn = expDataSn;
             if (kept.IsReady)
             {
-                _kept.Remove(tag);
+                _kept.Remove((tag, kept.Keeper));
                 task = kept;
             }
             else
@@ -70,7 +72,7 @@ internal sealed class TaskCustody
             task.Response = response;
             task.IsReady = true;
             if (response is not null && task.Adopter is null) return null;
-            _kept.Remove(task.Tag);
+            _kept.Remove((task.Tag, task.Keeper));
             return response is null ? null : task.Adopter;
         }
     }
@@ -91,6 +93,6 @@ internal sealed class TaskCustody
     /// <summary>Takes a task back from custody; false when it was handed over meanwhile.</summary>
     public bool Withdraw(KeptTask task)
     {
-        lock (_gate) return _kept.TryGetValue(task.Tag, out var kept) && kept == task && _kept.Remove(task.Tag);
+        lock (_gate) return _kept.TryGetValue((task.Tag, task.Keeper), out var kept) && kept == task && _kept.Remove((task.Tag, task.Keeper));
     }
 }

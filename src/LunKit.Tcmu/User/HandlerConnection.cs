@@ -30,6 +30,13 @@ internal sealed class HandlerConnection
         _wake.Signal();
     }
 
+    /// <summary>Gives up what it has, instead of running: there is no thread for it.</summary>
+    public void Abandon()
+    {
+        _channel.Dispose();
+        _wake.Dispose();
+    }
+
     public void Send(ReadOnlySpan<byte> message, params ReadOnlySpan<System.Runtime.InteropServices.SafeHandle> descriptors)
     {
         try

@@ -50,6 +50,9 @@ public sealed class HandlerListener : IDisposable
     /// <summary>What the data areas of all devices may have together; 1 GiB unless somebody says otherwise. Share one among listeners.</summary>
     public DataAreaBudget Memory { get; init; } = new(1L << 30);
 
+    /// <summary>Starts the thread of a connection; a test has one that fails.</summary>
+    internal Action<Thread> StartThread { get; init; } = static thread => thread.Start();
+
     /// <summary>The devices and who has them.</summary>
     public IReadOnlyList<UserDeviceStatus> Devices
     {
@@ -96,9 +99,9 @@ public sealed class HandlerListener : IDisposable
                 if (_listener.Accept() is { } channel) Admit(channel);
                 else _listener.Wait(_wake, OfferAgain());
             }
-            catch (Exception e) when (e is System.Net.Sockets.SocketException or IOException)
+            catch (Exception e)
             {
-                // No descriptor is left, or the caller is gone already: those who are connected go on.
+                // No descriptor, thread or memory is left, or the caller is gone already: those who are connected go on.
                 LogMessages.HandlerCrashed(_log, e);
                 _wake.Wait(TickMilliseconds);
             }
@@ -115,7 +118,16 @@ public sealed class HandlerListener : IDisposable
                 var connection = new HandlerConnection(this, channel, peer, _log);
                 _connections.Add(connection);
                 foreach (var device in _devices.Values.Where(d => d.IsOffered)) Offer(device, [connection]);
-                connection.Thread.Start();
+                try
+                {
+                    StartThread(connection.Thread);
+                }
+                catch
+                {
+                    _connections.Remove(connection);
+                    connection.Abandon();
+                    throw;
+                }
                 return;
             }
         }

@@ -215,26 +215,31 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
         return true;
     }
 
-    /// <summary>The handler broke the ring, and keeps the memory. Commands that were out end; those that wait are placed anew.</summary>
+    /// <summary>
+    /// The handler broke the ring, and keeps the memory. Commands that were out end: BUSY, which initiators repeat, where that may be; those that
+    /// wait are placed anew.
+    /// </summary>
     public void Replace(RingRegion fresh)
     {
-        EndAll(CommandResult.Busy, queued: false);
+        EndAll(static f => f.Plan.Repeatable ? CommandResult.Busy : CommandResult.CheckCondition(OutcomeUnknown), queued: false);
         foreach (var forwarded in _waiting) forwarded.ForgetData();
         _region = fresh;
     }
 
     /// <summary>Ends all commands that are with the handler, or, with <paramref name="queued"/>, also those that wait for it.</summary>
-    public void EndAll(CommandResult result, bool queued)
+    public void EndAll(CommandResult result, bool queued) => EndAll(_ => result, queued);
+
+    private void EndAll(Func<ForwardedCommand, CommandResult> resultOf, bool queued)
     {
         foreach (var forwarded in _out.Concat(_kept.Values).OfType<ForwardedCommand>())
         {
-            if (forwarded.Command is not null) Finish(forwarded, result);
+            if (forwarded.Command is not null) Finish(forwarded, resultOf(forwarded));
             else forwarded.ReleaseData();
         }
         Array.Clear(_out);
         _outCount = 0;
         _kept.Clear();
-        while (queued && _waiting.TryDequeue(out var waiting)) Finish(waiting, result);
+        while (queued && _waiting.TryDequeue(out var waiting)) Finish(waiting, resultOf(waiting));
     }
 
     /// <summary>Ends what is out of time or was aborted; returns the ids of those whose handler is to hear of their abort.</summary>

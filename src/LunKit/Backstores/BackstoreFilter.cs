@@ -17,7 +17,8 @@ public abstract class BackstoreFilter : IBackstore
     /// <summary>All features that this version has: for filters that leave data where it is, and as it is.</summary>
     public static BackstoreFeatures AllFeatures =>
         BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes | BackstoreFeatures.ForceUnitAccess | BackstoreFeatures.Extents |
-        BackstoreFeatures.VolatileCache | BackstoreFeatures.Resize | BackstoreFeatures.CompareAndWrite | BackstoreFeatures.WriteSame;
+        BackstoreFeatures.VolatileCache | BackstoreFeatures.Resize | BackstoreFeatures.CompareAndWrite | BackstoreFeatures.WriteSame |
+        BackstoreFeatures.SurvivesProcess;
 
     /// <summary>The backstore behind the filter.</summary>
     protected IBackstore Inner { get; }

@@ -8,9 +8,12 @@ namespace LunKit.LogicalUnits;
 /// A command that the copy manager issues on behalf of a nexus: it passes the same checks as if the initiator had sent it, so a
 /// copy can do nothing that its initiator could not. Attribute HEAD OF QUEUE: an ordered copy command must not wait for itself.
 /// </summary>
-internal sealed class InternalCommand : ScsiCommand
+/// <param name="for">The command that it is a part of: what ends that command's way to its initiator ends this one's, too.</param>
+internal sealed class InternalCommand(ScsiCommand @for) : ScsiCommand
 {
     private DataBuffer _dataIn;
+
+    public ScsiCommand For => @for;
 
     public override DataBuffer RentDataIn(int length) => _dataIn.Slice(0, length);
 

@@ -36,7 +36,8 @@ public class SendTargetsTests
     [InlineData("", "iqn.t:Disk")]
     [InlineData("IQN.t:disk", "iqn.t:Disk")]
     [InlineData("iqn.t:other", "")]
-    [InlineData("All", null)]
+    [InlineData("All", "iqn.t:Disk")]
+    [InlineData("aLL", null)]
     [InlineData("Alle", null)]
     public void NormalSessionsAskForTheirOwn(string value, string? expected) => Assert.Equal(expected, Ask(value, false, s_disk));
 

@@ -24,13 +24,15 @@ internal sealed class ManualClock : TimeProvider
 /// <summary>A server without sockets, threads and clock of its own: the test says which connection goes on, and when.</summary>
 internal sealed class SteppedTarget
 {
-    public SteppedTarget(IscsiLimits? limits = null, IBackstore? store = null)
+    public SteppedTarget(IscsiLimits? limits = null, IBackstore? store = null, LogicalUnit? second = null)
     {
         Unit = new BlockUnit(store ?? new MemoryBackstore(1 << 20), "step", new VolatileUnitState(UnitIdentity.IdOf("step")));
+        var luns = new Dictionary<int, LogicalUnit> { [0] = Unit };
+        if (second is not null) luns[1] = second;
         Server = new IscsiServer(new IscsiServerOptions
         {
             Portals = [new Portal(new IPEndPoint(IPAddress.Loopback, 3260))],
-            Targets = [new Target { Name = TestTarget.Iqn, Luns = new Dictionary<int, LogicalUnit> { [0] = Unit } }],
+            Targets = [new Target { Name = TestTarget.Iqn, Luns = luns }],
             Limits = limits ?? new IscsiLimits(),
         }) { Clock = Clock };
     }
@@ -41,10 +43,11 @@ internal sealed class SteppedTarget
 
     /// <summary>A connection past its login; of a new session without <paramref name="tsih"/>.</summary>
     public SteppedInitiator LogIn(
-        ushort tsih = 0, ushort cid = 1, ulong isid = 0x8000_0000_0001, int capacity = int.MaxValue, uint cmdSn = 1)
+        ushort tsih = 0, ushort cid = 1, ulong isid = 0x8000_0000_0001, int capacity = int.MaxValue, uint cmdSn = 1,
+        Dictionary<string, string>? keys = null)
     {
         var initiator = new SteppedInitiator(this, capacity);
-        initiator.LogIn(tsih, cid, isid, cmdSn);
+        initiator.LogIn(tsih, cid, isid, cmdSn, keys);
         return initiator;
     }
 
@@ -83,9 +86,9 @@ internal sealed class SteppedInitiator
         throw new TimeoutException("no answer");
     }
 
-    public void LogIn(ushort tsih, ushort cid, ulong isid, uint cmdSn)
+    public void LogIn(ushort tsih, ushort cid, ulong isid, uint cmdSn, Dictionary<string, string>? more = null)
     {
-        var keys = new Dictionary<string, string>
+        var keys = new Dictionary<string, string>(more ?? [])
         {
             ["InitiatorName"] = "iqn.2026-11.test:step", ["TargetName"] = TestTarget.Iqn, ["MaxRecvDataSegmentLength"] = "65536",
         };
@@ -101,10 +104,10 @@ internal sealed class SteppedInitiator
         Tsih = new LoginPdu(answer.Header).Tsih;
     }
 
-    public void Command(uint tag, uint cmdSn, byte[] cdb, int read = 0, int write = 0, byte[]? immediate = null, int? cut = null)
+    public void Command(uint tag, uint cmdSn, byte[] cdb, int read = 0, int write = 0, byte[]? immediate = null, int? cut = null, int lun = 0)
     {
         var pdu = new byte[Bhs.Length];
-        ScsiCommandPdu.Write(pdu, 0, tag, read > 0, write > 0, true, (int)TaskAttribute.Simple, (uint)(read + write), cdb);
+        ScsiCommandPdu.Write(pdu, LunAddress.Encode(lun), tag, read > 0, write > 0, true, (int)TaskAttribute.Simple, (uint)(read + write), cdb);
         new Bhs(pdu).CmdSn = cmdSn;
         Send(pdu, immediate ?? [], cut);
     }

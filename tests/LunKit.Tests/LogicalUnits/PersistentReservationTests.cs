@@ -158,4 +158,20 @@ public class PersistentReservationTests
         unit.Conflicts(Out(1, 1), List(9, 0));
         unit.Conflicts(Out(0), List(9, 1));
     }
+
+    /// <summary>Two that take each other's registration, one of them after it has registered again, do not wait for each other for ever.</summary>
+    [Fact]
+    public async Task PreemptsOfEachOtherBothEnd()
+    {
+        using var open = new ManualResetEventSlim(true);
+        await using var unit = Registered(state: new VolatileUnitStateProbe { Before = open.Wait }, flags: 1);
+        open.Reset();
+        Task<CommandResult> Send(int action, byte[] list, int nexus) => unit.Start(new TestCommand(), Out(action), list, nexus).AsTask();
+        // The first is being saved; the others have begun, and wait for it.
+        Task<CommandResult>[] sent = [Send(4, List(2, 1), 1), Send(6, List(0, 1, 1), 0), Send(4, List(1, 2), 0)];
+        Assert.DoesNotContain(sent, s => s.IsCompleted);
+        open.Set();
+        var results = await Task.WhenAll(sent).WaitAsync(TimeSpan.FromSeconds(20));
+        Assert.All(results, r => Assert.Equal(ScsiStatus.Good, r.Status));
+    }
 }

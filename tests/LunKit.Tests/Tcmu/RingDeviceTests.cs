@@ -26,6 +26,10 @@ public sealed class RingDeviceTests
         public BlockUnit Unit { get; }
         public RingDevice Device { get; }
         public bool IsGone { get; set; }
+
+        /// <summary>Called before the device's thread sleeps.</summary>
+        public Action? Sleeping { get; set; }
+
         public Memory<byte> Region => Kernel.Region;
         public Span<byte> Data(int offset, int length) => Kernel.Region.AsSpan(Kernel.DataOffset + offset, length);
         public void Notify() { }
@@ -33,6 +37,7 @@ public sealed class RingDeviceTests
 
         public bool Wait(int timeoutMilliseconds)
         {
+            Sleeping?.Invoke();
             _bell.Wait(5);
             return !IsGone;
         }
@@ -202,6 +207,33 @@ public sealed class RingDeviceTests
         bench.Kernel.Set(12, 4);
         bench.Wake();
         Assert.Equal(RingEnd.Broken, await bench.Device.Ended.WaitAsync(TimeSpan.FromSeconds(30)));
+        await bench.EndAsync();
+    }
+
+    /// <summary>One completion that the ring has no room for breaks it; the commands that were done at the same time are not forgotten.</summary>
+    [Fact]
+    public async Task ACompletionThatBreaksTheRingTakesNoOtherWithIt()
+    {
+        var store = new GatedStore();
+        using var held = new ManualResetEventSlim();
+        var bench = new Bench(store);
+        bench.Sleeping = () =>
+        {
+            if (bench.Unit.Tasks.Count == 3) held.Wait();
+        };
+        // The unknown entry, too short for an answer with sense, is answered in the first one's place, and the first in its.
+        bench.Kernel.Post(Iscsi.Cdbs.Read16(0, 1), (0, 512));
+        bench.Kernel.PostUnknown(5);
+        bench.Kernel.Post(Iscsi.Cdbs.Read16(1, 1), (512, 512));
+        bench.Kernel.Post(Iscsi.Cdbs.Read16(2, 1), (1024, 512));
+        bench.Wake();
+        Assert.True(SpinWait.SpinUntil(() => bench.Unit.Tasks.Count == 3, 10_000));
+        store.Open();
+        Assert.True(SpinWait.SpinUntil(() => bench.Unit.Tasks.Describe(8).All(l => l.Contains("ended", StringComparison.Ordinal)), 10_000));
+        await Task.Delay(100);
+        held.Set();
+        Assert.Equal(RingEnd.Broken, await bench.Device.Ended.WaitAsync(TimeSpan.FromSeconds(20)));
+        Assert.Equal(0, bench.Unit.Tasks.Count);
         await bench.EndAsync();
     }
 

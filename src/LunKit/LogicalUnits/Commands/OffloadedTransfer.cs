@@ -115,7 +115,7 @@ internal static class OffloadedTransfer
     {
         // The operation may be longer than what one WRITE SAME may write.
         uint step = (uint)(BlockLimits.MaxWriteSameBytes / unit.BlockSize);
-        var worker = new InternalCommand();
+        var worker = new InternalCommand(command);
         foreach (var (lba, count) in ranges)
         {
             for (uint done = 0; done < count;)

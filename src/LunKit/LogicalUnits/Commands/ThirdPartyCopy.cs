@@ -11,7 +11,10 @@ namespace LunKit.LogicalUnits.Commands;
 internal static class ThirdPartyCopy
 {
     private const int MaxDescriptors = 64, MaxSegments = 256, MaxListBytes = 16 * 1024;
-    private const int CopyChunkBytes = 1 << 20, SegmentBytes = 28;
+    private const int CopyChunkBytes = 1 << 20;
+
+    // Segment descriptors: blocks to blocks, and the same with byte offsets.
+    private const byte BlockToBlock = 0x02, BlockToBlockWithOffset = 0x0A;
 
     public static long ListLength(int blockSize, ReadOnlySpan<byte> cdb) =>
         Math.Min(BinaryPrimitives.ReadUInt32BigEndian(cdb[10..]), MaxListBytes);
@@ -35,36 +38,60 @@ internal static class ThirdPartyCopy
             if (Find(command.Nexus, list.AsSpan(at, 32)) is not { } found) return CommandResult.CheckCondition(Sense.CopyTargetUnreachable);
             units.Add(found);
         }
-        if (ReadSegments(units, list, 16 + descriptorBytes, (int)segmentBytes, out var segments) is { } refusal) return refusal;
+        if (ReadSegments(unit, units, list, 16 + descriptorBytes, (int)segmentBytes, out var segments) is { } refusal) return refusal;
         var (result, done, blocks) = await CopySegmentsAsync(segments, command).ConfigureAwait(false);
         // LIST ID USAGE 11b: the list identifier means nothing and no result is held.
         if ((list[1] & 0x18) != 0x18) unit.CopyResults.Add(command.UnitNexus!, list[0], new CopyOutcome(0, result, done, blocks));
         return result;
     }
 
-    private readonly record struct Segment(UnitNexus From, long SourceLba, UnitNexus To, long TargetLba, uint Count, long Bytes);
+    /// <param name="From">Where its data lies.</param>
+    /// <param name="To">Where it goes.</param>
+    /// <param name="Count">Blocks, as RECEIVE COPY STATUS counts them.</param>
+    /// <param name="Bytes">Bytes to copy.</param>
+    private readonly record struct Segment(OffsetCopy.Place From, OffsetCopy.Place To, long Count, long Bytes);
 
     /// <summary>Reads all segment descriptors: an error in the list is found before anything is copied (SPC-5 5.18.7.3).</summary>
-    private static CommandResult? ReadSegments(List<UnitNexus> units, byte[] list, int start, int length, out List<Segment> segments)
+    private static CommandResult? ReadSegments(
+        BlockUnit manager, List<UnitNexus> units, byte[] list, int start, int length, out List<Segment> segments)
     {
         segments = [];
-        for (int at = start; at < start + length; at += SegmentBytes)
+        for (int at = start, size; at < start + length; at += size)
         {
             if (segments.Count >= MaxSegments) return CommandResult.CheckCondition(Sense.TooManySegmentDescriptors);
             var s = list.AsSpan(at, start + length - at);
-            if (s[0] != 0x02) return CommandResult.CheckCondition(Sense.UnsupportedSegmentDescriptorType);
-            if (s.Length < SegmentBytes || BinaryPrimitives.ReadUInt16BigEndian(s[2..]) != 0x18) return CommandResult.InvalidParameterField(at + 2);
-            int source = BinaryPrimitives.ReadUInt16BigEndian(s[4..]), destination = BinaryPrimitives.ReadUInt16BigEndian(s[6..]);
-            if (source >= units.Count || destination >= units.Count) return CommandResult.CheckCondition(Sense.CopyTargetUnreachable);
-            var (from, to) = (units[source], units[destination]);
-            bool destinationCounts = (s[1] & 0x02) != 0; // DC
-            uint count = BinaryPrimitives.ReadUInt16BigEndian(s[10..]);
-            long bytes = (long)count * BlockSize(destinationCounts ? to : from);
-            if (bytes % BlockSize(from) != 0 || bytes % BlockSize(to) != 0) return CommandResult.CheckCondition(Sense.UnexpectedInexactSegment);
-            segments.Add(new(from, BinaryPrimitives.ReadInt64BigEndian(s[12..]), to, BinaryPrimitives.ReadInt64BigEndian(s[20..]), count, bytes));
+            if (s[0] is not (BlockToBlock or BlockToBlockWithOffset)) return CommandResult.CheckCondition(Sense.UnsupportedSegmentDescriptorType);
+            size = s[0] == BlockToBlock ? 28 : 32;
+            if (s.Length < size || BinaryPrimitives.ReadUInt16BigEndian(s[2..]) != size - 4) return CommandResult.InvalidParameterField(at + 2);
+            int sourceId = BinaryPrimitives.ReadUInt16BigEndian(s[4..]), targetId = BinaryPrimitives.ReadUInt16BigEndian(s[6..]);
+            if (sourceId >= units.Count || targetId >= units.Count) return CommandResult.CheckCondition(Sense.CopyTargetUnreachable);
+            var source = new OffsetCopy.Place(units[sourceId], BinaryPrimitives.ReadInt64BigEndian(s[12..]), 0);
+            var target = new OffsetCopy.Place(units[targetId], BinaryPrimitives.ReadInt64BigEndian(s[20..]), 0);
+            long bytes, count;
+            if (s[0] == BlockToBlock)
+            {
+                count = BinaryPrimitives.ReadUInt16BigEndian(s[10..]);
+                bytes = count * ((s[1] & 0x02) != 0 ? target : source).BlockSize; // DC: blocks of the destination
+                if (bytes % source.BlockSize != 0 || bytes % target.BlockSize != 0)
+                    return CommandResult.CheckCondition(Sense.UnexpectedInexactSegment);
+            }
+            else
+            {
+                bytes = BinaryPrimitives.ReadUInt32BigEndian(s[8..]);
+                if (bytes > MaxSegmentBytes(manager)) return CommandResult.InvalidParameterField(at + 8);
+                source = source with { Skip = BinaryPrimitives.ReadUInt16BigEndian(s[28..]) };
+                target = target with { Skip = BinaryPrimitives.ReadUInt16BigEndian(s[30..]) };
+                // An offset is one into its first block.
+                if (source.Skip >= source.BlockSize) return CommandResult.InvalidParameterField(at + 28);
+                if (target.Skip >= target.BlockSize) return CommandResult.InvalidParameterField(at + 30);
+                count = bytes == 0 ? 0 : (target.Skip + bytes + target.BlockSize - 1) / target.BlockSize;
+            }
+            segments.Add(new(source, target, count, bytes));
         }
         return null;
     }
+
+    private static uint MaxSegmentBytes(BlockUnit unit) => 65535u * (uint)unit.BlockSize;
 
     private static int BlockSize(UnitNexus nexus) => ((BlockUnit)nexus.Unit).BlockSize;
 
@@ -74,7 +101,10 @@ internal static class ThirdPartyCopy
         for (int i = 0; i < segments.Count; i++)
         {
             var s = segments[i];
-            var result = await CopyAsync(command, s.From, s.SourceLba, s.To, s.TargetLba, s.Bytes).ConfigureAwait(false);
+            bool inBlocks = s.From.Skip == 0 && s.To.Skip == 0 && s.Bytes % s.From.BlockSize == 0 && s.Bytes % s.To.BlockSize == 0;
+            var result = inBlocks
+                ? await CopyAsync(command, s.From.On, s.From.Lba, s.To.On, s.To.Lba, s.Bytes).ConfigureAwait(false)
+                : await OffsetCopy.RunAsync(command, s.From, s.To, s.Bytes).ConfigureAwait(false);
             // What a unit answered ends the copy; the initiator learns that, and at which segment (SPC-5 5.18.7.4).
             if (result.Status != ScsiStatus.Good)
                 return (CommandResult.CheckCondition(new SenseDetail(Sense.CopySegmentFailed) { CommandSpecific = (uint)i }), i, blocks);
@@ -90,7 +120,7 @@ internal static class ThirdPartyCopy
         int sourceSize = BlockSize(from), targetSize = BlockSize(to);
         if (length % sourceSize != 0 || length % targetSize != 0) return CommandResult.CheckCondition(Sense.UnexpectedInexactSegment);
         using var scratch = command.RentScratch((int)Math.Max(1, Math.Min(CopyChunkBytes, length)));
-        var worker = new InternalCommand();
+        var worker = new InternalCommand(command);
         for (long done = 0; done < length;)
         {
             command.CancellationToken.ThrowIfCancellationRequested();
@@ -164,7 +194,7 @@ internal static class ThirdPartyCopy
         w.UInt16(MaxDescriptors);
         w.UInt16(MaxSegments);
         w.UInt32(MaxListBytes - 16);
-        w.UInt32(65535u * (uint)unit.BlockSize);
+        w.UInt32(MaxSegmentBytes(unit));
         w.UInt32(0);                        // inline data
         w.UInt32(0);                        // held data
         w.UInt32(0);                        // stream devices
@@ -175,9 +205,8 @@ internal static class ThirdPartyCopy
         w.Byte(0);
         w.Byte(0);
         w.Zeroes(3);
-        w.Byte(2);
-        w.Byte(0x02);
-        w.Byte(0xE4);
+        w.Byte(3);
+        w.Bytes([BlockToBlock, BlockToBlockWithOffset, 0xE4]);
         w.PatchLength32(0);
         return new(DataIn.Send(command, w.Written, BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[10..])));
     }
@@ -214,15 +243,13 @@ internal static class ThirdPartyCopy
         w.Zeroes(12);
         w.UInt16(0x0008);                   // supported descriptors
         w.UInt16(4);
-        w.Byte(2);
-        w.Byte(0x02);
-        w.Byte(0xE4);
-        w.Byte(0);
+        w.Byte(3);
+        w.Bytes([BlockToBlock, BlockToBlockWithOffset, 0xE4]);
         w.UInt16(0x8001);                   // general copy operations
         w.UInt16(0x20);
         w.UInt32(256);
         w.UInt32(64);
-        w.UInt32(65535u * (uint)block.BlockSize);
+        w.UInt32(MaxSegmentBytes(block));
         w.Byte(int.Log2(block.BlockSize));
         w.Zeroes(19);
     }

@@ -82,11 +82,14 @@ internal sealed class TaskManager(LogicalUnit unit)
 
     /// <summary>
     /// PREEMPT and CLEAR let the commands of those who lost their registration go on (SPC-5 5.14.11.4). They are waited for: what passed the old
-    /// reservation does not land behind the answer that says it is gone. Those that have not begun are checked again when they do.
+    /// reservation does not land behind the answer that says it is gone. Those that have not begun are checked again when they do. PERSISTENT
+    /// RESERVE OUT is not waited for: it touches no block, is decided by the table that is in force when its turn comes, and may wait for this one.
     /// </summary>
     public Task AwaitRunning(ScsiCommand by, Func<Nexus, bool> isAffected) =>
-        Tasks.WhenLeft(e => e.State == TaskState.Running && e.Command != by && IsOfNexus(e.Command) && isAffected(e.Command.Nexus)).Task
+        Tasks.WhenLeft(e => e.State == TaskState.Running && e.Command != by && IsOfNexus(e.Command) && !IsReserveOut(e.Command) && isAffected(e.Command.Nexus)).Task
             .WaitAsync(by.CancellationToken);
 
     private static bool IsOfNexus(ScsiCommand command) => command.UnitNexus is not null;
+
+    private static bool IsReserveOut(ScsiCommand command) => command.Row is { Opcode: Opcode.PersistentReserveOut };
 }

@@ -301,6 +301,25 @@ public sealed class HandlerLifeTests
         }
     }
 
+    /// <summary>Where no thread is left for a handler it is turned away, and comes again; the target goes on.</summary>
+    [Fact]
+    public async Task AHandlerForWhichThereIsNoThreadComesAgain()
+    {
+        string path = $"@lunkit-test-{Environment.ProcessId}-threads";
+        int refusals = 2;
+        using var listener = new HandlerListener(path, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance)
+        {
+            StartThread = thread =>
+            {
+                if (Interlocked.Decrement(ref refusals) >= 0) throw new InsufficientMemoryException("no thread is left");
+                thread.Start();
+            },
+        };
+        await using var unit = listener.Add(new UserDeviceOptions { Config = "test/x", Name = "x", SizeBytes = 1 << 20, Identity = new UnitIdentity { Name = "x", Id = UnitIdentity.IdOf("x") } });
+        await using var handler = TcmuHandler.Connect(path, new Dictionary<string, TcmuHandlerFactory> { ["test"] = (_, _) => ValueTask.FromResult<IBackstore>(new MemoryBackstore(1 << 20)) });
+        await UserBench.UntilAsync(() => listener.Devices[0].IsServed, "serving");
+    }
+
     /// <summary>Memory that outlives the units over it, as a file does.</summary>
     private sealed class KeptStore(MemoryBackstore inner) : IBackstore
     {

@@ -52,6 +52,22 @@ public sealed class LyingHandlerTests
         Assert.Equal(ScsiStatus.Good, (await UserBench.SendAsync(nexus, UserBench.Read(0, 1), dataIn: 512)).Result.Status);
     }
 
+    /// <summary>BUSY says that nothing was done, and is repeated: not where the handler may have done it, and twice is not the same as once.</summary>
+    [Fact]
+    public async Task ABrokenRingDoesNotAskForASecondCompareAndWrite()
+    {
+        await using var bench = new UserBench();
+        using var liar = new ScriptedHandler(bench.Path).Open();
+        var read = bench.SendAsync(UserBench.Read(0, 1), dataIn: 512);
+        var swap = bench.SendAsync("89 00 0000000000000000 000000 01 00 00", new byte[1024]);
+        liar.Read();
+        liar.Read();
+        liar.Mailbox.Tail = 8;
+        liar.Kick();
+        Assert.Equal(ScsiStatus.Busy, (await read).Result.Status);
+        Assert.Equal(RingCommands.OutcomeUnknown, (await swap).Result.Sense);
+    }
+
     private static void Complete(ScriptedHandler liar, ushort id)
     {
         liar.Ring.Complete(id, 0, default);

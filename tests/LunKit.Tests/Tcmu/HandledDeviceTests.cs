@@ -1,0 +1,98 @@
+using LunKit.Backstores;
+using LunKit.LogicalUnits;
+using LunKit.Tcmu;
+using LunKit.Tcmu.ConfigFs;
+using LunKit.Tcmu.Kernel;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace LunKit.Tests.Tcmu;
+
+/// <summary>A device that is handled, whose ring breaks and is opened again.</summary>
+public sealed class HandledDeviceTests
+{
+    private sealed class Ring : IRingTransport
+    {
+        private readonly FakeKernel _kernel = new(16 * 1024, 1 << 20);
+        private readonly SemaphoreSlim _bell = new(0);
+
+        public Memory<byte> Region => _kernel.Region;
+
+        /// <summary>The head points to nowhere.</summary>
+        public void Break()
+        {
+            _kernel.Set(12, 4);
+            Wake();
+        }
+
+        public void Notify() { }
+        public void Wake() => _bell.Release();
+
+        public bool Wait(int timeoutMilliseconds)
+        {
+            _bell.Wait(5);
+            return true;
+        }
+
+        public void Dispose() { }
+    }
+
+    private sealed class Access(Func<Ring> open) : IDeviceAccess
+    {
+        public TcmuDeviceName Name { get; } = TcmuDeviceName.Parse("tcm-user/0/disk/test/disk")!;
+        public string Path => "of a test";
+        public Func<IReadOnlyList<AccessGroup>>? PortGroups => null;
+        public bool IsDisposed { get; private set; }
+
+        public UserBackstoreSnapshot ReadSnapshot() => new(1 << 20, 512, 1 << 20, "", true);
+        public IRingTransport OpenRing(bool takesOver) => open();
+        public void Admit(bool takesOver) { }
+        public void Dispose() => IsDisposed = true;
+    }
+
+    private static HandledDevice Device(IDeviceAccess access) => new(
+        access, (c, _) => ValueTask.FromResult<LogicalUnit>(new BlockUnit(new MemoryBackstore(1 << 20), "disk", new VolatileUnitState(c.Identity.Id))), NullLogger.Instance);
+
+    /// <summary>A device that is closed while its ring is being opened again is closed, and does not go on serving the new ring.</summary>
+    [Fact]
+    public async Task CloseReachesARingThatIsBeingOpened()
+    {
+        var first = new Ring();
+        using var gate = new ManualResetEventSlim();
+        var opens = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        int opened = 0;
+        var access = new Access(() =>
+        {
+            if (opened++ == 0) return first;
+            opens.SetResult();
+            gate.Wait();
+            return new Ring();
+        });
+        var device = Device(access);
+        Assert.Equal(0, (await device.OpenAsync(false)).Status);
+        first.Break();
+        await opens.Task.WaitAsync(TimeSpan.FromSeconds(20));
+        var closing = device.CloseAsync(TimeSpan.FromSeconds(5));
+        await Task.Delay(200);
+        gate.Set();
+        await closing;
+        Assert.Equal((TcmuDeviceState.Closed, true), (device.Status.State, access.IsDisposed));
+    }
+
+    /// <summary>Whatever keeps the ring from being opened again, whoever cares for the device hears of it, and can close it.</summary>
+    [Fact]
+    public async Task ARingThatCannotBeOpenedAgainIsLost()
+    {
+        var first = new Ring();
+        int opened = 0;
+        var access = new Access(() => opened++ == 0 ? first : throw new InsufficientMemoryException("no thread is left"));
+        var device = Device(access);
+        var lost = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        device.Lost = lost.SetResult;
+        Assert.Equal(0, (await device.OpenAsync(false)).Status);
+        first.Break();
+        await lost.Task.WaitAsync(TimeSpan.FromSeconds(20));
+        Assert.Equal((TcmuDeviceState.Failed, "no thread is left"), (device.Status.State, device.Status.Error));
+        await device.CloseAsync(TimeSpan.FromSeconds(5));
+        Assert.True(access.IsDisposed);
+    }
+}
