@@ -70,7 +70,7 @@ internal sealed class CopyTokens
     public void Revoke(long start, long end)
     {
         // On the path of every write; the closure below must not cost it anything.
-        if (_count != 0) RevokeOverlapping(start, end);
+        if (_count != 0 && start < end) RevokeOverlapping(start, end);
     }
 
     private void RevokeOverlapping(long start, long end)

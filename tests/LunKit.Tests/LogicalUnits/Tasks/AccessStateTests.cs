@@ -120,6 +120,27 @@ public class AccessStateTests
         Assert.Equal([0, 7], alua.Groups.Select(g => g.Group));
     }
 
+    /// <summary>Where the fabric keeps the states, they are asked for.</summary>
+    [Fact]
+    public async Task TheKeeperIsAsked()
+    {
+        AccessGroup[] groups = [new(3, AccessState.ActiveOptimized, 0, [1]), new(4, AccessState.Standby, 2, [2])];
+        bool fails = false;
+        var alua = new Alua(() => fails ? throw new IOException("gone") : groups) { AccessTypes = 0 };
+        Assert.Equal([3, 4], alua.Groups.Select(g => g.Group));
+        groups = [new(4, AccessState.ActiveOptimized, 2, [2])];
+        Assert.Equal(2, alua.Groups.Count);
+        await alua.RefreshAsync();
+        Assert.Equal((4, AccessState.ActiveOptimized), (Assert.Single(alua.Groups).Group, alua.Groups[0].State));
+        // What was known stays.
+        fails = true;
+        await alua.RefreshAsync();
+        Assert.Single(alua.Groups);
+        Assert.True(Alua.Elsewhere.RefreshAsync().IsCompletedSuccessfully);
+        Assert.Equal((0, false), (Alua.Elsewhere.AccessTypes, Alua.Elsewhere.IsExplicit));
+        Assert.Equal(0, Assert.Single(Alua.Elsewhere.Groups).Group);
+    }
+
     /// <summary>Units that share their ports share the states, and hear of a change.</summary>
     [Fact]
     public async Task UnitsThatShareTheStates()

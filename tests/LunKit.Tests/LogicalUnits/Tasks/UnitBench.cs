@@ -213,6 +213,17 @@ internal sealed class UnitBench : IAsyncDisposable
         return command.Answer ?? "nothing";
     }
 
+    /// <summary>The same, with the field at which the sense points: "05/24/00 @2.7".</summary>
+    public string AnswerWithField(int nexus, string cdb, byte[]? data = null)
+    {
+        var command = Send("direct", nexus, cdb, data);
+        Settle();
+        if (command.Result is not { Status: ScsiStatus.CheckCondition } result) return command.Answer ?? "nothing";
+        Span<byte> sense = stackalloc byte[SenseData.MaxLength];
+        SenseData.Write(sense, result.Detail, descriptor: false);
+        return $"{command.Answer} @{sense[16] << 8 | sense[17]}{((sense[15] & 8) != 0 ? $".{sense[15] & 7}" : "")}";
+    }
+
     public async ValueTask DisposeAsync()
     {
         Store.Gated = "";
