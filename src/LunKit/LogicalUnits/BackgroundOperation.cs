@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using LunKit.Backstores;
 using LunKit.Diagnostics;
 using LunKit.Scsi;
@@ -77,7 +76,7 @@ internal sealed class BackgroundOperation(BlockUnit unit)
     {
         // The command's thread goes on; the operation does not hold it.
         await unit.Runtime.Queue.YieldAsync().ConfigureAwait(false);
-        long start = Stopwatch.GetTimestamp();
+        long start = unit.Runtime.Time.GetTimestamp();
         string outcome = "done";
         try
         {
@@ -95,7 +94,7 @@ internal sealed class BackgroundOperation(BlockUnit unit)
         }
         finally
         {
-            LogMessages.LongOperationEnded(unit.Log, unit.Identity.Name, name, Stopwatch.GetElapsedTime(start).TotalSeconds, outcome);
+            LogMessages.LongOperationEnded(unit.Log, unit.Identity.Name, name, unit.Runtime.Time.GetElapsedTime(start).TotalSeconds, outcome);
         }
     }
 

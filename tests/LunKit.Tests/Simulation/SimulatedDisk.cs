@@ -9,6 +9,7 @@ internal sealed record DiskWeather
     public double Immediate { get; init; } = 0.4;
     public double Fails { get; init; } = 0.02;
     public double Hangs { get; init; } = 0.03;
+    public int LongestHangSeconds { get; init; } = 400;
     public double IgnoresCancellation { get; init; } = 0.5;
     public double RunsOutOfThreads { get; init; } = 0.01;
 
@@ -85,7 +86,7 @@ internal sealed class SimulatedDisk(SimulatedWorld world, int blocks) : IBacksto
         CancellationTokenRegistration registration = default;
         if (!ignores) registration = cancellationToken.Register(() => End(new OperationCanceledException(cancellationToken)));
         world.Random.Shuffle(parts);
-        double seconds = hangs ? world.Between(10, 400) : world.Between(0, 200) / 1000.0;
+        double seconds = hangs ? world.Between(10, Weather.LongestHangSeconds) : world.Between(0, 200) / 1000.0;
         foreach (var (block, at) in parts)
         {
             world.After(TimeSpan.FromSeconds(seconds * world.Random.NextDouble()), () =>
