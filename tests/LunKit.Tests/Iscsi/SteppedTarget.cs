@@ -41,12 +41,18 @@ internal sealed class SteppedTarget
 
     /// <summary>A connection past its login; of a new session without <paramref name="tsih"/>.</summary>
     public SteppedInitiator LogIn(
-        ushort tsih = 0, ushort cid = 1, ulong isid = 0x8000_0000_0001, int capacity = int.MaxValue, uint cmdSn = 1)
+        ushort tsih = 0, ushort cid = 1, ulong isid = 0x8000_0000_0001, int capacity = int.MaxValue, uint cmdSn = 1, int outstandingR2T = 1)
     {
         var initiator = new SteppedInitiator(this, capacity);
-        initiator.LogIn(tsih, cid, isid, cmdSn);
+        initiator.LogIn(tsih, cid, isid, cmdSn, outstandingR2T);
         return initiator;
     }
+
+    /// <summary>Takes the unit away from LUN 0, or puts it back.</summary>
+    public void SetLun(bool isThere) => Server.SetTarget(new Target
+    {
+        Name = TestTarget.Iqn, Luns = isThere ? new Dictionary<int, LogicalUnit> { [0] = Unit } : new Dictionary<int, LogicalUnit>(),
+    });
 
     public SteppedInitiator Connect() => new(this, int.MaxValue);
 }
@@ -83,13 +89,13 @@ internal sealed class SteppedInitiator
         throw new TimeoutException("no answer");
     }
 
-    public void LogIn(ushort tsih, ushort cid, ulong isid, uint cmdSn)
+    public void LogIn(ushort tsih, ushort cid, ulong isid, uint cmdSn, int outstandingR2T)
     {
         var keys = new Dictionary<string, string>
         {
             ["InitiatorName"] = "iqn.2026-11.test:step", ["TargetName"] = TestTarget.Iqn, ["MaxRecvDataSegmentLength"] = "65536",
         };
-        if (tsih == 0) keys["MaxConnections"] = "2";
+        if (tsih == 0) (keys["MaxConnections"], keys["MaxOutstandingR2T"]) = ("2", $"{outstandingR2T}");
         var text = TextKeys.Format(keys);
         var pdu = new byte[Bhs.Length];
         LoginPdu.WriteRequest(pdu, true, false, LoginStage.Operational, LoginStage.FullFeature, isid, tsih, 1, cid, text.Length);

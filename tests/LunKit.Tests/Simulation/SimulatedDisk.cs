@@ -39,6 +39,9 @@ internal sealed class SimulatedDisk(SimulatedWorld world, int blocks) : IBacksto
 
     public int Flushes { get; private set; }
 
+    /// <summary>Flushes that did not do it.</summary>
+    public int FailedFlushes { get; private set; }
+
     public BackstoreGeometry Geometry { get; } = new((long)blocks * BlockSize) { BlockSize = BlockSize };
 
     public BackstoreFeatures Features => BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.VolatileCache;
@@ -61,10 +64,14 @@ internal sealed class SimulatedDisk(SimulatedWorld world, int blocks) : IBacksto
     {
         var seen = ((ulong Value, long Change)[])_cache.Clone();
         Flushes++;
+        bool isDone = false;
+        FailedFlushes++;
         // What was there when it was called is on the medium when it ends.
         return Call(0, BlockSize, (_, _) =>
         {
             for (int i = 0; i < seen.Length; i++) if (seen[i].Change > _medium[i].Change) _medium[i] = seen[i];
+            if (!isDone) FailedFlushes--;
+            isDone = true;
         }, cancellationToken);
     }
 

@@ -62,7 +62,9 @@ internal sealed class SimulatedWorld(int seed) : WorkQueue
         if (_pauses >= 2 || !Chance(0.1)) return;
         _pauses++;
         Paused?.Invoke(true);
-        for (int i = Between(1, 4); i > 0 && Next(); i--) { }
+        // For a moment: no timer of seconds is due meanwhile.
+        long until = Now + 20 * TimeSpan.TicksPerMillisecond;
+        for (int i = Between(1, 4); i > 0 && Next(until); i--) { }
         Paused?.Invoke(false);
         _pauses--;
     }

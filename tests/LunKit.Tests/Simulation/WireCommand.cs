@@ -33,6 +33,9 @@ internal sealed class WireCommand
     /// <summary>The initiator never sends the data that it is asked for.</summary>
     public bool Withholds { get; init; }
 
+    /// <summary>A function may have ended it, or not: it was an immediate command on another connection.</summary>
+    public bool MayBeSilent { get; set; }
+
     public WireSession Session { get; private set; } = null!;
     public WireConnection Connection { get; private set; } = null!;
     public uint Tag { get; private set; }

@@ -153,8 +153,9 @@ internal sealed class WireInitiator
     {
         foreach (var function in session.Functions.Where(f => f.Connection == connection).ToList())
         {
-            // It may still be executed; what it does is not known.
+            // It may have been executed, and nobody is told.
             session.Functions.Remove(function);
+            function.Covered.ForEach(c => c.MayBeSilent = true);
         }
         if (session.Connections.Exists(c => c.IsLoggedIn) && !session.Connections.TrueForAll(c => c.IsLoggedOut) && World.Chance(0.6)) FillHoles(session);
         else DropSession();
@@ -171,8 +172,8 @@ internal sealed class WireInitiator
         }
         // Commands that came and were not answered, too: nobody answers them any more.
         var open = session.Open.Where(c => c.Connection.IsLost).ToList();
-        var missing = session.Missing().Where(n => !open.Exists(c => c.CmdSn == n.CmdSn && !c.IsImmediate)).ToList();
-        if (!open.TrueForAll(c => Simulation.Operations.Abort(by, c)) || !missing.TrueForAll(n => Simulation.Operations.Abort(by, n.Tag, n.CmdSn))) DropSession();
+        var missing = session.Missing().Where(n => !open.Exists(c => c.CmdSn == n && !c.IsImmediate)).ToList();
+        if (!open.TrueForAll(c => Simulation.Operations.Abort(by, c)) || !missing.TrueForAll(n => Simulation.Operations.Abort(by, n))) DropSession();
     }
 
     /// <summary>The session is lost for the initiator, with all its connections.</summary>
@@ -212,7 +213,8 @@ internal sealed class WireInitiator
         if (Session == session) Session = null;
         session.IsOver = true;
         World.Note($"{session} is logged out");
-        session.Cover("the logout");
+        // Other connections may have sent answers before they heard of it.
+        session.Cover("the logout", sent: long.MaxValue);
     }
 
     public void AskedToLogOut(WireConnection connection)
@@ -230,9 +232,11 @@ internal sealed class WireInitiator
         if (session.Bound(command.Unit.Lun) is { } bound) usable.RemoveAll(c => c != bound);
         if (usable.Count == 0 || session.NewTag() is not { } tag) return false;
         var connection = World.Pick(usable);
-        uint number = command.IsImmediate ? session.CmdSn : session.TakeNumber(connection, tag);
+        uint number = command.IsImmediate ? session.CmdSn : session.TakeNumber(connection);
         command.Send(session, connection, tag, number);
         session.Begin(command);
+        // It overtakes a function that waits for its number.
+        if (command.IsImmediate && session.Bound(command.Unit.Lun) is not null) command.MayBeSilent = true;
         World.Note($"{command}{(command.Attribute == TaskAttribute.Simple ? "" : $" {command.Attribute}")} is sent over {connection}");
 
         int unasked = Math.Min(session.FirstBurst, command.Expected);
@@ -286,7 +290,7 @@ internal sealed class WireInitiator
         var data = System.Text.Encoding.ASCII.GetBytes($"ping {tag:x}");
         var pdu = new byte[Bhs.Length];
         NopPdu.Write(pdu, PduOpcode.NopOut, 0, tag, Bhs.ReservedTag, data.Length);
-        _ = new Bhs(pdu) { IsImmediate = immediate, CmdSn = immediate ? session.CmdSn : session.TakeNumber(connection, tag) };
+        _ = new Bhs(pdu) { IsImmediate = immediate, CmdSn = immediate ? session.CmdSn : session.TakeNumber(connection) };
         connection.Send(pdu, data);
     }
 

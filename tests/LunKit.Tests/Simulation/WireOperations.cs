@@ -8,6 +8,9 @@ namespace LunKit.Tests.Simulation;
 /// <summary>What initiators do with the units of a <see cref="WireSimulation"/>, and what they expect of it.</summary>
 internal sealed class WireOperations(WireSimulation simulation)
 {
+    // The tag of no command.
+    private const uint NoTask = 1;
+
     private SimulatedWorld World => simulation.World;
 
     public void Act(WireInitiator initiator)
@@ -253,18 +256,18 @@ internal sealed class WireOperations(WireSimulation simulation)
         {
             Function = TaskManagementFunction.AbortTask, Connection = connection, Tag = tag, Unit = command.Unit, Command = command, Covered = [command], Fenced = [],
             Tick = simulation.Clock.Tick(),
-        }, command.Tag, command.CmdSn, immediate: true);
+        }, command.Tag, command.IsImmediate ? session.CmdSn : command.CmdSn, immediate: true);
         return true;
     }
 
     /// <summary>Ends the wait for a number that was lost with its connection.</summary>
-    public bool Abort(WireConnection connection, uint referencedTag, uint cmdSn)
+    public bool Abort(WireConnection connection, uint cmdSn)
     {
         if (connection.Session!.NewTag() is not { } tag) return false;
         Manage(connection, tag, new WireFunction
         {
             Function = TaskManagementFunction.AbortTask, Connection = connection, Tag = tag, Unit = simulation.Units[0], Covered = [], Fenced = [], Tick = simulation.Clock.Tick(),
-        }, referencedTag, cmdSn, immediate: true);
+        }, NoTask, cmdSn, immediate: true);
         return true;
     }
 
@@ -277,8 +280,11 @@ internal sealed class WireOperations(WireSimulation simulation)
         bool isReset = function is TaskManagementFunction.LogicalUnitReset or TaskManagementFunction.TargetWarmReset;
         bool ofOthers = isReset || function == TaskManagementFunction.ClearTaskSet;
         var units = unit is null ? simulation.Units : [unit];
-        // An immediate command of another connection may come after the function.
-        var covered = session.Open.Where(c => (unit is null || c.Unit == unit) && (!c.IsImmediate || c.Connection == connection || c.WasReceived)).ToList();
+        // An immediate command of another connection may come after the function, or before it.
+        var covered = session.Open.Where(c => unit is null || c.Unit == unit).ToList();
+        var uncertain = covered.Where(c => c.IsImmediate && c.Connection != connection && !c.WasReceived).ToList();
+        uncertain.ForEach(c => c.MayBeSilent = true);
+        covered = [.. covered.Except(uncertain)];
         if (isReset)
         {
             foreach (var u in units)
@@ -306,7 +312,7 @@ internal sealed class WireOperations(WireSimulation simulation)
         session.Functions.Add(function);
         var pdu = new byte[Bhs.Length];
         TaskManagementPdu.WriteRequest(pdu, (int)function.Function, WireInitiator.LunBytes(function.Unit?.Lun ?? 0), tag, referencedTag, refCmdSn);
-        _ = new Bhs(pdu) { IsImmediate = immediate, CmdSn = immediate ? session.CmdSn : session.TakeNumber(connection, tag) };
+        _ = new Bhs(pdu) { IsImmediate = immediate, CmdSn = immediate ? session.CmdSn : session.TakeNumber(connection) };
         World.Note($"{function} lun {function.Unit?.Lun}{(immediate ? " immediate" : "")} tag {tag:x} is sent");
         connection.Send(pdu, []);
     }

@@ -227,6 +227,8 @@ internal sealed class WireReceiver(WireConnection connection)
         {
             session.Functions.Remove(function);
             function.WhenOver?.Invoke();
+            // What it was to end would be missing for ever.
+            if (function.Function == TaskManagementFunction.AbortTask && function.Command?.Connection != connection) Initiator.DropSession();
         }
         else if (session.Open.Find(c => c.Tag == tag && c.Connection == connection) is { } command)
         {

@@ -9,7 +9,7 @@ internal sealed class WireSession(WireInitiator initiator, ushort tsih, uint fir
     // Few, so that they are used again soon.
     private const uint Tags = 24;
 
-    private readonly List<(uint CmdSn, WireConnection Connection, uint Tag)> _numbers = [];
+    private readonly List<(uint CmdSn, WireConnection Connection)> _numbers = [];
     private readonly List<WireCommand> _recent = [];
 
     public WireInitiator Initiator => initiator;
@@ -49,15 +49,15 @@ internal sealed class WireSession(WireInitiator initiator, ushort tsih, uint fir
     public bool HasPassed(uint cmdSn) => SerialNumber.IsBefore(cmdSn, ExpCmdSn);
 
     /// <summary>A new number for what is sent over a connection.</summary>
-    public uint TakeNumber(WireConnection connection, uint tag)
+    public uint TakeNumber(WireConnection connection)
     {
-        _numbers.Add((CmdSn, connection, tag));
+        _numbers.Add((CmdSn, connection));
         return CmdSn++;
     }
 
-    /// <summary>Numbers that were sent over connections that are lost, and that the target has not passed, with what had them.</summary>
-    public List<(uint CmdSn, uint Tag)> Missing() =>
-        [.. _numbers.Where(n => n.Connection.IsLost && !HasPassed(n.CmdSn)).Select(n => (n.CmdSn, n.Tag))];
+    /// <summary>Numbers that were sent over connections that are lost, and that the target has not passed.</summary>
+    public List<uint> Missing() =>
+        [.. _numbers.Where(n => n.Connection.IsLost && !HasPassed(n.CmdSn)).Select(n => n.CmdSn)];
 
     public void TakeWindow(uint exp, uint max)
     {
@@ -103,9 +103,9 @@ internal sealed class WireSession(WireInitiator initiator, ushort tsih, uint fir
         Functions.Find(f => f.IsOfTaskSet && (f.Unit is null || f.Unit.Lun == lun))?.Connection;
 
     /// <summary>The nexus is gone, and another one or nothing is in its place: what it had open is over.</summary>
-    public void Cover(string what, Func<WireCommand, bool>? which = null)
+    public void Cover(string what, Func<WireCommand, bool>? which = null, long? sent = null)
     {
-        long tick = Clock.Tick();
+        long tick = sent ?? Clock.Tick();
         foreach (var command in Open.Where(c => which?.Invoke(c) ?? true).ToList()) command.Cover(what, tick);
     }
 

@@ -38,5 +38,8 @@ internal sealed class WireUnit
 
     public Task<bool>? Closing { get; set; }
 
+    /// <summary>Flushes that had failed when it was closed.</summary>
+    public int FailedFlushes { get; set; }
+
     public ulong NextId() => (ulong)(Lun + 1) << 32 | ++_ids;
 }
