@@ -223,6 +223,9 @@ internal sealed class IscsiConnection
     public bool HasUnseenWork => _stage != Stage.Ended && _phase?.Tasks.HaveCompleted == true ||
         _stage == Stage.Serving && (_aborting || Volatile.Read(ref _lookAround) != 0);
 
+    /// <summary>Whether it is the turn of a command that is held here.</summary>
+    public bool HoldsTurn => _stage == Stage.Serving && _phase?.HoldsTurn == true;
+
     /// <summary>Whether nothing is left to be done.</summary>
     public bool HasEnded => _stage == Stage.Ended;
 

@@ -237,7 +237,7 @@ public class StepTests
     public void WriteThatWaitedForCreditRunsOnce()
     {
         var store = new GatedBackstore();
-        var limits = new IscsiLimits { MaxSolicitedBytesPerConnection = 1024, MaxBurstLength = 512, FirstBurstLength = 512 };
+        var limits = new IscsiLimits { MaxSolicitedBytesPerConnection = 1024 };
         var initiator = new SteppedTarget(limits, store).LogIn(outstandingR2T: 4);
         Begin(initiator);
         initiator.Command(2, 2, Cdbs.Write16(0, 3), write: 3 * 512);

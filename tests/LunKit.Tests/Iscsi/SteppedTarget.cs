@@ -96,6 +96,8 @@ internal sealed class SteppedInitiator
             ["InitiatorName"] = "iqn.2026-11.test:step", ["TargetName"] = TestTarget.Iqn, ["MaxRecvDataSegmentLength"] = "65536",
         };
         if (tsih == 0) (keys["MaxConnections"], keys["MaxOutstandingR2T"]) = ("2", $"{outstandingR2T}");
+        // Several for one command of a few blocks.
+        if (outstandingR2T > 1) keys["MaxBurstLength"] = keys["FirstBurstLength"] = "512";
         var text = TextKeys.Format(keys);
         var pdu = new byte[Bhs.Length];
         LoginPdu.WriteRequest(pdu, true, false, LoginStage.Operational, LoginStage.FullFeature, isid, tsih, 1, cid, text.Length);

@@ -95,7 +95,7 @@ internal sealed class ConnectionActor
         if (_armed != due) return;
         _armed = long.MaxValue;
         if (_isScheduled || _isStepping || Connection.HasEnded) return;
-        if (Connection.HasUnseenWork) throw new SimulationException($"{Connection.Remote} has not been woken for what others left to it");
+        if (Connection.HasUnseenWork || Connection.HoldsTurn) throw new SimulationException($"{Connection.Remote} has not been woken for what others left to it");
         if (_world.Now < _due) Arm();
         else Schedule();
     }

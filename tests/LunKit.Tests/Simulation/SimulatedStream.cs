@@ -11,6 +11,9 @@ internal enum StreamDeath
     /// <summary>The initiator closes its end: what is on its way still arrives at the target.</summary>
     Orderly,
 
+    /// <summary>The initiator has crashed: what is on its way still arrives at the target, which hears of nothing.</summary>
+    Abandoned,
+
     /// <summary>The network is gone: nothing arrives any more, and nobody hears of it.</summary>
     Silent,
 }
@@ -155,11 +158,13 @@ internal sealed class SimulatedStream : IByteStream
             case StreamDeath.Orderly:
                 _isFinished = true;
                 break;
+            case StreamDeath.Abandoned:
+                break;
             default:
                 ToTarget.IsCut = ToInitiator.IsCut = true;
                 break;
         }
-        if (death == StreamDeath.Silent) return;
+        if (death is StreamDeath.Silent or StreamDeath.Abandoned) return;
         ToTarget.Readable?.Invoke();
         Changed?.Invoke();
     }

@@ -126,7 +126,9 @@ internal sealed class WireFunction
     public required WireConnection Connection { get; init; }
     public required uint Tag { get; init; }
     public required WireUnit? Unit { get; init; }
-    public required long Tick { get; init; }
+
+    /// <summary>When it was sent, in virtual time.</summary>
+    public required long Time { get; init; }
 
     /// <summary>The command of ABORT TASK.</summary>
     public WireCommand? Command { get; init; }

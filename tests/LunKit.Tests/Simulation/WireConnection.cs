@@ -40,6 +40,9 @@ internal sealed class WireConnection
     public bool IsLoggedIn { get; private set; }
     public bool IsLost { get; private set; }
 
+    /// <summary>The target is not told that it is lost.</summary>
+    public bool IsAbandoned { get; private set; }
+
     /// <summary>Bytes of a segment that this end takes.</summary>
     public int SegmentLength { get; }
 
@@ -74,6 +77,7 @@ internal sealed class WireConnection
     {
         if (IsLost || Stream.IsReset) return;
         World.Note($"{this} dies: {death}");
+        IsAbandoned = death == StreamDeath.Abandoned;
         Stream.Die(death);
         if (death == StreamDeath.Orderly) Lose();
         // It finds out some day.

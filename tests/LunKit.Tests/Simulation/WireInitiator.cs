@@ -20,6 +20,9 @@ internal sealed record WireWeather
     public bool HasSilence { get; init; }
 
     public double Withholds { get; init; } = 0.02;
+
+    /// <summary>Long data comes in long segments.</summary>
+    public bool IsWide { get; init; }
 }
 
 /// <summary>An initiator: its session and connections, how they come, are lost and come back.</summary>
@@ -35,7 +38,8 @@ internal sealed class WireInitiator
         (Simulation, Number, Weather) = (simulation, number, weather);
         _isid = 0x8000_0000_0000ul + (ulong)number;
         Name = $"iqn.test:w{number}";
-        int maxBurst = World.Pick([512, 1536, 16384, 262144]), firstBurst = Math.Min(maxBurst, World.Pick([512, 1024, 65536]));
+        int maxBurst = weather.IsWide ? 262144 : World.Pick([512, 1536, 16384, 262144]);
+        int firstBurst = Math.Min(maxBurst, weather.IsWide ? 262144 : World.Pick([512, 1024, 65536]));
         Keys = new()
         {
             ["InitiatorName"] = Name, ["TargetName"] = WireSimulation.TargetName, ["SessionType"] = "Normal",
@@ -95,8 +99,7 @@ internal sealed class WireInitiator
         {
             if (!World.Chance(0.3) || session.Connections.Find(c => c.Cid == cid) is not { } old) return;
             World.Note($"{old} is given up for a new one");
-            if (old.Stream.ToTarget.IsDrained) old.Die(StreamDeath.Silent);
-            else old.Die(StreamDeath.Reset);
+            old.Die(World.Pick([StreamDeath.Silent, StreamDeath.Reset, StreamDeath.Abandoned]));
             old.Lose();
             if (session.IsOver) return;
         }
@@ -143,7 +146,7 @@ internal sealed class WireInitiator
 
     public void Lost(WireConnection connection)
     {
-        connection.Stream.Die(connection.Stream.ToTarget.IsCut ? StreamDeath.Silent : StreamDeath.Orderly);
+        if (!connection.IsAbandoned) connection.Stream.Die(connection.Stream.ToTarget.IsCut ? StreamDeath.Silent : StreamDeath.Orderly);
         if (connection == _leading) _leading = null;
         if (connection.Session is { } session && session.Connections.Remove(connection) && !session.IsOver) LostInSession(session, connection);
         if (Session is null && Simulation.IsFair) World.After(TimeSpan.FromMilliseconds(World.Between(100, 2000)), Connect);
@@ -186,7 +189,7 @@ internal sealed class WireInitiator
         _old.Add(session);
         foreach (var connection in session.Connections.ToList())
         {
-            connection.Die(World.Chance(0.5) ? StreamDeath.Orderly : StreamDeath.Reset);
+            connection.Die(World.Pick([StreamDeath.Orderly, StreamDeath.Reset, StreamDeath.Abandoned]));
             connection.Lose();
         }
         if (Simulation.IsFair) World.After(TimeSpan.FromMilliseconds(World.Between(100, 2000)), Connect);

@@ -21,6 +21,12 @@ internal sealed class WireOperations(WireSimulation simulation)
             return;
         }
         var unit = World.Pick(simulation.Units);
+        if (simulation.Fences && World.Chance(0.15))
+        {
+            if (World.Chance(0.5)) ReserveOut(initiator, unit, 6, 0, initiator.Key, 0, "REGISTER");
+            else PreemptAndAbort(initiator, unit, World.Pick(simulation.Initiators));
+            return;
+        }
         switch (World.Between(0, 129))
         {
             case < 42: Write(initiator, unit); break;
@@ -200,7 +206,8 @@ internal sealed class WireOperations(WireSimulation simulation)
         WireCommand command = null!;
         command = new WireCommand
         {
-            Name = $"MODE SELECT WCE={(on ? 1 : 0)}", Unit = unit, Cdb = [0x15, 0x10, 0, 0, 24, 0], DataOut = list, Writes = true, Expected = 24,
+            // Saved, or not: a reset goes back to what was saved.
+            Name = $"MODE SELECT WCE={(on ? 1 : 0)}", Unit = unit, Cdb = [0x15, (byte)(World.Chance(0.3) ? 0x11 : 0x10), 0, 0, 24, 0], DataOut = list, Writes = true, Expected = 24,
             WhenOver = () => unit.ModeChangesUnderWay--,
             WhenGood = () =>
             {
@@ -233,6 +240,7 @@ internal sealed class WireOperations(WireSimulation simulation)
         var fenced = Known(unit, s => s.Initiator == victim);
         if (ReserveOut(initiator, unit, 5, initiator.Key, victim.Key, 5, $"PREEMPT AND ABORT of {victim}") is not { } command) return;
         command.WhenGood = () => fenced.ForEach(c => c.Fence());
+        simulation.EndsFrom(unit, initiator);
     }
 
     /// <summary>Commands of which the target is known to have them already.</summary>
@@ -255,7 +263,7 @@ internal sealed class WireOperations(WireSimulation simulation)
         Manage(connection, tag, new WireFunction
         {
             Function = TaskManagementFunction.AbortTask, Connection = connection, Tag = tag, Unit = command.Unit, Command = command, Covered = [command], Fenced = [],
-            Tick = simulation.Clock.Tick(),
+            Time = World.Now,
         }, command.Tag, command.IsImmediate ? session.CmdSn : command.CmdSn, immediate: true);
         return true;
     }
@@ -266,7 +274,7 @@ internal sealed class WireOperations(WireSimulation simulation)
         if (connection.Session!.NewTag() is not { } tag) return false;
         Manage(connection, tag, new WireFunction
         {
-            Function = TaskManagementFunction.AbortTask, Connection = connection, Tag = tag, Unit = simulation.Units[0], Covered = [], Fenced = [], Tick = simulation.Clock.Tick(),
+            Function = TaskManagementFunction.AbortTask, Connection = connection, Tag = tag, Unit = simulation.Units[0], Covered = [], Fenced = [], Time = World.Now,
         }, NoTask, cmdSn, immediate: true);
         return true;
     }
@@ -279,7 +287,7 @@ internal sealed class WireOperations(WireSimulation simulation)
         var connection = World.Pick(usable);
         bool isReset = function is TaskManagementFunction.LogicalUnitReset or TaskManagementFunction.TargetWarmReset;
         bool ofOthers = isReset || function == TaskManagementFunction.ClearTaskSet;
-        var units = unit is null ? simulation.Units : [unit];
+        List<WireUnit> units = unit is null ? simulation.Units : [unit];
         // An immediate command of another connection may come after the function, or before it.
         var covered = session.Open.Where(c => unit is null || c.Unit == unit).ToList();
         var uncertain = covered.Where(c => c.IsImmediate && c.Connection != connection && !c.WasReceived).ToList();
@@ -294,14 +302,23 @@ internal sealed class WireOperations(WireSimulation simulation)
             }
         }
         if (unit is null) simulation.ResetBegins();
+        if (ofOthers) units.ForEach(u => simulation.EndsFrom(u, session.Initiator));
+        long start = World.Step;
+        var before = units.ConvertAll(u => (u.ModeChanges, u.Disk.FailedFlushes, u.Unit.IsWriteCacheEnabled));
         Manage(connection, tag, new WireFunction
         {
             Function = function, Connection = connection, Tag = tag, Unit = unit, Covered = covered, Fenced = ofOthers ? Known(unit, s => s != session) : [],
-            Tick = simulation.Clock.Tick(), WhenOver = () =>
+            Time = World.Now, WhenOver = () =>
             {
                 if (unit is null) simulation.ResetEnds();
                 if (!isReset) return;
                 foreach (var u in units) u.ModeChangesUnderWay--;
+                for (int i = 0; i < units.Count; i++)
+                {
+                    var u = units[i];
+                    if (!before[i].IsWriteCacheEnabled || !u.IsCacheOff || (u.ModeChanges, u.Disk.FailedFlushes) != (before[i].ModeChanges, before[i].FailedFlushes)) continue;
+                    CheckDurable(u, "a reset that switches the cache off", 0, u.Blocks, start);
+                }
             },
         }, Bhs.ReservedTag, 0, immediate);
     }

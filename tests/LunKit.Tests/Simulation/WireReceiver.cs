@@ -120,6 +120,7 @@ internal sealed class WireReceiver(WireConnection connection)
     {
         World.Note($"{command}: {status}{(status == ScsiStatus.CheckCondition ? $" {command.Sense & 0xFFFFF:x5}" : "")}");
         CheckResidual(command, status, header);
+        if (status == ScsiStatus.TaskAborted && !Initiator.Simulation.MayBeAborted(command.Unit, Initiator)) throw new SimulationException($"{command} is aborted, and nobody else has done that");
         command.Answer(status, last);
     }
 
@@ -177,6 +178,7 @@ internal sealed class WireReceiver(WireConnection connection)
         session.Functions.Remove(function);
         World.Note($"{function}: {result}");
         function.WhenOver?.Invoke();
+        if (Initiator.Simulation.IsQuick && World.Now - function.Time > 30 * TimeSpan.TicksPerSecond) throw new SimulationException($"{function} takes {TimeSpan.FromTicks(World.Now - function.Time)}");
         switch (result)
         {
             case TaskManagementResult.Complete:

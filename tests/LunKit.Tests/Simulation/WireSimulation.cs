@@ -42,15 +42,17 @@ internal sealed class WireSimulation
         };
         bool isLong = World.Chance(0.15), pings = World.Chance(0.5);
         LongTransfers = isLong ? 0.2 : 0;
-        int blocks = isLong ? 192 : 32, initiators = World.Between(2, 4);
+        Fences = World.Chance(0.3);
+        bool isWide = isLong && World.Chance(0.6);
+        int blocks = isLong ? 192 : World.Pick([8, 32]), initiators = World.Between(2, 4);
         _stopsEarly = World.Chance(0.1);
         _limits = new IscsiLimits
         {
-            QueueDepth = World.Pick([2, 6, 16, 64]), MaxRecvDataSegmentLength = World.Pick([512, 2048, 262144]), MaxImmediateCommands = World.Pick([2, 8]),
-            FirstBurstLength = World.Pick([512, 4096, 262144]), MaxSolicitedBytesPerConnection = World.Pick([1024, 1 << 20]),
+            QueueDepth = World.Pick([2, 6, 16, 64]), MaxRecvDataSegmentLength = isWide ? 262144 : World.Pick([512, 2048, 262144]), MaxImmediateCommands = World.Pick([2, 8]),
+            FirstBurstLength = isWide ? 262144 : World.Pick([512, 4096, 262144]), MaxSolicitedBytesPerConnection = World.Pick([1024, 1 << 20]),
             MaxOutstandingBytes = World.Chance(0.3) ? World.Between(4096, 65536) : 64 << 20, MaxOutstandingBytesPerConnection = World.Chance(0.3) ? World.Between(2048, 65536) : 64 << 20,
             MaxPendingOutputBytes = World.Pick([1024, 65536, 8 << 20]), NopInIntervalSeconds = pings ? 10 : 0, NopInTimeoutSeconds = 5,
-            DataOutDeadlineSeconds = 30, LoginTimeoutSeconds = 15,
+            DataOutDeadlineSeconds = 60, LoginTimeoutSeconds = 15,
         };
         for (int lun = 0; lun < 3; lun++) Units.Add(new WireUnit(World, lun, blocks));
         var weather = new DiskWeather { LongestHangSeconds = 90, Hangs = World.Pick([0, 0.01, 0.03]) };
@@ -66,9 +68,10 @@ internal sealed class WireSimulation
             Initiators.Add(new WireInitiator(this, i, new WireWeather
             {
                 Capacity = isLong ? World.Pick([2048, 16384, 262144]) : World.Pick([200, 2048, 16384]), SlowestMilliseconds = World.Pick([0, 5, 100]), SlowReaders = World.Pick([0, 0.3]),
-                Dies = World.Pick([0, 0.3, 0.6]), HasSilence = pings,
+                Dies = World.Pick([0, 0.3, 0.6]), HasSilence = pings, IsWide = isWide,
             }));
         }
+        IsQuick = weather == DiskWeather.Fair && !isLong && Initiators.TrueForAll(i => i.Weather.SlowReaders == 0);
         // One connection holds one command, with its data in both forms, however little memory there is, and its buffer beside it.
         _mostBytes = Math.Max(_limits.MaxOutstandingBytes, 0) + Slack(blocks * SimulatedDisk.BlockSize);
     }
@@ -82,6 +85,12 @@ internal sealed class WireSimulation
 
     /// <summary>How many transfers are of many blocks.</summary>
     public double LongTransfers { get; }
+
+    /// <summary>Registrations and preemptions are frequent.</summary>
+    public bool Fences { get; }
+
+    /// <summary>Disks, readers and networks are such that nothing takes long.</summary>
+    public bool IsQuick { get; }
 
     /// <summary>The faults have stopped.</summary>
     public bool IsFair { get; private set; }
@@ -111,6 +120,14 @@ internal sealed class WireSimulation
         _actors.Add(new ConnectionActor(World, accepted, connection.Stream, _running));
         return true;
     }
+
+    private readonly HashSet<(WireUnit, WireInitiator?)> _enders = [];
+
+    /// <summary>From here on somebody, or nobody but the target, may end commands at a unit.</summary>
+    public void EndsFrom(WireUnit unit, WireInitiator? by) => _enders.Add((unit, by));
+
+    /// <summary>Whether somebody else may have ended commands of an initiator.</summary>
+    public bool MayBeAborted(WireUnit unit, WireInitiator of) => _enders.Any(e => e.Item1 == unit && e.Item2 != of);
 
     /// <summary>A target reset begins: it ends commands of which nobody is told.</summary>
     public void ResetBegins() => _resets.Add((World.Step, long.MaxValue));
@@ -160,12 +177,14 @@ internal sealed class WireSimulation
     {
         _hasOptionalUnit = !_hasOptionalUnit;
         World.Note(_hasOptionalUnit ? "LUN 2 is added" : "LUN 2 is removed");
+        EndsFrom(Units[2], null);
         Server.SetTarget(Target());
     }
 
     private void CloseUnit(WireUnit unit)
     {
         World.Note($"LUN {unit.Lun} is closed");
+        EndsFrom(unit, null);
         unit.FailedFlushes = unit.Disk.FailedFlushes;
         unit.Closing = unit.Unit.CloseAsync(TimeSpan.FromHours(1));
     }
@@ -218,6 +237,7 @@ internal sealed class WireSimulation
             if (session.Open.Count > 0) throw new SimulationException($"{session.Open[0]} is not ended by ABORT TASK");
             foreach (var unit in Units) Probe(initiator, session, unit);
         }
+        if (Server.Memory.Bytes != 0) throw new SimulationException($"{Server.Memory.Bytes} bytes are on the account, and nothing is under way");
     }
 
     private void Probe(WireInitiator initiator, WireSession session, WireUnit unit)
@@ -236,7 +256,8 @@ internal sealed class WireSimulation
         // Somebody else may have the unit for himself, or it is being sanitized.
         for (int first = 0; first < unit.Blocks; first += 16)
         {
-            var read = Operations.Read(initiator, unit, first, 16, 16 * SimulatedDisk.BlockSize)!;
+            int count = Math.Min(16, unit.Blocks);
+            var read = Operations.Read(initiator, unit, first, count, count * SimulatedDisk.BlockSize) ?? throw new SimulationException($"{session} has no room for a read, and nothing is under way");
             Settle(TimeSpan.FromSeconds(3));
             if (!read.IsAnswered) throw new SimulationException($"{read} is not answered within 3 seconds");
         }
@@ -248,6 +269,7 @@ internal sealed class WireSimulation
             throw new SimulationException($"the server has stopped with {connections} connections and {sessions} sessions");
         foreach (var unit in Units)
         {
+            if (unit.Unit.Nexuses.Length > 0) throw new SimulationException($"LUN {unit.Lun} still has {unit.Unit.Nexuses.Length} nexuses");
             if (unit.Unit.Tasks.Count > 0) throw new SimulationException($"in the task set of LUN {unit.Lun} are still {string.Join("; ", unit.Unit.Tasks.Describe(8))}");
         }
         if (Server.Memory.Bytes != 0) throw new SimulationException($"{Server.Memory.Bytes} bytes are on the account of a server that has stopped");
