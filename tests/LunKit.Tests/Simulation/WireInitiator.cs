@@ -134,7 +134,9 @@ internal sealed class WireInitiator
 
     private void CoverOld(string what)
     {
+        var open = _old.SelectMany(s => s.Open).ToList();
         foreach (var old in _old) old.Cover(what);
+        Simulation.Operations.Overwrite(this, open);
         _old.Clear();
     }
 

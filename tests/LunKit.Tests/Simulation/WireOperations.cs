@@ -27,6 +27,12 @@ internal sealed class WireOperations(WireSimulation simulation)
             else PreemptAndAbort(initiator, unit, World.Pick(simulation.Initiators));
             return;
         }
+        if (simulation.Caches && World.Chance(0.15))
+        {
+            if (World.Chance(0.7)) SetWriteCache(initiator, unit, World.Chance(0.5));
+            else Manage(session, TaskManagementFunction.LogicalUnitReset, unit);
+            return;
+        }
         switch (World.Between(0, 129))
         {
             case < 42: Write(initiator, unit); break;
@@ -98,9 +104,23 @@ internal sealed class WireOperations(WireSimulation simulation)
         return true;
     }
 
+    /// <summary>Writes over what was ended: nothing of it may come later.</summary>
+    public void Overwrite(WireInitiator initiator, IReadOnlyList<WireCommand> ended)
+    {
+        var writes = ended.Where(c => c is { IsAnswered: false, Write.IsZero: false }).ToList();
+        if (writes.Count == 0 || !World.Chance(0.7)) return;
+        var command = World.Pick(writes);
+        World.Soon(() => Write(initiator, command.Unit, command.Write!.First, command.Write.Count));
+    }
+
     private void Write(WireInitiator initiator, WireUnit unit)
     {
         var (first, count) = Range(unit);
+        Write(initiator, unit, first, count);
+    }
+
+    private void Write(WireInitiator initiator, WireUnit unit, int first, int count)
+    {
         bool fua = World.Chance(0.1);
         var write = NewWrite(initiator, unit, first, count);
         bool cacheWasOff = unit.IsCacheOff;
@@ -239,7 +259,11 @@ internal sealed class WireOperations(WireSimulation simulation)
         // What the target had of it when it was asked for.
         var fenced = Known(unit, s => s.Initiator == victim);
         if (ReserveOut(initiator, unit, 5, initiator.Key, victim.Key, 5, $"PREEMPT AND ABORT of {victim}") is not { } command) return;
-        command.WhenGood = () => fenced.ForEach(c => c.Fence());
+        command.WhenGood = () =>
+        {
+            fenced.ForEach(c => c.Fence());
+            Overwrite(initiator, fenced);
+        };
         simulation.EndsFrom(unit, initiator);
     }
 

@@ -184,6 +184,7 @@ internal sealed class WireReceiver(WireConnection connection)
             case TaskManagementResult.Complete:
                 foreach (var command in function.Covered) command.Cover(function.ToString(), first);
                 foreach (var command in function.Fenced) command.Fence();
+                Initiator.Simulation.Operations.Overwrite(Initiator, [.. function.Covered, .. function.Fenced]);
                 break;
             case TaskManagementResult.TaskDoesNotExist when function.Command is { IsConcluded: false } command:
                 if (command.Connection == connection && !Initiator.Simulation.MayBeSilent(command) && !session.Functions.Exists(f => f.Covered.Contains(command)))

@@ -43,6 +43,7 @@ internal sealed class WireSimulation
         bool isLong = World.Chance(0.15), pings = World.Chance(0.5);
         LongTransfers = isLong ? 0.2 : 0;
         Fences = World.Chance(0.3);
+        Caches = World.Chance(0.2);
         bool isWide = isLong && World.Chance(0.6);
         int blocks = isLong ? 192 : World.Pick([8, 32]), initiators = World.Between(2, 4);
         _stopsEarly = World.Chance(0.1);
@@ -88,6 +89,9 @@ internal sealed class WireSimulation
 
     /// <summary>Registrations and preemptions are frequent.</summary>
     public bool Fences { get; }
+
+    /// <summary>Caches are switched, and units are reset, frequently.</summary>
+    public bool Caches { get; }
 
     /// <summary>Disks, readers and networks are such that nothing takes long.</summary>
     public bool IsQuick { get; }
@@ -237,7 +241,14 @@ internal sealed class WireSimulation
             if (session.Open.Count > 0) throw new SimulationException($"{session.Open[0]} is not ended by ABORT TASK");
             foreach (var unit in Units) Probe(initiator, session, unit);
         }
-        if (Server.Memory.Bytes != 0) throw new SimulationException($"{Server.Memory.Bytes} bytes are on the account, and nothing is under way");
+        // Connections of which nobody has told that they are gone may still hold something.
+        bool isAlone = Server.ConnectionCount == Initiators.Sum(i => i.Session?.Connections.Count ?? 0);
+        if (isAlone && Server.Memory.Bytes != 0) throw new SimulationException($"{Server.Memory.Bytes} bytes are on the account, and nothing is under way");
+        foreach (var session in Initiators.Select(i => i.Session))
+        {
+            if (isAlone && session is not null && session.MaxCmdSn - session.CmdSn + 1 != (uint)_limits.QueueDepth)
+                throw new SimulationException($"the window of {session} is {session.CmdSn} to {session.MaxCmdSn}, and nothing is under way");
+        }
     }
 
     private void Probe(WireInitiator initiator, WireSession session, WireUnit unit)
