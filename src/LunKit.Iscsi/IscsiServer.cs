@@ -73,7 +73,7 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
     internal MemoryAccount Memory { get; }
 
     /// <summary>The large buffers of the connections.</summary>
-    internal BufferPool Buffers { get; } = new();
+    internal BufferPool Buffers { get; init; } = new();
 
     internal IReadOnlyList<IscsiConnection> Connections
     {
@@ -251,7 +251,7 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
         foreach (var connection in connections) connection.RequestLogout(Options.Limits.LogoutTimeoutSeconds);
         var all = Task.WhenAll(connections.Select(c => c.Ended));
         var limit = TimeSpan.FromSeconds(Options.Limits.LogoutTimeoutSeconds + 10);
-        await Task.WhenAny(all, Task.Delay(limit)).ConfigureAwait(false);
+        await Task.WhenAny(all, Task.Delay(limit, Clock)).ConfigureAwait(false);
         foreach (var connection in connections) connection.Abort("the server stops");
     }
 

@@ -46,6 +46,8 @@ internal sealed class DataOutTransfers(FullFeaturePhase phase)
     /// <summary>What comes next for a command whose bursts so far have ended: its end, its execution, or more R2Ts.</summary>
     public void GoOn(IscsiTask task)
     {
+        // Its own data may bring it on before its turn to wait for others' is over.
+        if (_waitingForCredit.Count > 0) _waitingForCredit.Remove(task);
         if (task.IsAborted)
         {
             phase.Tasks.Respond(task, CommandResult.TaskAborted);
@@ -71,7 +73,7 @@ internal sealed class DataOutTransfers(FullFeaturePhase phase)
             // One command of a connection can always go on.
             if (_solicited > 0 && (_solicited + length > Limits.MaxSolicitedBytesPerConnection || Memory.IsExhausted))
             {
-                if (!_waitingForCredit.Contains(task)) _waitingForCredit.Add(task);
+                _waitingForCredit.Add(task);
                 return;
             }
             task.EnsureRoom(task.CollectLength, Memory);

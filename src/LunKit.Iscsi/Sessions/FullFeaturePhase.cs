@@ -222,6 +222,9 @@ internal sealed class FullFeaturePhase
         return any;
     }
 
+    /// <summary>Whether it is the turn of a command that is held here.</summary>
+    public bool HoldsTurn => _held.Count > 0 && _held.Has(Session.Window.ExpCmdSn, Receiver.DirectHeld);
+
     private bool ServeHeldCommands()
     {
         bool any = false;

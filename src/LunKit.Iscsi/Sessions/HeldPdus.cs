@@ -76,6 +76,9 @@ internal sealed class HeldPdus(int maxCommands, int maxUnsolicited, MemoryAccoun
         return held.Pdus;
     }
 
+    /// <summary>Whether <see cref="Take"/> would have something.</summary>
+    public bool Has(uint cmdSn, byte[]? incomplete) => _commands.TryGetValue(cmdSn, out var held) && (incomplete is null || !held.Pdus.Contains(incomplete));
+
     /// <summary>Drops the commands whose turn has passed without them.</summary>
     public void DropBefore(uint cmdSn)
     {

@@ -12,13 +12,8 @@ namespace LunKit.Iscsi.Sessions;
 /// </summary>
 internal sealed class IscsiConnection
 {
-    private enum Stage
-    {
-        Serving,
-        /// <summary>It is gone for the network, and looks after its tasks (error recovery level 2).</summary>
-        Keeping,
-        Ended,
-    }
+    // Keeping: it is gone for the network, and looks after its tasks (error recovery level 2).
+    private enum Stage { Serving, Keeping, Ended }
 
     // What a look found instead of bytes: a task that another thread completed.
     private const int HasCompleted = -2;
@@ -96,6 +91,9 @@ internal sealed class IscsiConnection
     public Task Released => _released.Task;
 
     public bool IsOwnThread => Environment.CurrentManagedThreadId == _ownThread;
+
+    /// <summary>The thread that steps. A simulation, whose threads are all one, takes it away while something else runs.</summary>
+    public int OwnThread { get => _ownThread; set => _ownThread = value; }
 
     /// <summary>
     /// Whether the initiator has closed its end, noticed here or not. Any thread; only while the connection has not ended.
@@ -208,7 +206,24 @@ internal sealed class IscsiConnection
     /// Does what can be done without waiting; false when that was nothing: the next step has something to do when bytes come,
     /// somebody calls <see cref="Wake"/>, a task is completed, or <see cref="NextTimer"/> has passed. One thread at a time.
     /// </summary>
-    public bool Step() => Turn(spins: false);
+    public bool Step()
+    {
+        Volatile.Write(ref _sleeping, 0);
+        return Turn(spins: false) || !TryRest();
+    }
+
+    /// <summary>Whether bytes that come give the next step something to do.</summary>
+    public bool WantsInput => _stage == Stage.Serving && _wantsInput;
+
+    /// <summary>Whether room for bytes to send gives the next step something to do.</summary>
+    public bool WantsOutput => _stage == Stage.Serving && _wantsOutput;
+
+    /// <summary>Whether another thread has left something to do. At rest this is so only when the stream has been signalled.</summary>
+    public bool HasUnseenWork => _stage != Stage.Ended && _phase?.Tasks.HaveCompleted == true ||
+        _stage == Stage.Serving && (_aborting || Volatile.Read(ref _lookAround) != 0);
+
+    /// <summary>Whether it is the turn of a command that is held here.</summary>
+    public bool HoldsTurn => _stage == Stage.Serving && _phase?.HoldsTurn == true;
 
     /// <summary>Whether nothing is left to be done.</summary>
     public bool HasEnded => _stage == Stage.Ended;
@@ -306,13 +321,17 @@ internal sealed class IscsiConnection
     private void Sleep()
     {
         if (_stage == Stage.Ended) return;
+        if (TryRest()) _stream.Wait(WantsInput, WantsOutput, (int)NextTimer.TotalMilliseconds);
+        Volatile.Write(ref _sleeping, 0);
+    }
+
+    /// <summary>From here on the stream is signalled when there is something to do; false: there is already.</summary>
+    private bool TryRest()
+    {
         _phase?.Tasks.EndPolling();
         // The flag goes up before the last look, so that whoever completes a task after that look signals.
         Interlocked.Exchange(ref _sleeping, 1);
-        bool serves = _stage == Stage.Serving;
-        if (_phase?.Tasks.HaveCompleted != true && !(serves && (_aborting || Volatile.Read(ref _lookAround) != 0)))
-            _stream.Wait(serves && _wantsInput, serves && _wantsOutput, (int)NextTimer.TotalMilliseconds);
-        Volatile.Write(ref _sleeping, 0);
+        return !HasUnseenWork;
     }
 
     /// <summary>The connection is gone for the network. Its tasks end, or wait for another connection.</summary>

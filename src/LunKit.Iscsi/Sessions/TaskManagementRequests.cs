@@ -97,7 +97,8 @@ internal sealed class TaskManagementRequests(FullFeaturePhase phase)
             return;
         }
         var units = Session.Nexus.Luns.Entries.Values.Select(e => e.Unit).ToList();
-        Await(header, Task.WhenAll(units.Select(u => u.TaskManager.Reset(null, Sense.PowerOnOrReset))), closes);
+        // Commands of a LUN that was taken away are of the target, too.
+        Await(header, Task.WhenAll(units.Select(u => u.TaskManager.Reset(null, Sense.PowerOnOrReset)).Append(Session.Nexus.WhenLeft())), closes);
     }
 
     private void Reassign(Bhs header, TaskManagementPdu pdu)

@@ -98,11 +98,12 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
         return false;
     }
 
-    internal override void Leave(UnitNexus nexus, bool isLost)
+    internal override Task Leave(UnitNexus nexus, bool isLost)
     {
-        base.Leave(nexus, isLost);
+        var left = base.Leave(nexus, isLost);
         // The handler may have kept something for it, which the next command must not find.
         _ring.NexusLeft(nexus.Nexus);
+        return left;
     }
 
     bool IPolledUnit.Poll() => _ring.Poll();

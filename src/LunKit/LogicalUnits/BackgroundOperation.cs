@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using LunKit.Backstores;
 using LunKit.Diagnostics;
 using LunKit.Scsi;
@@ -89,7 +88,7 @@ internal sealed class BackgroundOperation(BlockUnit unit)
             started.SetException(e);
             return;
         }
-        long start = Stopwatch.GetTimestamp();
+        long start = unit.Runtime.Time.GetTimestamp();
         string outcome = "done";
         try
         {
@@ -107,7 +106,7 @@ internal sealed class BackgroundOperation(BlockUnit unit)
         }
         finally
         {
-            LogMessages.LongOperationEnded(unit.Log, unit.Identity.Name, name, Stopwatch.GetElapsedTime(start).TotalSeconds, outcome);
+            LogMessages.LongOperationEnded(unit.Log, unit.Identity.Name, name, unit.Runtime.Time.GetElapsedTime(start).TotalSeconds, outcome);
         }
     }
 

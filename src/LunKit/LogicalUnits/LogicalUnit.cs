@@ -234,19 +234,23 @@ public abstract class LogicalUnit : IAsyncDisposable
         nexus.Attend(Sense.PowerOnOrReset);
     }
 
-    /// <summary>The nexus sees the unit no more. <paramref name="isLost"/>: because it is gone; else its commands are answered.</summary>
-    internal virtual void Leave(UnitNexus nexus, bool isLost)
+    /// <summary>
+    /// The nexus sees the unit no more. <paramref name="isLost"/>: because it is gone; else its commands are answered, and the task is their end.
+    /// </summary>
+    internal virtual Task Leave(UnitNexus nexus, bool isLost)
     {
         // What arrives from here on is refused; what is in the task set already is found there.
         nexus.Unmap();
+        var left = Task.CompletedTask;
         if (isLost) TaskManager.NexusLost(nexus);
-        else _ = TaskManager.Unmapped(nexus);
+        else left = TaskManager.Unmapped(nexus);
         lock (_gate)
         {
             Volatile.Write(ref _nexuses, [.. _nexuses.Where(n => n != nexus)]);
             if (ReserveHolder == nexus) ReserveHolder = null;
         }
         nexus.PreventsRemoval = false;
+        return left;
     }
 
     /// <summary>Takes SPC-2's reservation; false when another nexus has it.</summary>

@@ -12,6 +12,7 @@ public sealed class Nexus
 
     private readonly Lock _gate = new();
     private LunMap _luns = LunMap.Empty;
+    private readonly List<Task> _leaving = [];
     private bool _closed;
 
     /// <summary>Creates a nexus between two ports.</summary>
@@ -73,12 +74,19 @@ public sealed class Nexus
             var (left, joined) = (Missing(before, after), Missing(after, before));
             if (left.Count == 0 && joined.Count == 0) return;
             Volatile.Write(ref _luns, after);
-            foreach (var entry in left) entry.Unit.Leave(entry, isLost: false);
+            _leaving.RemoveAll(t => t.IsCompleted);
+            foreach (var entry in left) _leaving.Add(entry.Unit.Leave(entry, isLost: false));
             foreach (var entry in joined) entry.Unit.Join(entry);
             foreach (var entry in after.Entries.Values.Except(joined)) entry.Attend(Scsi.Sense.ReportedLunsChanged);
         }
 
         static List<UnitNexus> Missing(LunMap of, LunMap than) => [.. of.Entries.Values.Where(e => than.Find(e.Lun) != e)];
+    }
+
+    /// <summary>Completes when the commands of units that were taken away from this nexus so far have ended.</summary>
+    internal Task WhenLeft()
+    {
+        lock (_gate) return Task.WhenAll(_leaving);
     }
 
     /// <summary>Leaves all units (I_T nexus loss, SAM-6 6.3.4): commands are aborted, RESERVE and PREVENT end.</summary>

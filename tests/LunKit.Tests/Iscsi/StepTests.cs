@@ -231,4 +231,68 @@ public class StepTests
         var header = new Bhs(answer.Header);
         Assert.Equal((3u, 3u), (header.ExpCmdSn, header.MaxCmdSn));
     }
+
+    /// <summary>A write that waited for credit, and whose own data brought it on before its turn, runs once.</summary>
+    [Fact]
+    public void WriteThatWaitedForCreditRunsOnce()
+    {
+        var store = new GatedBackstore();
+        var limits = new IscsiLimits { MaxSolicitedBytesPerConnection = 1024 };
+        var initiator = new SteppedTarget(limits, store).LogIn(outstandingR2T: 4);
+        Begin(initiator);
+        initiator.Command(2, 2, Cdbs.Write16(0, 3), write: 3 * 512);
+        initiator.Step();
+        var (first, second) = (initiator.Receive(), initiator.Receive());
+        Assert.Equal(0, initiator.Streams.Waiting);
+        void Data(Pdu r2t, int offset)
+        {
+            var pdu = new byte[Bhs.Length];
+            DataOutPdu.Write(pdu, 0, 2, r2t.TransferTag, 512, 0, (uint)offset, final: true);
+            initiator.Send(pdu, Pattern(512));
+        }
+        Data(first, 0);
+        initiator.Step();
+        var third = initiator.Receive();
+        Data(second, 512);
+        Data(third, 1024);
+        initiator.Step();
+        Assert.Equal(1, store.Waiting);
+        store.Open();
+        initiator.Step();
+        var answer = initiator.Receive();
+        Assert.Equal((2u, (byte)ScsiStatus.Good), (answer.Tag, answer.Status));
+        Assert.Equal(0, initiator.Streams.Waiting);
+    }
+
+    /// <summary>A LUN that was taken away, and perhaps put back: its old commands are of it for task management, until they have ended.</summary>
+    [Theory]
+    [InlineData(TaskManagementFunction.AbortTask, true)]
+    [InlineData(TaskManagementFunction.AbortTaskSet, true)]
+    [InlineData(TaskManagementFunction.LogicalUnitReset, true)]
+    [InlineData(TaskManagementFunction.TargetWarmReset, true)]
+    [InlineData(TaskManagementFunction.TargetWarmReset, false)]
+    public async Task FunctionWaitsForCommandsOfALunThatWasTakenAway(TaskManagementFunction function, bool isBack)
+    {
+        var store = new GatedBackstore();
+        var target = new SteppedTarget(store: store);
+        var initiator = target.LogIn();
+        Begin(initiator);
+        initiator.Command(2, 2, Cdbs.Read16(0, 1), read: 512);
+        initiator.Step();
+        Assert.Equal(1, store.Waiting);
+        target.SetLun(false);
+        if (isBack) target.SetLun(true);
+        initiator.Manage(function, 3, 3, function == TaskManagementFunction.AbortTask ? 2 : Bhs.ReservedTag, 2);
+        await Task.Delay(20);
+        initiator.Step();
+        Assert.Equal(0, initiator.Streams.Waiting);
+        store.Open();
+        // Whoever took the LUN away ended the command: its initiator is told.
+        var first = await initiator.AwaitAsync();
+        Assert.Equal((2u, (byte)ScsiStatus.TaskAborted), (first.Tag, first.Status));
+        var second = await initiator.AwaitAsync();
+        Assert.Equal((PduOpcode.TaskManagementResponse, (byte)TaskManagementResult.Complete), (second.Opcode, second.Response));
+        initiator.Step();
+        Assert.Equal(0, initiator.Streams.Waiting);
+    }
 }

@@ -44,12 +44,18 @@ internal sealed class SteppedTarget
     /// <summary>A connection past its login; of a new session without <paramref name="tsih"/>.</summary>
     public SteppedInitiator LogIn(
         ushort tsih = 0, ushort cid = 1, ulong isid = 0x8000_0000_0001, int capacity = int.MaxValue, uint cmdSn = 1,
-        Dictionary<string, string>? keys = null)
+        Dictionary<string, string>? keys = null, int outstandingR2T = 1)
     {
         var initiator = new SteppedInitiator(this, capacity);
-        initiator.LogIn(tsih, cid, isid, cmdSn, keys);
+        initiator.LogIn(tsih, cid, isid, cmdSn, outstandingR2T, keys);
         return initiator;
     }
+
+    /// <summary>Takes the unit away from LUN 0, or puts it back.</summary>
+    public void SetLun(bool isThere) => Server.SetTarget(new Target
+    {
+        Name = TestTarget.Iqn, Luns = isThere ? new Dictionary<int, LogicalUnit> { [0] = Unit } : new Dictionary<int, LogicalUnit>(),
+    });
 
     public SteppedInitiator Connect() => new(this, int.MaxValue);
 }
@@ -86,13 +92,19 @@ internal sealed class SteppedInitiator
         throw new TimeoutException("no answer");
     }
 
-    public void LogIn(ushort tsih, ushort cid, ulong isid, uint cmdSn, Dictionary<string, string>? more = null)
+    public void LogIn(ushort tsih, ushort cid, ulong isid, uint cmdSn, int outstandingR2T, Dictionary<string, string>? more = null)
     {
         var keys = new Dictionary<string, string>(more ?? [])
         {
             ["InitiatorName"] = "iqn.2026-11.test:step", ["TargetName"] = TestTarget.Iqn, ["MaxRecvDataSegmentLength"] = "65536",
         };
-        if (tsih == 0) keys["MaxConnections"] = "2";
+        if (tsih == 0)
+        {
+            keys.TryAdd("MaxConnections", "2");
+            keys.TryAdd("MaxOutstandingR2T", $"{outstandingR2T}");
+        }
+        // Several for one command of a few blocks.
+        if (outstandingR2T > 1) keys["MaxBurstLength"] = keys["FirstBurstLength"] = "512";
         var text = TextKeys.Format(keys);
         var pdu = new byte[Bhs.Length];
         LoginPdu.WriteRequest(pdu, true, false, LoginStage.Operational, LoginStage.FullFeature, isid, tsih, 1, cid, text.Length);

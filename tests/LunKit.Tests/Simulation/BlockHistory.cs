@@ -39,6 +39,9 @@ internal sealed class BlockHistory
         return write;
     }
 
+    /// <summary>Takes in a write that has begun.</summary>
+    public void Add(SeenWrite write) => _writes.Add(write);
+
     /// <param name="who">Who has read it.</param>
     /// <param name="block">What was read.</param>
     /// <param name="value">What it was.</param>

@@ -9,6 +9,7 @@ internal sealed record DiskWeather
     public double Immediate { get; init; } = 0.4;
     public double Fails { get; init; } = 0.02;
     public double Hangs { get; init; } = 0.03;
+    public int LongestHangSeconds { get; init; } = 400;
     public double IgnoresCancellation { get; init; } = 0.5;
     public double RunsOutOfThreads { get; init; } = 0.01;
 
@@ -38,6 +39,9 @@ internal sealed class SimulatedDisk(SimulatedWorld world, int blocks) : IBacksto
 
     public int Flushes { get; private set; }
 
+    /// <summary>Flushes that did not do it.</summary>
+    public int FailedFlushes { get; private set; }
+
     public BackstoreGeometry Geometry { get; } = new((long)blocks * BlockSize) { BlockSize = BlockSize };
 
     public BackstoreFeatures Features => BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.VolatileCache;
@@ -60,10 +64,14 @@ internal sealed class SimulatedDisk(SimulatedWorld world, int blocks) : IBacksto
     {
         var seen = ((ulong Value, long Change)[])_cache.Clone();
         Flushes++;
+        bool isDone = false;
+        FailedFlushes++;
         // What was there when it was called is on the medium when it ends.
         return Call(0, BlockSize, (_, _) =>
         {
             for (int i = 0; i < seen.Length; i++) if (seen[i].Change > _medium[i].Change) _medium[i] = seen[i];
+            if (!isDone) FailedFlushes--;
+            isDone = true;
         }, cancellationToken);
     }
 
@@ -85,7 +93,7 @@ internal sealed class SimulatedDisk(SimulatedWorld world, int blocks) : IBacksto
         CancellationTokenRegistration registration = default;
         if (!ignores) registration = cancellationToken.Register(() => End(new OperationCanceledException(cancellationToken)));
         world.Random.Shuffle(parts);
-        double seconds = hangs ? world.Between(10, 400) : world.Between(0, 200) / 1000.0;
+        double seconds = hangs ? world.Between(10, Weather.LongestHangSeconds) : world.Between(0, 200) / 1000.0;
         foreach (var (block, at) in parts)
         {
             world.After(TimeSpan.FromSeconds(seconds * world.Random.NextDouble()), () =>

@@ -49,6 +49,9 @@ internal sealed class SimulatedWorld(int seed) : WorkQueue
         if (_trace.Count > 4000) _trace.Dequeue();
     }
 
+    /// <summary>Something happened that is too small for the trace.</summary>
+    public void Mix(long what) => Fingerprint = (Fingerprint ^ (ulong)what ^ (ulong)Step << 32) * 1099511628211;
+
     public string Trace(int most = 400) => string.Join('\n', _trace.TakeLast(most));
 
     public override void Post(IThreadPoolWorkItem item) => Soon(item.Execute);
@@ -58,9 +61,16 @@ internal sealed class SimulatedWorld(int seed) : WorkQueue
     {
         if (_pauses >= 2 || !Chance(0.1)) return;
         _pauses++;
-        for (int i = Between(1, 4); i > 0 && Next(); i--) { }
+        Paused?.Invoke(true);
+        // For a moment: no timer of seconds is due meanwhile.
+        long until = Now + 20 * TimeSpan.TicksPerMillisecond;
+        for (int i = Between(1, 4); i > 0 && Next(until); i--) { }
+        Paused?.Invoke(false);
         _pauses--;
     }
+
+    /// <summary>Called with true before other threads go first in the middle of an event, and with false when it goes on.</summary>
+    public Action<bool>? Paused { get; set; }
 
     /// <summary>Among the next events.</summary>
     public void Soon(Action action)

@@ -98,7 +98,7 @@ internal static class Erasure
 
     private static Task PaceAsync(BlockUnit unit, long step, CancellationToken stop) => unit.EraseBytesPerSecond == 0
         ? Task.CompletedTask
-        : Task.Delay(TimeSpan.FromSeconds((double)step / unit.EraseBytesPerSecond), stop);
+        : Task.Delay(TimeSpan.FromSeconds((double)step / unit.EraseBytesPerSecond), unit.Runtime.Time, stop);
 
     private static async Task DiscardAllAsync(BlockUnit unit, IProgress<double> progress, CancellationToken stop)
     {

@@ -19,7 +19,7 @@ internal sealed class TaskManager(LogicalUnit unit)
     public Task? AbortTask(UnitNexus nexus, Func<ScsiCommand, bool> isTask)
     {
         bool found = false;
-        var drain = Tasks.Abort(c => c.UnitNexus == nexus && isTask(c) && (found = true), static _ => false);
+        var drain = Tasks.Abort(c => IsOf(c, nexus) && isTask(c) && (found = true), static _ => false);
         return found ? drain.Task : null;
     }
 
@@ -27,7 +27,7 @@ internal sealed class TaskManager(LogicalUnit unit)
     public void AbortTasks(Func<ScsiCommand, bool> isTask) => Tasks.Abort(isTask, static _ => false);
 
     /// <summary>ABORT TASK SET (SAM-6 7.3): the commands of one nexus.</summary>
-    public Task AbortTaskSet(UnitNexus nexus) => Tasks.Abort(c => c.UnitNexus == nexus, static _ => false).Task;
+    public Task AbortTaskSet(UnitNexus nexus) => Tasks.Abort(c => IsOf(c, nexus), static _ => false).Task;
 
     /// <summary>CLEAR TASK SET (SAM-6 7.5): the commands of all nexuses.</summary>
     public Task ClearTaskSet(UnitNexus by)
@@ -88,6 +88,10 @@ internal sealed class TaskManager(LogicalUnit unit)
     public Task AwaitRunning(ScsiCommand by, Func<Nexus, bool> isAffected) =>
         Tasks.WhenLeft(e => e.State == TaskState.Running && e.Command != by && IsOfNexus(e.Command) && !IsReserveOut(e.Command) && isAffected(e.Command.Nexus)).Task
             .WaitAsync(by.CancellationToken);
+
+    // A LUN that was taken away and put back is the same to its initiator, also for the commands that have not ended yet.
+    private static bool IsOf(ScsiCommand command, UnitNexus nexus) =>
+        command.UnitNexus is { } own && (own == nexus || own.Nexus == nexus.Nexus && own.Lun == nexus.Lun);
 
     private static bool IsOfNexus(ScsiCommand command) => command.UnitNexus is not null;
 
