@@ -23,7 +23,7 @@ public sealed partial class RbdBackstore : IBackstore
 
     private readonly RbdBackstoreOptions _options;
     private readonly NativeOperations _operations = new("lunkit-rbd");
-    private readonly FileWorkers _workers = new();
+    private readonly FileWorkers _workers = new(stackBytes: FileWorkers.LibraryStackBytes);
     private readonly GroupedFlush _flushes;
     private readonly ILogger _log;
     private volatile BackstoreGeometry _geometry;

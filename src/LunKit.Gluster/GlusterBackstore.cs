@@ -19,7 +19,7 @@ public sealed partial class GlusterBackstore : IBackstore
 
     private readonly GlusterBackstoreOptions _options;
     private readonly NativeOperations _operations = new("lunkit-gluster");
-    private readonly FileWorkers _workers = new();
+    private readonly FileWorkers _workers = new(stackBytes: FileWorkers.LibraryStackBytes);
     private readonly GroupedFlush _flushes;
     private readonly ILogger _log;
     private readonly Lock _seeking = new();

@@ -23,7 +23,8 @@ internal sealed class CheckedStore : IAsyncDisposable
     /// <summary>Opens the backstore.</summary>
     public static async Task<CheckedStore> OpenAsync(CheckContext context)
     {
-        var callers = new FileWorkers(maxThreads: 64);
+        // The code that is called is not ours, and opening a cluster's library takes much stack: callers have what every thread has.
+        var callers = new FileWorkers(maxThreads: 64, stackBytes: 0);
         var opening = callers.RunAsync(static c => c.Open().AsTask(), context).AsTask().Unwrap();
         return new CheckedStore(await LimitedAsync(opening, "opening the backstore", context.Options.CallLimit, context).ConfigureAwait(false), callers, context);
     }

@@ -17,20 +17,29 @@ internal sealed class VerifiedLoad : IAsyncDisposable
 
     private const int Blocks = 4096, Depth = 8;
 
+    private static readonly Sense s_internalReset = new(SenseKey.UnitAttention, 0x29, 0x04);
+
     private readonly List<IscsiInitiator> _initiators = [];
     private readonly CancellationTokenSource _stop = new();
     private readonly uint[] _latest = new uint[Blocks];
     private Task[] _workers = [];
-    private int _commands;
+    private int _commands, _resets;
+    private bool _takesResets;
 
     public int Commands => Volatile.Read(ref _commands);
 
     /// <summary>What the first worker that failed says, or null.</summary>
     public string? Failure => _workers.FirstOrDefault(w => w.IsFaulted)?.Exception!.InnerException!.Message;
 
-    public static async Task<VerifiedLoad> StartAsync(int port)
+    /// <summary>Times that it was told of an internal reset (29h/04h).</summary>
+    public int Resets => Volatile.Read(ref _resets);
+
+    /// <summary>Starts it.</summary>
+    /// <param name="port">Port of the server.</param>
+    /// <param name="takesResets">Whether a command that ends with DEVICE INTERNAL RESET is sent again; else it is a failure.</param>
+    public static async Task<VerifiedLoad> StartAsync(int port, bool takesResets = false)
     {
-        var load = new VerifiedLoad();
+        var load = new VerifiedLoad { _takesResets = takesResets };
         var initiator = await IscsiInitiator.ConnectAsync(new InitiatorOptions { Portal = new IPEndPoint(IPAddress.Loopback, port), TargetName = LunKitProcess.Iqn, TimeoutSeconds = LimitSeconds });
         load._initiators.Add(initiator);
         await initiator.ExecuteAsync(0, new byte[6], null, 0);
@@ -62,10 +71,15 @@ internal sealed class VerifiedLoad : IAsyncDisposable
         }
     }
 
-    private static async Task<byte[]> RunAsync(IscsiInitiator initiator, byte opcode, int lba, int count, byte[]? dataOut, int dataIn)
+    private async Task<byte[]> RunAsync(IscsiInitiator initiator, byte opcode, int lba, int count, byte[]? dataOut, int dataIn)
     {
         byte[] cdb = [opcode, 0, 0, 0, (byte)(lba >> 8), (byte)lba, 0, (byte)(count >> 8), (byte)count, 0];
         var answer = await initiator.ExecuteAsync(0, cdb, dataOut, dataIn);
+        while (_takesResets && answer.Status == ScsiStatus.CheckCondition && answer.SenseCode == s_internalReset)
+        {
+            Interlocked.Increment(ref _resets);
+            answer = await initiator.ExecuteAsync(0, cdb, dataOut, dataIn);
+        }
         Assert.True(answer.Status == ScsiStatus.Good, $"command {opcode:x2} of block {lba} ended with {answer.Status} {answer.SenseCode}");
         return answer.Data;
     }

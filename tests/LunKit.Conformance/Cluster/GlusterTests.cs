@@ -76,12 +76,14 @@ public sealed class GlusterTests
         string path = HandlerRun.NewPath();
         await using var server = await LunKitProcess.StartAsync("--handlers", path, $"user:glfs/gv0@{cluster.Host}/{NewName()},size=2M");
         await using var handler = HandlerRun.Start(path);
-        await using var load = await VerifiedLoad.StartAsync(server.Port);
+        await using var load = await VerifiedLoad.StartAsync(server.Port, takesResets: true);
         await load.ProgressAsync(100);
         await handler.KillAsync();
         await using var next = HandlerRun.Start(path);
         await load.ProgressAsync(100);
         await load.FinishAsync();
+        // Without the option sync the handler does not say that its writes outlive it: the initiator is told of its death.
+        Assert.True(load.Resets > 0, "the handler's death was not told");
         Assert.Equal(0, await next.StopAsync());
     }
 

@@ -41,6 +41,23 @@ public sealed class ContractTests : IDisposable
         report.EnsurePassed();
     }
 
+    /// <summary>The kit calls code of others, which may use the stack as the libraries of clusters do.</summary>
+    [Fact]
+    public async Task ABackstoreMayUseMuchStack()
+    {
+        var report = await VerifyAsync(
+            () => new MemoryBackstore((Deep() + 8) << 20), s_options with { IsPersistent = false, Steps = 10 });
+        report.EnsurePassed();
+
+        [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
+        static int Deep()
+        {
+            Span<byte> much = stackalloc byte[600 * 1024];
+            much.Clear();
+            return much[^1];
+        }
+    }
+
     /// <summary>Through the device server: READ, WRITE, UNMAP, WRITE SAME, COMPARE AND WRITE, SYNCHRONIZE CACHE.</summary>
     [Fact]
     public async Task AUnitKeepsIt()

@@ -16,6 +16,12 @@ internal sealed class FileWorkers
     /// </summary>
     public const int MaxQueued = 4096;
 
+    /// <summary>Enough for the libraries of clusters: connecting one takes more than <see cref="OwnStackBytes"/>.</summary>
+    public const int LibraryStackBytes = 1 << 20;
+
+    // Enough for code of our own and system calls.
+    private const int OwnStackBytes = 256 * 1024;
+
     // More concurrent requests than this gain little on one machine's disks and cost a stack each.
     private const int MaxThreads = 32;
     private static readonly TimeSpan s_idle = TimeSpan.FromSeconds(10);
@@ -36,14 +42,16 @@ internal sealed class FileWorkers
     /// <summary>Makes the workers; the first thread starts with the first operation.</summary>
     /// <param name="maxThreads">Operations at once.</param>
     /// <param name="start">Starts a thread that runs the action, or throws as <see cref="Thread.Start()"/> does; null for real threads.</param>
-    public FileWorkers(int maxThreads = MaxThreads, Action<Action>? start = null)
+    /// <param name="stackBytes">Stack of a thread; 0 for as much as the platform gives.</param>
+    public FileWorkers(int maxThreads = MaxThreads, Action<Action>? start = null, int stackBytes = OwnStackBytes)
     {
-        (_maxThreads, _start) = (maxThreads, start ?? StartThread);
+        (_maxThreads, _start) = (maxThreads, start ?? (run => StartThread(run, stackBytes)));
         _budget = maxThreads == 1 ? new SpinBudget() : null;
         _look = () => _queued > 0 ? 1 : -1;
     }
 
-    private static void StartThread(Action run) => new Thread(() => run(), maxStackSize: 256 * 1024) { IsBackground = true, Name = "lunkit-file" }.Start();
+    private static void StartThread(Action run, int stackBytes) =>
+        new Thread(() => run(), stackBytes) { IsBackground = true, Name = "lunkit-file" }.Start();
 
     /// <summary>Whether an exception says that the process or the machine has no thread left to start.</summary>
     public static bool IsThreadShortage(Exception e) => e is OutOfMemoryException or ThreadStartException;
