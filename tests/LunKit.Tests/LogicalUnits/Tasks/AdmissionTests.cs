@@ -86,6 +86,8 @@ public class AdmissionTests
     [InlineData("28 00 00000005 00 0001", "05/24/00 @0")]
     [InlineData("48 02 0000000001 0000 00", "05/24/00 @6")]
     [InlineData("28 20 00000005 00 0001 00", "05/24/00 @1.7")]
+    [InlineData("42 01 00000000 00 0018 00", "05/24/00 @1.0")] // ANCHOR
+    [InlineData("9E 12 0000000000000000 00000020 01 00", "05/24/00 @14")] // REPORT TYPE
     public async Task TheFieldIsNamed(string cdb, string answer)
     {
         await using var bench = new UnitBench();

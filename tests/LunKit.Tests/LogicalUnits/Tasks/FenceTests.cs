@@ -66,4 +66,16 @@ public class FenceTests
         bench.Attention(1);
         Assert.Equal("ReservationConflict", bench.Answer(1, "2A 00 00000005 00 0001 00", UnitBench.Filled(1, 1)));
     }
+
+    /// <summary>Scope and type count only where the reservation is taken over.</summary>
+    [Theory]
+    [InlineData(0x15, "05/24/00 @2.7")]
+    [InlineData(0x02, "05/24/00 @2.3")]
+    [InlineData(0x05, "Good")]
+    public async Task WhoTakesOverNamesAType(int type, string answer)
+    {
+        await using var bench = Bench(false);
+        Assert.Equal(answer, bench.AnswerWithField(0, $"5F 04 {type:X2} 00 00 00000018 00", List(10, 11)));
+        bench.Store.Gated = "";
+    }
 }
