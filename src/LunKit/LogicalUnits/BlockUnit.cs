@@ -215,9 +215,7 @@ public sealed class BlockUnit : LogicalUnit
     /// <inheritdoc/>
     public override ValueTask FlushAsync() => Store.FlushAsync(CancellationToken.None);
 
-    private protected override async ValueTask ReleaseAsync()
-    {
-        await Background.StopAsync().ConfigureAwait(false);
-        await Store.DisposeAsync().ConfigureAwait(false);
-    }
+    private protected override ValueTask StopAsync() => Background.StopAsync();
+
+    private protected override ValueTask ReleaseAsync() => Store.DisposeAsync();
 }

@@ -351,6 +351,7 @@ public abstract class LogicalUnit : IAsyncDisposable
     private async Task DrainAndReleaseAsync()
     {
         await TaskManager.Close().ConfigureAwait(false);
+        await StopAsync().ConfigureAwait(false);
         await TryFlushAsync("the unit is closed").ConfigureAwait(false);
         try
         {
@@ -366,6 +367,9 @@ public abstract class LogicalUnit : IAsyncDisposable
 
     /// <summary>Raised once, when the unit has released what it held.</summary>
     internal event Action? Closed;
+
+    /// <summary>Ends what goes on without a command, before the last flush: nothing changes the medium behind that.</summary>
+    private protected virtual ValueTask StopAsync() => ValueTask.CompletedTask;
 
     /// <summary>Releases what the unit holds. Called once, when no command is in the task set.</summary>
     private protected virtual ValueTask ReleaseAsync() => ValueTask.CompletedTask;
