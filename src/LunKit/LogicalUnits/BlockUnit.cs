@@ -225,9 +225,7 @@ public sealed class BlockUnit : LogicalUnit
 
     private protected override ValueTask FlushLastAsync() => Store.FlushAsync(CancellationToken.None);
 
-    private protected override async ValueTask ReleaseAsync()
-    {
-        await Background.StopAsync().ConfigureAwait(false);
-        await Store.DisposeAsync().ConfigureAwait(false);
-    }
+    private protected override ValueTask StopAsync() => Background.StopAsync();
+
+    private protected override ValueTask ReleaseAsync() => Store.DisposeAsync();
 }

@@ -356,6 +356,7 @@ public abstract class LogicalUnit : IAsyncDisposable
     private async Task DrainAndReleaseAsync()
     {
         await TaskManager.Close().ConfigureAwait(false);
+        await TryAsync(StopAsync, "the unit is closed").ConfigureAwait(false);
         ClosingFailure = await TryAsync(FlushLastAsync, "the unit is closed").ConfigureAwait(false);
         await TryAsync(ReleaseAsync, "the unit is closed").ConfigureAwait(false);
         Memory.Dispose();
@@ -370,6 +371,9 @@ public abstract class LogicalUnit : IAsyncDisposable
 
     /// <summary>The flush of the closing: called once, when no command is in the task set.</summary>
     private protected virtual ValueTask FlushLastAsync() => FlushAsync();
+
+    /// <summary>Ends what goes on without a command, before the last flush: nothing changes the medium behind that.</summary>
+    private protected virtual ValueTask StopAsync() => ValueTask.CompletedTask;
 
     /// <summary>Releases what the unit holds. Called once, when no command is in the task set.</summary>
     private protected virtual ValueTask ReleaseAsync() => ValueTask.CompletedTask;

@@ -3,7 +3,8 @@ using LunKit.Iscsi.Sessions;
 namespace LunKit.Tests.Simulation;
 
 /// <summary>
-/// The thread of a connection as an actor of a <see cref="SimulatedWorld"/>: it steps when bytes come that it wants, when there is room that it
+/// The thread of a connection as an actor of a <see cref="SimulatedWorld"/>: it steps when bytes come that it wants, when there is room
+/// that it
 /// wants, when its stream is signalled, and when its timer is due; never in the middle of a step of its own.
 /// </summary>
 internal sealed class ConnectionActor
@@ -95,7 +96,8 @@ internal sealed class ConnectionActor
         if (_armed != due) return;
         _armed = long.MaxValue;
         if (_isScheduled || _isStepping || Connection.HasEnded) return;
-        if (Connection.HasUnseenWork || Connection.HoldsTurn) throw new SimulationException($"{Connection.Remote} has not been woken for what others left to it");
+        if (Connection.HasUnseenWork || Connection.HoldsTurn)
+            throw new SimulationException($"{Connection.Remote} has not been woken for what others left to it");
         if (_world.Now < _due) Arm();
         else Schedule();
     }

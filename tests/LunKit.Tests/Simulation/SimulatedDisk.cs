@@ -131,7 +131,8 @@ internal sealed class SimulatedDisk(SimulatedWorld world, int blocks) : IBacksto
     {
         ulong value = BinaryPrimitives.ReadUInt64LittleEndian(bytes);
         for (int i = 8; i < BlockSize; i += 8)
-            if (BinaryPrimitives.ReadUInt64LittleEndian(bytes[i..]) != value) throw new SimulationException($"a block is torn: {value:x} and {BinaryPrimitives.ReadUInt64LittleEndian(bytes[i..]):x}");
+            if (BinaryPrimitives.ReadUInt64LittleEndian(bytes[i..]) != value)
+                throw new SimulationException($"a block is torn: {value:x} and {BinaryPrimitives.ReadUInt64LittleEndian(bytes[i..]):x}");
         return value;
     }
 

@@ -113,7 +113,8 @@ internal sealed class SimulatedPipe(SimulatedWorld world, int capacity, int slow
 }
 
 /// <summary>
-/// The end of a connection that the target has, in a <see cref="SimulatedWorld"/>: bounded in both directions, slow, cut into pieces at any byte,
+/// The end of a connection that the target has, in a <see cref="SimulatedWorld"/>: bounded in both directions, slow, cut into pieces at
+/// any byte,
 /// and dead at any byte. <see cref="ToTarget"/> and <see cref="ToInitiator"/> are the initiator's.
 /// </summary>
 internal sealed class SimulatedStream : IByteStream

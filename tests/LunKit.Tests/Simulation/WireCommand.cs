@@ -81,7 +81,8 @@ internal sealed class WireCommand
     public void Answer(ScsiStatus status, long sent)
     {
         if (IsAnswered) throw new SimulationException($"{this} is answered twice");
-        if (CoveredBy is not null && sent > CoveredTick) throw new SimulationException($"{this} is answered after {CoveredBy}, which covers it, was");
+        if (CoveredBy is not null && sent > CoveredTick)
+            throw new SimulationException($"{this} is answered after {CoveredBy}, which covers it, was");
         IsAnswered = true;
         Status = status;
         bool isOver = CoveredBy is not null;

@@ -62,7 +62,8 @@ internal sealed class WireConnection
     {
         var pipe = World.Chance(0.5) ? Stream.ToTarget : Stream.ToInitiator;
         pipe.DiesAt = World.Between(1, World.Chance(0.2) ? 600 : 12_000);
-        var death = Initiator.Weather.HasSilence && World.Chance(0.3) ? StreamDeath.Silent : World.Chance(0.5) ? StreamDeath.Orderly : StreamDeath.Reset;
+        var death = Initiator.Weather.HasSilence && World.Chance(0.3) ? StreamDeath.Silent : World.Chance(0.5) ? StreamDeath.Orderly
+            : StreamDeath.Reset;
         pipe.Dies = () => Die(death);
     }
 
@@ -98,7 +99,8 @@ internal sealed class WireConnection
         FirstCmdSn = cmdSn;
         var text = TextKeys.Format(keys);
         var pdu = new byte[Bhs.Length];
-        LoginPdu.WriteRequest(pdu, true, false, LoginStage.Operational, LoginStage.FullFeature, isid, Session?.Tsih ?? 0, 1, Cid, text.Length);
+        LoginPdu.WriteRequest(pdu, true, false, LoginStage.Operational, LoginStage.FullFeature, isid, Session?.Tsih ?? 0, 1, Cid,
+            text.Length);
         _ = new Bhs(pdu) { CmdSn = cmdSn };
         Send(pdu, text);
     }
@@ -194,9 +196,11 @@ internal sealed class WireConnection
             if (_have - at < head) break;
             var header = _input.AsSpan(at, Bhs.Length);
             int length = new Bhs(header).DataLength, padded = Bhs.Padded(length);
-            if (_headerDigest && !Crc32C.Matches(header, _input.AsSpan(at + Bhs.Length, 4))) throw new SimulationException($"{this} gets a header with a wrong digest");
+            if (_headerDigest && !Crc32C.Matches(header, _input.AsSpan(at + Bhs.Length, 4)))
+                throw new SimulationException($"{this} gets a header with a wrong digest");
             int total = head + padded + (_dataDigest && length > 0 ? 4 : 0);
-            if (length > SegmentLength) throw new SimulationException($"{this} gets a segment of {length} bytes, and takes {SegmentLength}");
+            if (length > SegmentLength)
+                throw new SimulationException($"{this} gets a segment of {length} bytes, and takes {SegmentLength}");
             if (_have - at < total) break;
             if (_dataDigest && length > 0 && !Crc32C.Matches(_input.AsSpan(at + head, padded), _input.AsSpan(at + head + padded, 4)))
                 throw new SimulationException($"{this} gets data with a wrong digest");

@@ -108,7 +108,8 @@ internal sealed class WireInitiator
         World.Note($"{connection} joins {session} as {cid}");
         connection.LogIn(_isid, session.CmdSn, new Dictionary<string, string>
         {
-            ["InitiatorName"] = Name, ["TargetName"] = WireSimulation.TargetName, ["SessionType"] = "Normal", ["HeaderDigest"] = Keys["HeaderDigest"],
+            ["InitiatorName"] = Name, ["TargetName"] = WireSimulation.TargetName, ["SessionType"] = "Normal",
+                ["HeaderDigest"] = Keys["HeaderDigest"],
             ["DataDigest"] = Keys["DataDigest"], ["MaxRecvDataSegmentLength"] = connection.SegmentLength.ToString(null, null),
         });
     }
@@ -142,7 +143,8 @@ internal sealed class WireInitiator
 
     public void Refused(WireConnection connection, LoginStatus status)
     {
-        if (connection.Session is null && status == LoginStatus.SessionDoesNotExist) throw new SimulationException($"{connection}: a new session does not exist");
+        if (connection.Session is null && status == LoginStatus.SessionDoesNotExist)
+            throw new SimulationException($"{connection}: a new session does not exist");
         connection.Lose();
     }
 
@@ -150,7 +152,8 @@ internal sealed class WireInitiator
     {
         if (!connection.IsAbandoned) connection.Stream.Die(connection.Stream.ToTarget.IsCut ? StreamDeath.Silent : StreamDeath.Orderly);
         if (connection == _leading) _leading = null;
-        if (connection.Session is { } session && session.Connections.Remove(connection) && !session.IsOver) LostInSession(session, connection);
+        if (connection.Session is { } session && session.Connections.Remove(connection) && !session.IsOver) LostInSession(session,
+            connection);
         if (Session is null && Simulation.IsFair) World.After(TimeSpan.FromMilliseconds(World.Between(100, 2000)), Connect);
     }
 
@@ -162,11 +165,13 @@ internal sealed class WireInitiator
             session.Functions.Remove(function);
             function.Covered.ForEach(c => c.MayBeSilent = true);
         }
-        if (session.Connections.Exists(c => c.IsLoggedIn) && !session.Connections.TrueForAll(c => c.IsLoggedOut) && World.Chance(0.6)) FillHoles(session);
+        if (session.Connections.Exists(c => c.IsLoggedIn) && !session.Connections.TrueForAll(c => c.IsLoggedOut)
+            && World.Chance(0.6)) FillHoles(session);
         else DropSession();
     }
 
-    /// <summary>Numbers that went with a connection would stop the session: what had them is aborted before it came (RFC 7143 11.6.1).</summary>
+    /// <summary>Numbers that went with a connection would stop the session: what had them is aborted before it came (RFC 7143
+    /// 11.6.1).</summary>
     private void FillHoles(WireSession session)
     {
         var by = session.Connections.Find(c => c.IsLoggedIn && !c.IsLoggedOut);
@@ -178,7 +183,8 @@ internal sealed class WireInitiator
         // Commands that came and were not answered, too: nobody answers them any more.
         var open = session.Open.Where(c => c.Connection.IsLost).ToList();
         var missing = session.Missing().Where(n => !open.Exists(c => c.CmdSn == n && !c.IsImmediate)).ToList();
-        if (!open.TrueForAll(c => Simulation.Operations.Abort(by, c)) || !missing.TrueForAll(n => Simulation.Operations.Abort(by, n))) DropSession();
+        if (!open.TrueForAll(c => Simulation.Operations.Abort(by, c)) || !missing.TrueForAll(n => Simulation.Operations.Abort(by,
+            n))) DropSession();
     }
 
     /// <summary>The session is lost for the initiator, with all its connections.</summary>
@@ -199,7 +205,8 @@ internal sealed class WireInitiator
 
     public void LogOut()
     {
-        if (Session is not { } session || session.Connections.Find(c => c.IsLoggedIn && !c.IsLoggedOut) is not { } connection || session.NewTag() is not { } tag) return;
+        if (Session is not { } session || session.Connections.Find(c => c.IsLoggedIn && !c.IsLoggedOut) is not { } connection
+            || session.NewTag() is not { } tag) return;
         bool ofSession = session.Connections.Count == 1 || World.Chance(0.6);
         var pdu = new byte[Bhs.Length];
         LogoutPdu.WriteRequest(pdu, ofSession ? 0 : 1, tag, connection.Cid);
@@ -250,7 +257,8 @@ internal sealed class WireInitiator
         bool unsolicited = command.Writes && !session.InitialR2T && immediate < unasked && World.Chance(0.7);
         int burst = !unsolicited ? immediate : World.Chance(0.8) ? unasked : World.Between(immediate + 1, unasked);
         var pdu = new byte[Bhs.Length];
-        ScsiCommandPdu.Write(pdu, LunBytes(command.Unit.Lun), tag, command.Reads, command.Writes, !unsolicited, (int)command.Attribute, (uint)command.Expected, command.Cdb);
+        ScsiCommandPdu.Write(pdu, LunBytes(command.Unit.Lun), tag, command.Reads, command.Writes, !unsolicited, (int)command.Attribute,
+            (uint)command.Expected, command.Cdb);
         _ = new Bhs(pdu) { IsImmediate = command.IsImmediate, CmdSn = number };
         command.Solicited = Math.Min(burst, command.Takes);
         connection.Send(pdu, Data(command, 0, immediate));

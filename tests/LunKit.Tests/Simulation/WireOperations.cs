@@ -51,7 +51,8 @@ internal sealed class WireOperations(WireSimulation simulation)
             case < 106: Manage(session, TaskManagementFunction.TargetWarmReset, null); break;
             case < 108: Ready(initiator, unit); break;
             case < 112:
-                if (session.Connections.Find(c => c.IsLoggedIn && !c.IsLoggedOut) is { } connection) initiator.Ping(connection, World.Chance(0.5));
+                if (session.Connections.Find(c => c.IsLoggedIn && !c.IsLoggedOut) is { } connection) initiator.Ping(connection,
+                    World.Chance(0.5));
                 break;
             case < 122: initiator.ConnectAnother(); break;
             case < 124:
@@ -61,12 +62,14 @@ internal sealed class WireOperations(WireSimulation simulation)
                 if (World.Chance(0.3)) initiator.DropSession();
                 break;
             default:
-                if (session.Connections.Count > 0 && World.Chance(0.4)) World.Pick(session.Connections).Die(World.Chance(0.5) ? StreamDeath.Orderly : StreamDeath.Reset);
+                if (session.Connections.Count > 0 && World.Chance(0.4)) World.Pick(session.Connections).Die(World.Chance(0.5)
+                    ? StreamDeath.Orderly : StreamDeath.Reset);
                 break;
         }
     }
 
-    private TaskAttribute Attribute() => World.Between(0, 19) switch { 0 => TaskAttribute.Ordered, 1 => TaskAttribute.HeadOfQueue, _ => TaskAttribute.Simple };
+    private TaskAttribute Attribute() => World.Between(0, 19) switch { 0 => TaskAttribute.Ordered, 1 => TaskAttribute.HeadOfQueue, _ =>
+        TaskAttribute.Simple };
 
     private bool Immediate() => World.Chance(0.04);
 
@@ -89,13 +92,15 @@ internal sealed class WireOperations(WireSimulation simulation)
     {
         var data = new byte[write.Count * SimulatedDisk.BlockSize];
         for (int i = 0; i < write.Count; i++)
-            SimulatedDisk.Store(new DataBuffer(data.AsMemory(i * SimulatedDisk.BlockSize, SimulatedDisk.BlockSize)), BlockHistory.Value(write, write.First + i));
+            SimulatedDisk.Store(new DataBuffer(data.AsMemory(i * SimulatedDisk.BlockSize, SimulatedDisk.BlockSize)),
+                BlockHistory.Value(write, write.First + i));
         return data;
     }
 
     /// <summary>Sends a write, and takes it into the history when that could be done.</summary>
     private static SeenWrite NewWrite(WireInitiator initiator, WireUnit unit, int first, int count, bool isZero = false) =>
-        new() { Who = initiator.ToString(), Id = unit.NextId() & 0xFFFF_FFFF_FFFF, First = first, Count = count, Start = initiator.World.Step, IsZero = isZero };
+        new() { Who = initiator.ToString(), Id = unit.NextId() & 0xFFFF_FFFF_FFFF, First = first, Count = count,
+            Start = initiator.World.Step, IsZero = isZero };
 
     private static bool Send(WireInitiator initiator, WireCommand command)
     {
@@ -127,13 +132,16 @@ internal sealed class WireOperations(WireSimulation simulation)
         int modeChanges = unit.ModeChanges, length = count * SimulatedDisk.BlockSize;
         Send(initiator, new WireCommand
         {
-            Name = $"WRITE {write.Id:x} [{first},{first + count}){(fua ? " FUA" : "")}", Unit = unit, Cdb = Cdb16(0x8A, first, count, fua ? 0x08 : 0), DataOut = Payload(write),
+            Name = $"WRITE {write.Id:x} [{first},{first + count}){(fua ? " FUA" : "")}", Unit = unit, Cdb = Cdb16(0x8A, first, count, fua
+                ? 0x08 : 0), DataOut = Payload(write),
             // More than the command takes is a residual.
-            Writes = true, Expected = World.Chance(0.05) ? length + World.Between(1, 600) : length, Attribute = Attribute(), IsImmediate = Immediate(),
+            Writes = true, Expected = World.Chance(0.05) ? length + World.Between(1, 600) : length, Attribute = Attribute(),
+                IsImmediate = Immediate(),
             Write = write, Withholds = World.Chance(initiator.Weather.Withholds),
             WhenGood = () =>
             {
-                if (fua || cacheWasOff && modeChanges == unit.ModeChanges) CheckDurable(unit, $"a write past the cache ({write})", first, count, write.Start, write);
+                if (fua || cacheWasOff && modeChanges == unit.ModeChanges) CheckDurable(unit, $"a write past the cache ({write})", first,
+                    count, write.Start, write);
             },
         });
     }
@@ -144,7 +152,8 @@ internal sealed class WireOperations(WireSimulation simulation)
         WireCommand command = null!;
         command = new WireCommand
         {
-            Name = $"READ [{first},{first + count})", Unit = unit, Cdb = Cdb16(0x88, first, count), Reads = true, Produces = length, Expected = expected,
+            Name = $"READ [{first},{first + count})", Unit = unit, Cdb = Cdb16(0x88, first, count), Reads = true, Produces = length,
+                Expected = expected,
             Attribute = simulation.IsFair ? TaskAttribute.Simple : Attribute(), IsImmediate = !simulation.IsFair && Immediate(),
             WhenGood = () =>
             {
@@ -183,7 +192,8 @@ internal sealed class WireOperations(WireSimulation simulation)
         cdb[13] = 1;
         Send(initiator, new WireCommand
         {
-            Name = $"COMPARE AND WRITE {write.Id:x} [{block}]", Unit = unit, Cdb = cdb, DataOut = data, Writes = true, Expected = data.Length, Write = write, Attribute = Attribute(),
+            Name = $"COMPARE AND WRITE {write.Id:x} [{block}]", Unit = unit, Cdb = cdb, DataOut = data, Writes = true,
+                Expected = data.Length, Write = write, Attribute = Attribute(),
         });
     }
 
@@ -194,7 +204,8 @@ internal sealed class WireOperations(WireSimulation simulation)
         (list[1], list[3], list[15], list[19]) = (22, 16, (byte)first, (byte)count);
         Send(initiator, new WireCommand
         {
-            Name = $"UNMAP [{first},{first + count})", Unit = unit, Cdb = [0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0], DataOut = list, Writes = true, Expected = 24,
+            Name = $"UNMAP [{first},{first + count})", Unit = unit, Cdb = [0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0], DataOut = list,
+                Writes = true, Expected = 24,
             Write = NewWrite(initiator, unit, first, count, isZero: true), Attribute = Attribute(),
         });
     }
@@ -214,7 +225,8 @@ internal sealed class WireOperations(WireSimulation simulation)
     private void CheckDurable(WireUnit unit, string what, int first, int count, long since, SeenWrite? write = null)
     {
         for (int block = first; block < first + count; block++)
-            unit.History.Read("the medium", block, unit.Disk.Durable(block), since, World.Step + 1, $"{what}: what is on the medium", write);
+            unit.History.Read("the medium", block, unit.Disk.Durable(block), since, World.Step + 1, $"{what}: what is on the medium",
+                write);
     }
 
     private void SetWriteCache(WireInitiator initiator, WireUnit unit, bool on)
@@ -227,7 +239,8 @@ internal sealed class WireOperations(WireSimulation simulation)
         command = new WireCommand
         {
             // Saved, or not: a reset goes back to what was saved.
-            Name = $"MODE SELECT WCE={(on ? 1 : 0)}", Unit = unit, Cdb = [0x15, (byte)(World.Chance(0.3) ? 0x11 : 0x10), 0, 0, 24, 0], DataOut = list, Writes = true, Expected = 24,
+            Name = $"MODE SELECT WCE={(on ? 1 : 0)}", Unit = unit, Cdb = [0x15, (byte)(World.Chance(0.3) ? 0x11 : 0x10), 0, 0, 24, 0],
+                DataOut = list, Writes = true, Expected = 24,
             WhenOver = () => unit.ModeChangesUnderWay--,
             WhenGood = () =>
             {
@@ -241,15 +254,18 @@ internal sealed class WireOperations(WireSimulation simulation)
 
     private static void Sanitize(WireInitiator initiator, WireUnit unit) => Send(initiator, new WireCommand
     {
-        Name = "SANITIZE", Unit = unit, Cdb = [0x48, 0x02, 0, 0, 0, 0, 0, 0, 0, 0], Write = NewWrite(initiator, unit, 0, unit.Blocks, isZero: true),
+        Name = "SANITIZE", Unit = unit, Cdb = [0x48, 0x02, 0, 0, 0, 0, 0, 0, 0, 0], Write = NewWrite(initiator, unit, 0, unit.Blocks,
+            isZero: true),
     });
 
-    private static WireCommand? ReserveOut(WireInitiator initiator, WireUnit unit, int action, ulong key, ulong actionKey, int type, string name)
+    private static WireCommand? ReserveOut(WireInitiator initiator, WireUnit unit, int action, ulong key, ulong actionKey, int type,
+        string name)
     {
         var list = new byte[24];
         BinaryPrimitives.WriteUInt64BigEndian(list, key);
         BinaryPrimitives.WriteUInt64BigEndian(list.AsSpan(8), actionKey);
-        var command = new WireCommand { Name = name, Unit = unit, Cdb = [0x5F, (byte)action, (byte)type, 0, 0, 0, 0, 0, 24, 0], DataOut = list, Writes = true, Expected = 24 };
+        var command = new WireCommand { Name = name, Unit = unit, Cdb = [0x5F, (byte)action, (byte)type, 0, 0, 0, 0, 0, 24, 0],
+            DataOut = list, Writes = true, Expected = 24 };
         return Send(initiator, command) ? command : null;
     }
 
@@ -273,7 +289,8 @@ internal sealed class WireOperations(WireSimulation simulation)
 
     private void AbortSomething(WireSession session)
     {
-        var candidates = session.Open.Where(c => c.Connection is { IsLost: false, IsLoggedOut: false } && !session.Functions.Exists(f => f.Command == c)).ToList();
+        var candidates = session.Open.Where(c => c.Connection is { IsLost: false, IsLoggedOut: false } && !session.Functions.Exists(f =>
+            f.Command == c)).ToList();
         if (candidates.Count == 0) return;
         var command = World.Pick(candidates);
         Abort(command.Connection, command);
@@ -286,7 +303,8 @@ internal sealed class WireOperations(WireSimulation simulation)
         if (session.NewTag() is not { } tag) return false;
         Manage(connection, tag, new WireFunction
         {
-            Function = TaskManagementFunction.AbortTask, Connection = connection, Tag = tag, Unit = command.Unit, Command = command, Covered = [command], Fenced = [],
+            Function = TaskManagementFunction.AbortTask, Connection = connection, Tag = tag, Unit = command.Unit, Command = command,
+                Covered = [command], Fenced = [],
             Time = World.Now,
         }, command.Tag, command.IsImmediate ? session.CmdSn : command.CmdSn, immediate: true);
         return true;
@@ -298,7 +316,8 @@ internal sealed class WireOperations(WireSimulation simulation)
         if (connection.Session!.NewTag() is not { } tag) return false;
         Manage(connection, tag, new WireFunction
         {
-            Function = TaskManagementFunction.AbortTask, Connection = connection, Tag = tag, Unit = simulation.Units[0], Covered = [], Fenced = [], Time = World.Now,
+            Function = TaskManagementFunction.AbortTask, Connection = connection, Tag = tag, Unit = simulation.Units[0], Covered = [],
+                Fenced = [], Time = World.Now,
         }, NoTask, cmdSn, immediate: true);
         return true;
     }
@@ -307,7 +326,8 @@ internal sealed class WireOperations(WireSimulation simulation)
     {
         var usable = session.Connections.Where(c => c.IsLoggedIn && !c.IsLoggedOut).ToList();
         bool immediate = World.Chance(0.6);
-        if (usable.Count == 0 || session.Functions.Exists(f => f.IsOfTaskSet) || !immediate && !session.HasRoom || session.NewTag() is not { } tag) return;
+        if (usable.Count == 0 || session.Functions.Exists(f => f.IsOfTaskSet) || !immediate && !session.HasRoom
+            || session.NewTag() is not { } tag) return;
         var connection = World.Pick(usable);
         bool isReset = function is TaskManagementFunction.LogicalUnitReset or TaskManagementFunction.TargetWarmReset;
         bool ofOthers = isReset || function == TaskManagementFunction.ClearTaskSet;
@@ -331,7 +351,8 @@ internal sealed class WireOperations(WireSimulation simulation)
         var before = units.ConvertAll(u => (u.ModeChanges, u.Disk.FailedFlushes, u.Unit.IsWriteCacheEnabled));
         Manage(connection, tag, new WireFunction
         {
-            Function = function, Connection = connection, Tag = tag, Unit = unit, Covered = covered, Fenced = ofOthers ? Known(unit, s => s != session) : [],
+            Function = function, Connection = connection, Tag = tag, Unit = unit, Covered = covered, Fenced = ofOthers ? Known(unit, s =>
+                s != session) : [],
             Time = World.Now, WhenOver = () =>
             {
                 if (unit is null) simulation.ResetEnds();
@@ -340,7 +361,8 @@ internal sealed class WireOperations(WireSimulation simulation)
                 for (int i = 0; i < units.Count; i++)
                 {
                     var u = units[i];
-                    if (!before[i].IsWriteCacheEnabled || !u.IsCacheOff || (u.ModeChanges, u.Disk.FailedFlushes) != (before[i].ModeChanges, before[i].FailedFlushes)) continue;
+                    if (!before[i].IsWriteCacheEnabled || !u.IsCacheOff || (u.ModeChanges, u.Disk.FailedFlushes) != (before[i].ModeChanges,
+                        before[i].FailedFlushes)) continue;
                     CheckDurable(u, "a reset that switches the cache off", 0, u.Blocks, start);
                 }
             },
@@ -352,7 +374,8 @@ internal sealed class WireOperations(WireSimulation simulation)
         var session = connection.Session!;
         session.Functions.Add(function);
         var pdu = new byte[Bhs.Length];
-        TaskManagementPdu.WriteRequest(pdu, (int)function.Function, WireInitiator.LunBytes(function.Unit?.Lun ?? 0), tag, referencedTag, refCmdSn);
+        TaskManagementPdu.WriteRequest(pdu, (int)function.Function, WireInitiator.LunBytes(function.Unit?.Lun ?? 0), tag, referencedTag,
+            refCmdSn);
         _ = new Bhs(pdu) { IsImmediate = immediate, CmdSn = immediate ? session.CmdSn : session.TakeNumber(connection) };
         World.Note($"{function} lun {function.Unit?.Lun}{(immediate ? " immediate" : "")} tag {tag:x} is sent");
         connection.Send(pdu, []);

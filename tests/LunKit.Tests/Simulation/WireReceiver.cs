@@ -67,7 +67,8 @@ internal sealed class WireReceiver(WireConnection connection)
         }
         if (hasStatus)
         {
-            if (bhs.StatSn != connection.ExpStatSn) throw new SimulationException($"{connection} gets {bhs.Opcode} with StatSN {bhs.StatSn}, and expects {connection.ExpStatSn}");
+            if (bhs.StatSn != connection.ExpStatSn)
+                throw new SimulationException($"{connection} gets {bhs.Opcode} with StatSN {bhs.StatSn}, and expects {connection.ExpStatSn}");
             if (!isPing && bhs.Opcode != PduOpcode.ReadyToTransfer) connection.ExpStatSn++;
         }
         if (connection.IsLoggedIn) connection.Session!.TakeWindow(bhs.ExpCmdSn, bhs.MaxCmdSn);
@@ -82,7 +83,8 @@ internal sealed class WireReceiver(WireConnection connection)
             Initiator.Refused(connection, (LoginStatus)pdu.Status);
             return;
         }
-        if (connection.IsLoggedIn || !pdu.Transit || pdu.NextStage != LoginStage.FullFeature) throw new SimulationException($"{connection} gets a login response that it does not expect");
+        if (connection.IsLoggedIn || !pdu.Transit || pdu.NextStage != LoginStage.FullFeature)
+            throw new SimulationException($"{connection} gets a login response that it does not expect");
         var bhs = new Bhs(header);
         Initiator.LoggedIn(connection, pdu.Tsih, TextKeys.Parse(data).ToDictionary(k => k.Key, k => k.Value));
         connection.Session!.TakeWindow(bhs.ExpCmdSn, bhs.MaxCmdSn);
@@ -97,7 +99,8 @@ internal sealed class WireReceiver(WireConnection connection)
             throw new SimulationException($"{connection} gets data of {command}, which is over ({command.CoveredBy ?? "answered"})");
         if (!command.Reads || pdu.BufferOffset != command.Received || pdu.DataSn != command.DataSn || data.Length == 0)
             throw new SimulationException($"{command} gets DataSN {pdu.DataSn} at {pdu.BufferOffset}, and expects {command.DataSn} at {command.Received}");
-        if (command.Received + data.Length > command.Expected) throw new SimulationException($"{command} gets more than the {command.Expected} bytes that it expects");
+        if (command.Received + data.Length > command.Expected)
+            throw new SimulationException($"{command} gets more than the {command.Expected} bytes that it expects");
         data.CopyTo(command.DataIn, command.Received);
         command.Received += data.Length;
         command.DataSn++;
@@ -111,8 +114,10 @@ internal sealed class WireReceiver(WireConnection connection)
         var status = (ScsiStatus)header[3];
         if (header[2] != 0) throw new SimulationException($"{command} is answered with response {header[2]}");
         bool hasSense = data.Length >= 2 + 8 && (data[2] & 0x7F) is 0x70 or 0x72;
-        if (hasSense != (status == ScsiStatus.CheckCondition)) throw new SimulationException($"{command} gets {status} with {data.Length} bytes of sense");
-        if (hasSense) command.Sense = (data[2] & 0x7F) == 0x70 ? data[4] << 16 | data[14] << 8 | data[15] : data[3] << 16 | data[4] << 8 | data[5];
+        if (hasSense != (status == ScsiStatus.CheckCondition))
+            throw new SimulationException($"{command} gets {status} with {data.Length} bytes of sense");
+        if (hasSense) command.Sense = (data[2] & 0x7F) == 0x70 ? data[4] << 16 | data[14] << 8 | data[15]
+            : data[3] << 16 | data[4] << 8 | data[5];
         Answer(command, status, header, last);
     }
 
@@ -120,7 +125,8 @@ internal sealed class WireReceiver(WireConnection connection)
     {
         World.Note($"{command}: {status}{(status == ScsiStatus.CheckCondition ? $" {command.Sense & 0xFFFFF:x5}" : "")}");
         CheckResidual(command, status, header);
-        if (status == ScsiStatus.TaskAborted && !Initiator.Simulation.MayBeAborted(command.Unit, Initiator)) throw new SimulationException($"{command} is aborted, and nobody else has done that");
+        if (status == ScsiStatus.TaskAborted && !Initiator.Simulation.MayBeAborted(command.Unit, Initiator))
+            throw new SimulationException($"{command} is aborted, and nobody else has done that");
         command.Answer(status, last);
     }
 
@@ -139,7 +145,8 @@ internal sealed class WireReceiver(WireConnection connection)
             long moved = command.Reads ? command.Produces : command.Takes;
             if (command.Reads && command.Received != Math.Min(command.Produces, command.Expected))
                 throw new SimulationException($"{command} gets {command.Received} bytes of {command.Produces}, and expects {command.Expected}");
-            if (signed != moved - command.Expected) throw new SimulationException($"{command} has residual {signed}, not {moved - command.Expected}");
+            if (signed != moved - command.Expected)
+                throw new SimulationException($"{command} has residual {signed}, not {moved - command.Expected}");
         }
         else if (command.Reads && (command.Received != 0 || signed != -command.Expected))
         {
@@ -178,7 +185,8 @@ internal sealed class WireReceiver(WireConnection connection)
         session.Functions.Remove(function);
         World.Note($"{function}: {result}");
         function.WhenOver?.Invoke();
-        if (Initiator.Simulation.IsQuick && World.Now - function.Time > 30 * TimeSpan.TicksPerSecond) throw new SimulationException($"{function} takes {TimeSpan.FromTicks(World.Now - function.Time)}");
+        if (Initiator.Simulation.IsQuick && World.Now - function.Time > 30 * TimeSpan.TicksPerSecond)
+            throw new SimulationException($"{function} takes {TimeSpan.FromTicks(World.Now - function.Time)}");
         switch (result)
         {
             case TaskManagementResult.Complete:
@@ -187,7 +195,8 @@ internal sealed class WireReceiver(WireConnection connection)
                 Initiator.Simulation.Operations.Overwrite(Initiator, [.. function.Covered, .. function.Fenced]);
                 break;
             case TaskManagementResult.TaskDoesNotExist when function.Command is { IsConcluded: false } command:
-                if (command.Connection == connection && !Initiator.Simulation.MayBeSilent(command) && !session.Functions.Exists(f => f.Covered.Contains(command)))
+                if (command.Connection == connection && !Initiator.Simulation.MayBeSilent(command) && !session.Functions.Exists(f =>
+                    f.Covered.Contains(command)))
                     throw new SimulationException($"{command} does not exist, and has never been answered");
                 command.Cover(function.ToString(), first);
                 break;
@@ -207,8 +216,10 @@ internal sealed class WireReceiver(WireConnection connection)
         var bhs = new Bhs(header);
         if (bhs.InitiatorTaskTag != Bhs.ReservedTag)
         {
-            if (!connection.Session!.Busy.Remove(bhs.InitiatorTaskTag)) throw new SimulationException($"{connection} gets a NOP-In with tag {bhs.InitiatorTaskTag:x}");
-            if (Encoding.ASCII.GetString(data) != $"ping {bhs.InitiatorTaskTag:x}") throw new SimulationException($"{connection} gets back what it has not sent");
+            if (!connection.Session!.Busy.Remove(bhs.InitiatorTaskTag))
+                throw new SimulationException($"{connection} gets a NOP-In with tag {bhs.InitiatorTaskTag:x}");
+            if (Encoding.ASCII.GetString(data) != $"ping {bhs.InitiatorTaskTag:x}")
+                throw new SimulationException($"{connection} gets back what it has not sent");
             return;
         }
         if (bhs.TargetTransferTag == Bhs.ReservedTag) return;
@@ -224,14 +235,16 @@ internal sealed class WireReceiver(WireConnection connection)
         var refused = new Bhs(data.AsSpan(0, Bhs.Length));
         uint tag = refused.InitiatorTaskTag;
         World.Note($"{connection}: {refused.Opcode} tag {tag:x} is rejected: {reason}");
-        if (reason != RejectReason.TooManyImmediateCommands) throw new SimulationException($"{connection}: {refused.Opcode} tag {tag:x} CmdSN {refused.CmdSn} is rejected: {reason}");
+        if (reason != RejectReason.TooManyImmediateCommands)
+            throw new SimulationException($"{connection}: {refused.Opcode} tag {tag:x} CmdSN {refused.CmdSn} is rejected: {reason}");
         var session = connection.Session!;
         if (session.Functions.Find(f => f.Tag == tag && f.Connection == connection) is { } function)
         {
             session.Functions.Remove(function);
             function.WhenOver?.Invoke();
             // What it was to end would be missing for ever.
-            if (function.Function == TaskManagementFunction.AbortTask && function.Command?.Connection != connection) Initiator.DropSession();
+            if (function.Function == TaskManagementFunction.AbortTask
+                && function.Command?.Connection != connection) Initiator.DropSession();
         }
         else if (session.Open.Find(c => c.Tag == tag && c.Connection == connection) is { } command)
         {

@@ -61,7 +61,8 @@ internal sealed class WireSession(WireInitiator initiator, ushort tsih, uint fir
 
     public void TakeWindow(uint exp, uint max)
     {
-        if (SerialNumber.IsBefore(CmdSn, exp)) throw new SimulationException($"{this} is told ExpCmdSN {exp}, but has sent no more than {CmdSn - 1}");
+        if (SerialNumber.IsBefore(CmdSn, exp))
+            throw new SimulationException($"{this} is told ExpCmdSN {exp}, but has sent no more than {CmdSn - 1}");
         if (SerialNumber.IsBefore(max, exp - 1)) throw new SimulationException($"{this} is told MaxCmdSN {max} with ExpCmdSN {exp}");
         if (SerialNumber.IsBefore(ExpCmdSn, exp)) ExpCmdSn = exp;
         if (SerialNumber.IsBefore(MaxCmdSn, max)) MaxCmdSn = max;
@@ -75,7 +76,8 @@ internal sealed class WireSession(WireInitiator initiator, ushort tsih, uint fir
         for (uint i = 0; i < Tags; i++)
         {
             uint tag = 0x100 + (first + i) % Tags;
-            if (!Busy.Contains(tag) && !Open.Exists(c => c.Tag == tag) && !Functions.Exists(f => f.Tag == tag || f.Command?.Tag == tag)) return tag;
+            if (!Busy.Contains(tag) && !Open.Exists(c => c.Tag == tag) && !Functions.Exists(f => f.Tag == tag
+                || f.Command?.Tag == tag)) return tag;
         }
         return null;
     }

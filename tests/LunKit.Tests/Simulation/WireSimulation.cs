@@ -9,7 +9,8 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace LunKit.Tests.Simulation;
 
 /// <summary>
-/// The whole path from the bytes of iSCSI to the disk, without sockets and threads: a server whose connections are actors, initiators that speak
+/// The whole path from the bytes of iSCSI to the disk, without sockets and threads: a server whose connections are actors, initiators
+/// that speak
 /// the protocol over streams that are slow and die, units whose disks do what disks do. Throws when an initiator sees what it must not.
 /// </summary>
 internal sealed class WireSimulation
@@ -49,9 +50,12 @@ internal sealed class WireSimulation
         _stopsEarly = World.Chance(0.1);
         _limits = new IscsiLimits
         {
-            QueueDepth = World.Pick([2, 6, 16, 64]), MaxRecvDataSegmentLength = isWide ? 262144 : World.Pick([512, 2048, 262144]), MaxImmediateCommands = World.Pick([2, 8]),
-            FirstBurstLength = isWide ? 262144 : World.Pick([512, 4096, 262144]), MaxSolicitedBytesPerConnection = World.Pick([1024, 1 << 20]),
-            MaxOutstandingBytes = World.Chance(0.3) ? World.Between(4096, 65536) : 64 << 20, MaxOutstandingBytesPerConnection = World.Chance(0.3) ? World.Between(2048, 65536) : 64 << 20,
+            QueueDepth = World.Pick([2, 6, 16, 64]), MaxImmediateCommands = World.Pick([2, 8]),
+            MaxRecvDataSegmentLength = isWide ? 262144 : World.Pick([512, 2048, 262144]),
+            FirstBurstLength = isWide ? 262144 : World.Pick([512, 4096, 262144]),
+            MaxSolicitedBytesPerConnection = World.Pick([1024, 1 << 20]),
+            MaxOutstandingBytes = World.Chance(0.3) ? World.Between(4096, 65536) : 64 << 20,
+            MaxOutstandingBytesPerConnection = World.Chance(0.3) ? World.Between(2048, 65536) : 64 << 20,
             MaxPendingOutputBytes = World.Pick([1024, 65536, 8 << 20]), NopInIntervalSeconds = pings ? 10 : 0, NopInTimeoutSeconds = 5,
             DataOutDeadlineSeconds = 60, LoginTimeoutSeconds = 15,
         };
@@ -68,7 +72,8 @@ internal sealed class WireSimulation
         {
             Initiators.Add(new WireInitiator(this, i, new WireWeather
             {
-                Capacity = isLong ? World.Pick([2048, 16384, 262144]) : World.Pick([200, 2048, 16384]), SlowestMilliseconds = World.Pick([0, 5, 100]), SlowReaders = World.Pick([0, 0.3]),
+                Capacity = isLong ? World.Pick([2048, 16384, 262144]) : World.Pick([200, 2048, 16384]),
+                    SlowestMilliseconds = World.Pick([0, 5, 100]), SlowReaders = World.Pick([0, 0.3]),
                 Dies = World.Pick([0, 0.3, 0.6]), HasSilence = pings, IsWide = isWide,
             }));
         }
@@ -166,7 +171,8 @@ internal sealed class WireSimulation
     private void Next()
     {
         World.Next();
-        if (Server.Memory.Bytes > _mostBytes) throw new SimulationException($"{Server.Memory.Bytes} bytes are on the account, {_mostBytes} is the most");
+        if (Server.Memory.Bytes > _mostBytes)
+            throw new SimulationException($"{Server.Memory.Bytes} bytes are on the account, {_mostBytes} is the most");
         if (Server.Memory.Bytes < 0) throw new SimulationException($"{Server.Memory.Bytes} bytes are on the account");
     }
 
@@ -174,7 +180,11 @@ internal sealed class WireSimulation
     {
         long until = World.Now + limit.Ticks;
         for (int i = 0; World.Next(until); i++)
-            if (i > 500_000) throw new SimulationException($"the simulation does not come to rest; {string.Join(", ", _actors.OrderByDescending(a => a.Steps).Take(3))}");
+        {
+            if (i <= 500_000) continue;
+            var busy = _actors.OrderByDescending(a => a.Steps).Take(3);
+            throw new SimulationException($"the simulation does not come to rest; {string.Join(", ", busy)}");
+        }
     }
 
     private void SetTarget()
@@ -235,7 +245,8 @@ internal sealed class WireSimulation
             foreach (var connection in session.Connections) initiator.Ping(connection);
             for (int i = 0; session.Open.Count > 0 && i < 12; i++)
             {
-                foreach (var command in session.Open.Take(_limits.MaxImmediateCommands).ToList()) Operations.Abort(command.Connection, command);
+                foreach (var command in session.Open.Take(_limits.MaxImmediateCommands).ToList()) Operations.Abort(command.Connection,
+                    command);
                 Settle(TimeSpan.FromSeconds(1));
             }
             if (session.Open.Count > 0) throw new SimulationException($"{session.Open[0]} is not ended by ABORT TASK");
@@ -243,7 +254,8 @@ internal sealed class WireSimulation
         }
         // Connections of which nobody has told that they are gone may still hold something.
         bool isAlone = Server.ConnectionCount == Initiators.Sum(i => i.Session?.Connections.Count ?? 0);
-        if (isAlone && Server.Memory.Bytes != 0) throw new SimulationException($"{Server.Memory.Bytes} bytes are on the account, and nothing is under way");
+        if (isAlone && Server.Memory.Bytes != 0)
+            throw new SimulationException($"{Server.Memory.Bytes} bytes are on the account, and nothing is under way");
         foreach (var session in Initiators.Select(i => i.Session))
         {
             if (isAlone && session is not null && session.MaxCmdSn - session.CmdSn + 1 != (uint)_limits.QueueDepth)
@@ -256,7 +268,8 @@ internal sealed class WireSimulation
         bool isClosed = unit.Closing is not null;
         for (int i = 0; i < 12; i++)
         {
-            var ready = Operations.Ready(initiator, unit) ?? throw new SimulationException($"{session} has no room for a command, and nothing is under way: CmdSN {session.CmdSn}, {session.ExpCmdSn} to {session.MaxCmdSn}");
+            var ready = Operations.Ready(initiator, unit)
+                ?? throw new SimulationException($"{session} has no room for a command, and nothing is under way: CmdSN {session.CmdSn}, {session.ExpCmdSn} to {session.MaxCmdSn}");
             Settle(TimeSpan.FromSeconds(1));
             if (ready.Status is not { } status) throw new SimulationException($"{ready} is not answered within a second");
             if (status == ScsiStatus.Good) break;
@@ -268,7 +281,8 @@ internal sealed class WireSimulation
         for (int first = 0; first < unit.Blocks; first += 16)
         {
             int count = Math.Min(16, unit.Blocks);
-            var read = Operations.Read(initiator, unit, first, count, count * SimulatedDisk.BlockSize) ?? throw new SimulationException($"{session} has no room for a read, and nothing is under way");
+            var read = Operations.Read(initiator, unit, first, count, count * SimulatedDisk.BlockSize)
+                ?? throw new SimulationException($"{session} has no room for a read, and nothing is under way");
             Settle(TimeSpan.FromSeconds(3));
             if (!read.IsAnswered) throw new SimulationException($"{read} is not answered within 3 seconds");
         }
@@ -281,9 +295,11 @@ internal sealed class WireSimulation
         foreach (var unit in Units)
         {
             if (unit.Unit.Nexuses.Length > 0) throw new SimulationException($"LUN {unit.Lun} still has {unit.Unit.Nexuses.Length} nexuses");
-            if (unit.Unit.Tasks.Count > 0) throw new SimulationException($"in the task set of LUN {unit.Lun} are still {string.Join("; ", unit.Unit.Tasks.Describe(8))}");
+            if (unit.Unit.Tasks.Count > 0)
+                throw new SimulationException($"in the task set of LUN {unit.Lun} are still {string.Join("; ", unit.Unit.Tasks.Describe(8))}");
         }
-        if (Server.Memory.Bytes != 0) throw new SimulationException($"{Server.Memory.Bytes} bytes are on the account of a server that has stopped");
+        if (Server.Memory.Bytes != 0)
+            throw new SimulationException($"{Server.Memory.Bytes} bytes are on the account of a server that has stopped");
         foreach (var unit in Units) if (unit.Closing is null) CloseUnit(unit);
         Settle(TimeSpan.FromMinutes(10));
         foreach (var unit in Units) CheckClosed(unit);
@@ -291,14 +307,16 @@ internal sealed class WireSimulation
 
     private void CheckClosed(WireUnit unit)
     {
-        if (unit.Closing is not { IsCompletedSuccessfully: true, Result: true } || !unit.Disk.IsClosed) throw new SimulationException($"LUN {unit.Lun} is not closed");
+        if (unit.Closing is not { IsCompletedSuccessfully: true, Result: true } || !unit.Disk.IsClosed)
+            throw new SimulationException($"LUN {unit.Lun} is not closed");
         if (unit.Disk.Misuse is { } misuse) throw new SimulationException($"the disk of LUN {unit.Lun} is used wrongly: {misuse}");
         // One that a failing disk did not take is in the log.
         bool isFlushed = unit.Disk.FailedFlushes <= unit.FailedFlushes;
         for (int block = 0; block < unit.Blocks; block++)
         {
             unit.History.Read("the end", block, unit.Disk.Current(block), World.Step + 1, World.Step + 2);
-            if (isFlushed && unit.Disk.Durable(block) != unit.Disk.Current(block)) throw new SimulationException($"block {block} of LUN {unit.Lun} is not on the medium after the unit was closed");
+            if (isFlushed && unit.Disk.Durable(block) != unit.Disk.Current(block))
+                throw new SimulationException($"block {block} of LUN {unit.Lun} is not on the medium after the unit was closed");
         }
         unit.History.Check();
     }

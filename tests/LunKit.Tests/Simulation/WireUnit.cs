@@ -16,7 +16,8 @@ internal sealed class WireUnit
         Disk = new SimulatedDisk(world, blocks);
         LastSeen = new ulong[blocks];
         string name = $"sim{lun}";
-        Unit = new BlockUnit(new BackstoreGuard(Disk), name, new UnitMemory(new VolatileUnitState(UnitIdentity.IdOf(name))), new BlockUnitOptions(), NullLogger.Instance, world.Runtime);
+        Unit = new BlockUnit(new BackstoreGuard(Disk), name, new UnitMemory(new VolatileUnitState(UnitIdentity.IdOf(name))),
+            new BlockUnitOptions(), NullLogger.Instance, world.Runtime);
     }
 
     public int Lun { get; }
