@@ -243,7 +243,7 @@ internal sealed class WireSimulation
         {
             if (initiator.Session is not { } session) throw new SimulationException($"{initiator} cannot log in");
             foreach (var connection in session.Connections) initiator.Ping(connection);
-            for (int i = 0; session.Open.Count > 0 && i < 12; i++)
+            for (int i = 0; session.Open.Count > 0 && i < 60; i++)
             {
                 foreach (var command in session.Open.Take(_limits.MaxImmediateCommands).ToList()) Operations.Abort(command.Connection,
                     command);
