@@ -300,7 +300,7 @@ internal sealed class WireOperations(WireSimulation simulation)
     {
         var session = connection.Session!;
         if (session.Functions.Exists(f => f.Command == command && f.Connection == connection)) return true;
-        if (session.NewTag() is not { } tag) return false;
+        if (session.NewTag(ofFunction: true) is not { } tag) return false;
         Manage(connection, tag, new WireFunction
         {
             Function = TaskManagementFunction.AbortTask, Connection = connection, Tag = tag, Unit = command.Unit, Command = command,
@@ -313,7 +313,7 @@ internal sealed class WireOperations(WireSimulation simulation)
     /// <summary>Ends the wait for a number that was lost with its connection.</summary>
     public bool Abort(WireConnection connection, uint cmdSn)
     {
-        if (connection.Session!.NewTag() is not { } tag) return false;
+        if (connection.Session!.NewTag(ofFunction: true) is not { } tag) return false;
         Manage(connection, tag, new WireFunction
         {
             Function = TaskManagementFunction.AbortTask, Connection = connection, Tag = tag, Unit = simulation.Units[0], Covered = [],
@@ -327,7 +327,7 @@ internal sealed class WireOperations(WireSimulation simulation)
         var usable = session.Connections.Where(c => c.IsLoggedIn && !c.IsLoggedOut).ToList();
         bool immediate = World.Chance(0.6);
         if (usable.Count == 0 || session.Functions.Exists(f => f.IsOfTaskSet) || !immediate && !session.HasRoom
-            || session.NewTag() is not { } tag) return;
+            || session.NewTag(ofFunction: true) is not { } tag) return;
         var connection = World.Pick(usable);
         bool isReset = function is TaskManagementFunction.LogicalUnitReset or TaskManagementFunction.TargetWarmReset;
         bool ofOthers = isReset || function == TaskManagementFunction.ClearTaskSet;

@@ -70,14 +70,15 @@ internal sealed class WireSession(WireInitiator initiator, ushort tsih, uint fir
     }
 
     /// <summary>A tag that nothing uses, or null.</summary>
-    public uint? NewTag()
+    /// <param name="ofFunction">Functions find one also where commands have all of theirs.</param>
+    public uint? NewTag(bool ofFunction = false)
     {
         uint first = (uint)World.Between(0, (int)Tags - 1);
-        for (uint i = 0; i < Tags; i++)
+        for (uint i = 0; i < (ofFunction ? 4 * Tags : Tags); i++)
         {
-            uint tag = 0x100 + (first + i) % Tags;
-            if (!Busy.Contains(tag) && !Open.Exists(c => c.Tag == tag) && !Functions.Exists(f => f.Tag == tag
-                || f.Command?.Tag == tag)) return tag;
+            uint tag = 0x100 + (i < Tags ? (first + i) % Tags : i);
+            bool isUsed = Busy.Contains(tag) || Open.Exists(c => c.Tag == tag) || Functions.Exists(f => f.Tag == tag || f.Command?.Tag == tag);
+            if (!isUsed) return tag;
         }
         return null;
     }

@@ -242,8 +242,10 @@ internal sealed class WireSimulation
         foreach (var initiator in Initiators)
         {
             if (initiator.Session is not { } session) throw new SimulationException($"{initiator} cannot log in");
+            // Numbers that passed without an answer have opened the window since: the next PDU tells.
             foreach (var connection in session.Connections) initiator.Ping(connection);
-            for (int i = 0; session.Open.Count > 0 && i < 12; i++)
+            Settle(TimeSpan.FromSeconds(1));
+            for (int i = 0; session.Open.Count > 0 && i < 60; i++)
             {
                 foreach (var command in session.Open.Take(_limits.MaxImmediateCommands).ToList()) Operations.Abort(command.Connection,
                     command);
