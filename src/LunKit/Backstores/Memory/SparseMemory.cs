@@ -4,7 +4,7 @@ namespace LunKit.Backstores;
 
 /// <summary>
 /// Byte-addressed memory that costs nothing where nothing but zeroes was ever written: a two-level table of 64 KiB chunks.
-/// Thread safe; overlapping accesses see each other's bytes in any order, as overlapping disk commands do.
+/// Thread safe; overlapping writes leave whole blocks, a read beside a write sees any of both.
 /// </summary>
 internal sealed class SparseMemory
 {
@@ -49,7 +49,9 @@ internal sealed class SparseMemory
         while (!source.IsEmpty)
         {
             int start = (int)(offset & (ChunkBytes - 1)), count = Math.Min(ChunkBytes - start, source.Length);
-            source[..count].CopyTo(View(FindOrAllocate(offset), start, count));
+            var chunk = FindOrAllocate(offset);
+            // Of two writes at once one is there as a whole, block by block, as on a disk.
+            lock (chunk) source[..count].CopyTo(View(chunk, start, count));
             source = source[count..];
             offset += count;
         }
@@ -62,7 +64,7 @@ internal sealed class SparseMemory
         {
             int start = (int)(offset & (ChunkBytes - 1)), count = (int)Math.Min(ChunkBytes - start, length);
             if (count == ChunkBytes) Release(offset >> ChunkBits);
-            else if (Find(offset) is { } chunk) View(chunk, start, count).Clear();
+            else if (Find(offset) is { } chunk) lock (chunk) View(chunk, start, count).Clear();
             offset += count;
             length -= count;
             if (length >= ChunkBytes) SkipAbsentLeaves(ref offset, ref length);
