@@ -93,6 +93,19 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
         return true;
     }
 
+    /// <summary>Answers a command for whose data there was no room while it waited for its turn.</summary>
+    public void RefuseFull(Bhs header)
+    {
+        if (Refusal(header) is { } reason)
+        {
+            phase.Sender.Reject(header, reason);
+            return;
+        }
+        var task = Create(header, default, 0);
+        if (task.UnitNexus is null) Refuse(task);
+        else Respond(task, CommandResult.TaskSetFull);
+    }
+
     /// <summary>Makes the task of a command PDU with <paramref name="immediate"/> bytes of data.</summary>
     public IscsiTask Create(Bhs header, Span<byte> ahs, int immediate)
     {

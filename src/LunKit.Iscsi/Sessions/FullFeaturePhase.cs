@@ -50,9 +50,12 @@ internal sealed class FullFeaturePhase
     /// <summary>What becomes of the tasks when the connection is lost; null below error recovery level 2.</summary>
     public ConnectionCustody? Custody { get; }
 
-    /// <summary>Whether a PDU must stay unread: it is a command before its turn, and there is no room to hold it.</summary>
-    public bool MustWait(Bhs header) => !_held.HasRoom && !header.IsImmediate && header.Opcode <= PduOpcode.LogoutRequest &&
-        header.Opcode is not (PduOpcode.DataOut or PduOpcode.LoginRequest) && Session.Window.Look(header.CmdSn) == CommandOrder.Later;
+    /// <summary>
+    /// Whether a PDU must stay unread: it is early, and there is no room to hold it. Not a SCSI command, which can be refused: what ends the wait
+    /// for its turn may be behind it.
+    /// </summary>
+    public bool MustWait(Bhs header) => !_held.HasRoom && !header.IsImmediate && header.DataLength > 0 &&
+        header.Opcode is (PduOpcode.NopOut or PduOpcode.TextRequest) && Session.Window.Look(header.CmdSn) == CommandOrder.Later;
 
     /// <summary>Serves one PDU that is here completely.</summary>
     public void Handle(Bhs header, Span<byte> ahs, Memory<byte> data)
@@ -229,9 +232,15 @@ internal sealed class FullFeaturePhase
     {
         bool any = false;
         if (_held.Count > 0 && Session.Window.HasSkipped) _held.DropBefore(Session.Window.ExpCmdSn);
-        while (_held.Count > 0 && _held.Take(Session.Window.ExpCmdSn, Receiver.DirectHeld) is { } pdus)
+        while (_held.Count > 0 && _held.Take(Session.Window.ExpCmdSn, Receiver.DirectHeld, out bool isRefused) is { } pdus)
         {
             any = true;
+            if (isRefused)
+            {
+                var refused = new Bhs(pdus[0]);
+                if (TakeTurn(refused) == CommandOrder.Now) Tasks.RefuseFull(refused);
+                continue;
+            }
             foreach (var pdu in pdus)
             {
                 var header = new Bhs(pdu.AsSpan(0, Bhs.Length));

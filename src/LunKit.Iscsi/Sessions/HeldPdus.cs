@@ -15,6 +15,9 @@ internal sealed class HeldPdus(int maxCommands, int maxUnsolicited, MemoryAccoun
         public readonly List<byte[]> Pdus = [];
         public uint Tag;
         public int DataBytes;
+
+        /// <summary>There was no room for its data, which is gone: it is refused when it is its turn.</summary>
+        public bool IsRefused;
     }
 
     private readonly Dictionary<uint, Held> _commands = [];
@@ -25,17 +28,20 @@ internal sealed class HeldPdus(int maxCommands, int maxUnsolicited, MemoryAccoun
     public bool HasRoom => _commands.Count == 0 || _commands.Count < maxCommands && !memory.IsExhausted;
 
     /// <summary>
-    /// Memory for a copy of a command and its data, held at its CmdSN; null when there is no room, or it is here already.
+    /// Memory for a copy of a command and its data, held at its CmdSN; null when it is here already, or when there is no room: a SCSI command is
+    /// then held without its data, to be refused.
     /// </summary>
     public byte[]? Add(Bhs header, int length)
     {
-        if (!HasRoom || _commands.ContainsKey(header.CmdSn)) return null;
-        var held = new Held { Tag = header.InitiatorTaskTag };
-        var pdu = Copy(header, length);
+        if (_commands.Count >= maxCommands || _commands.ContainsKey(header.CmdSn)) return null;
+        // What is no SCSI command and has data does not come here without room; the rest is short.
+        bool isRefused = header.Opcode == PduOpcode.ScsiCommand && !HasRoom;
+        var held = new Held { Tag = header.InitiatorTaskTag, IsRefused = isRefused };
+        var pdu = Copy(header, isRefused ? 0 : length);
         held.Pdus.Add(pdu);
         _commands.Add(header.CmdSn, held);
         if (_commands.Count == 1) window.AddWaiter();
-        return pdu;
+        return isRefused ? null : pdu;
     }
 
     /// <summary>Memory for a copy of a Data-Out whose command is held; null when none is.</summary>
@@ -47,6 +53,7 @@ internal sealed class HeldPdus(int maxCommands, int maxUnsolicited, MemoryAccoun
             if (held.Tag != header.InitiatorTaskTag) continue;
             held.DataBytes += length;
             if (held.DataBytes > maxUnsolicited) throw new IscsiProtocolException("unsolicited data past FirstBurstLength");
+            if (held.IsRefused) return null;
             var pdu = Copy(header, length);
             held.Pdus.Add(pdu);
             return pdu;
@@ -69,10 +76,13 @@ internal sealed class HeldPdus(int maxCommands, int maxUnsolicited, MemoryAccoun
     /// <summary>The PDUs of the command whose turn it is, if all that has begun of them is here.</summary>
     /// <param name="cmdSn">Its number.</param>
     /// <param name="incomplete">The copy that is being received.</param>
-    public List<byte[]>? Take(uint cmdSn, byte[]? incomplete)
+    /// <param name="isRefused">It has no data, and is answered TASK SET FULL.</param>
+    public List<byte[]>? Take(uint cmdSn, byte[]? incomplete, out bool isRefused)
     {
+        isRefused = false;
         if (!_commands.TryGetValue(cmdSn, out var held) || incomplete is not null && held.Pdus.Contains(incomplete)) return null;
         Remove(cmdSn);
+        isRefused = held.IsRefused;
         return held.Pdus;
     }
 

@@ -295,4 +295,38 @@ public class StepTests
         initiator.Step();
         Assert.Equal(0, initiator.Streams.Waiting);
     }
+
+    /// <summary>
+    /// An early command for which there is no room does not keep what comes behind it from being served: that may be what its turn waits for.
+    /// It is refused when it is its turn.
+    /// </summary>
+    [Fact]
+    public async Task EarlyCommandWithoutRoomIsRefused()
+    {
+        var store = new GatedBackstore();
+        var target = new SteppedTarget(new IscsiLimits { MaxOutstandingBytesPerConnection = 4096 }, store);
+        var first = target.LogIn();
+        Begin(first);
+        var second = target.LogIn(first.Tsih, cid: 2);
+        // A read that the disk keeps has used the memory up; one early command can always be held.
+        second.Command(2, 2, Cdbs.Read16(0, 64), read: 64 * 512);
+        second.Command(4, 4, Cdbs.Write16(0, 1), write: 512, immediate: new byte[512]);
+        second.Command(5, 5, Cdbs.Write16(1, 1), write: 512, immediate: new byte[512]);
+        // The connection of number 3 is lost.
+        second.Manage(TaskManagementFunction.AbortTask, 6, 6, referencedTag: 3, refCmdSn: 3);
+        second.Step();
+        var response = second.Receive();
+        Assert.Equal((6u, (byte)TaskManagementResult.Complete), (response.Tag, response.Response));
+        for (uint tag = 4; tag <= 5; tag++)
+        {
+            var full = second.Receive();
+            Assert.Equal((tag, (byte)ScsiStatus.TaskSetFull), (full.Tag, full.Status));
+        }
+        store.Open();
+        Assert.Equal(2u, (await second.AwaitAsync()).Tag);
+        second.Command(7, 6, Cdbs.Write16(0, 1), write: 512, immediate: new byte[512]);
+        var good = await second.AwaitAsync();
+        Assert.Equal((7u, (byte)ScsiStatus.Good), (good.Tag, good.Status));
+        Assert.Equal(0, target.Server.Memory.Bytes);
+    }
 }

@@ -53,6 +53,8 @@ internal sealed class SimulatedPipe(SimulatedWorld world, int capacity, int slow
     /// <summary>How many bytes have been read.</summary>
     public long Position => _read;
 
+    public string Describe() => $"{_read} of {_arrived} of {_written} bytes read";
+
     /// <summary>Takes what fits, or less.</summary>
     public int Write(ReadOnlySpan<byte> bytes, long tick)
     {

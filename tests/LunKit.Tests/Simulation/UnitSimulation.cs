@@ -72,6 +72,8 @@ internal sealed class UnitSimulation
         foreach (var nexus in _nexuses) Read(nexus);
         var closing = _unit.CloseAsync(TimeSpan.FromHours(1));
         _world.Settle(TimeSpan.FromHours(2));
+        // The disk's guard goes on elsewhere when the last call has ended.
+        closing.Wait(TimeSpan.FromSeconds(20));
         if (!closing.IsCompletedSuccessfully || !closing.Result || !_disk.IsClosed) throw new SimulationException("the unit is not closed");
         if (_unit.Tasks.Count > 0) throw new SimulationException("commands are left in the task set of a closed unit");
         if (_disk.Misuse is { } misuse) throw new SimulationException($"the disk is used wrongly: {misuse}");

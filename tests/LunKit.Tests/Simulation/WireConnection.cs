@@ -215,5 +215,8 @@ internal sealed class WireConnection
         _have -= at;
     }
 
+    /// <summary>What is on its way.</summary>
+    public string Describe() => $"{Name}: {_queue.Count} PDUs to send, {Stream.ToTarget.Describe()} to the target, {Stream.ToInitiator.Describe()} back";
+
     public override string ToString() => Name;
 }

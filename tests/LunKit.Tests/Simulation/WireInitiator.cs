@@ -163,6 +163,7 @@ internal sealed class WireInitiator
         {
             // It may have been executed, and nobody is told.
             session.Functions.Remove(function);
+            if (function.IsOfTaskSet) session.Lost.Add(function);
             function.Covered.ForEach(c => c.MayBeSilent = true);
         }
         if (session.Connections.Exists(c => c.IsLoggedIn) && !session.Connections.TrueForAll(c => c.IsLoggedOut)
@@ -249,6 +250,7 @@ internal sealed class WireInitiator
         session.Begin(command);
         // It overtakes a function that waits for its number.
         if (command.IsImmediate && session.Bound(command.Unit.Lun) is not null) command.MayBeSilent = true;
+        if (session.Lost.Exists(f => f.Unit is null || f.Unit == command.Unit)) command.MayBeSilent = true;
         World.Note($"{command}{(command.Attribute == TaskAttribute.Simple ? "" : $" {command.Attribute}")} is sent over {connection}");
 
         int unasked = Math.Min(session.FirstBurst, command.Expected);

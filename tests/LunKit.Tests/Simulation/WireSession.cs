@@ -38,6 +38,9 @@ internal sealed class WireSession(WireInitiator initiator, ushort tsih, uint fir
 
     public List<WireFunction> Functions { get; } = [];
 
+    /// <summary>Functions whose connection was lost: they may still be executed, at any time.</summary>
+    public List<WireFunction> Lost { get; } = [];
+
     /// <summary>Tags of other requests that wait for an answer.</summary>
     public HashSet<uint> Busy { get; } = [];
 

@@ -228,7 +228,7 @@ internal sealed class WireSimulation
             foreach (var command in session.Open.ToList())
             {
                 // Nobody tells of what a target reset has ended; it is asked for below.
-                if (!MayBeSilent(command)) throw new SimulationException($"{command} over {command.Connection} is never answered");
+                if (!MayBeSilent(command)) throw new SimulationException($"{command} is never answered; {command.Connection.Describe()}");
             }
             if (session.Functions is [var function, ..]) throw new SimulationException($"{function} is never answered");
             if (session.Busy.Count > 0 && session.Connections.Count == session.MaxConnections) session.Busy.Clear();
@@ -304,6 +304,8 @@ internal sealed class WireSimulation
             throw new SimulationException($"{Server.Memory.Bytes} bytes are on the account of a server that has stopped");
         foreach (var unit in Units) if (unit.Closing is null) CloseUnit(unit);
         Settle(TimeSpan.FromMinutes(10));
+        // The guard of a disk goes on elsewhere when the last call has ended: the one thing here that another thread does.
+        Task.WaitAll([.. Units.Select(u => (Task)u.Closing!)], TimeSpan.FromSeconds(20));
         foreach (var unit in Units) CheckClosed(unit);
     }
 
