@@ -81,6 +81,9 @@ internal sealed class WireConnection
         IsAbandoned = death == StreamDeath.Abandoned;
         Stream.Die(death);
         if (death == StreamDeath.Orderly) Lose();
+        // TCP gives up at last, also where the target asks nobody.
+        if (death is StreamDeath.Silent or StreamDeath.Abandoned)
+            World.After(TimeSpan.FromSeconds(World.Between(60, 150)), () => Stream.Die(StreamDeath.Reset));
         // It finds out some day.
         if (death == StreamDeath.Silent) World.After(TimeSpan.FromSeconds(World.Between(1, 40)), Lose);
     }
