@@ -203,17 +203,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     public bool Poll()
     {
         // Whoever has the lock is taking them, or posts and lets go at once.
-        if (!_gate.TryEnter()) return false;
-        bool any;
-        try
-        {
-            any = _attached && _region.Producer.HasCompletions;
-        }
-        finally
-        {
-            _gate.Exit();
-        }
-        return any && Take();
+        return _gate.TryEnter() && TakeAndExit();
     }
 
     /// <inheritdoc/>
@@ -237,12 +227,18 @@ internal sealed class UserRing : IPolledUnit, IDisposable
         if (last) Take();
     }
 
-    /// <summary>Takes all completions, and posts what waited for their room. Whether there was any.</summary>
     private bool Take()
+    {
+        _gate.Enter();
+        return TakeAndExit();
+    }
+
+    /// <summary>With the lock, which it lets go: takes all completions, and posts what waited for their room. Whether there was any.</summary>
+    private bool TakeAndExit()
     {
         bool rings;
         List<EndedCommand>? ended;
-        lock (_gate)
+        try
         {
             if (!_attached || !_region.Producer.HasCompletions) return false;
             try
@@ -259,6 +255,10 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             PostWaiting();
             rings = _region.Producer.Publish();
             ended = _commands.TakeEnded();
+        }
+        finally
+        {
+            _gate.Exit();
         }
         if (rings) _toHandler.Signal();
         _commands.Answer(ended);

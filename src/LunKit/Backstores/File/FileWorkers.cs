@@ -22,6 +22,9 @@ internal sealed class FileWorkers
     // Enough for code of our own and system calls.
     private const int OwnStackBytes = 256 * 1024;
 
+    // Some tens of microseconds, most of them offered to whoever else wants the processor.
+    private const int LookTimes = 140;
+
     // More concurrent requests than this gain little on one machine's disks and cost a stack each.
     private const int MaxThreads = 32;
     private static readonly TimeSpan s_idle = TimeSpan.FromSeconds(10);
@@ -31,7 +34,8 @@ internal sealed class FileWorkers
     private readonly Queue<Work> _queue = new();
     private readonly int _maxThreads;
     private readonly Action<Action> _start;
-    // A single thread looks for its next work a little before it sleeps: work for it comes closely, and waking it costs several times a short write.
+    // A thread without work looks for it a little before it sleeps: where work comes closely, waking a thread costs several times a short write.
+    // The single writer learns whether looking pays (SpinBudget); several would learn from each other's luck, so they offer the processor instead.
     private readonly SpinBudget? _budget;
     private readonly Func<int> _look;
     private volatile int _queued;
@@ -101,7 +105,8 @@ internal sealed class FileWorkers
                 return "no thread can be started for the operation";
             }
             _queued = _queue.Count;
-            if (_idle > _looking) Monitor.Pulse(_gate);
+            // Those that look see it themselves.
+            if (_queue.Count > _looking && _idle > _looking) Monitor.Pulse(_gate);
             return null;
         }
     }
@@ -126,7 +131,7 @@ internal sealed class FileWorkers
         while (Take() is { } work) work.Execute();
     }
 
-    private void Look(SpinBudget budget)
+    private void Look()
     {
         lock (_gate)
         {
@@ -134,7 +139,8 @@ internal sealed class FileWorkers
             _idle++;
             _looking++;
         }
-        budget.Look(_look);
+        if (_budget is not null) _budget.Look(_look);
+        else Yield();
         lock (_gate)
         {
             _idle--;
@@ -142,10 +148,15 @@ internal sealed class FileWorkers
         }
     }
 
+    private void Yield()
+    {
+        for (var spinner = new SpinWait(); spinner.Count < LookTimes && _queued == 0;) spinner.SpinOnce(sleep1Threshold: -1);
+    }
+
     /// <summary>The next work; null when the thread is to end.</summary>
     private Work? Take()
     {
-        if (_budget is not null) Look(_budget);
+        Look();
         lock (_gate)
         {
             while (_queue.Count == 0)
