@@ -76,4 +76,7 @@ internal static partial class LogMessages
 
     [LoggerMessage(3024, LogLevel.Warning, "{Device}: its end waits for {Commands}")]
     public static partial void Hangs(ILogger log, string device, string commands);
+
+    [LoggerMessage(3025, LogLevel.Error, "{Device}: no memory for the result of a command {Opcode:x2}: its initiator hears that its outcome is unknown")]
+    public static partial void NoMemoryForResult(ILogger log, string device, byte opcode);
 }

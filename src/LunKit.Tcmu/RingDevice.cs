@@ -273,12 +273,10 @@ internal sealed class RingDevice : IDisposable
     private void TakeCompletions()
     {
         var completed = _completed.Take();
-        int done = 0;
         try
         {
-            while (done < completed.Count)
+            while (completed.TryTake(out var task))
             {
-                var task = completed[done++];
                 _executing--;
                 task.IsExecuting = false;
                 Complete(task, task.Result);
@@ -287,7 +285,7 @@ internal sealed class RingDevice : IDisposable
         finally
         {
             // The ring is broken: the rest is for the end, which waits for all that execute.
-            while (done < completed.Count) _completed.Add(completed[done++]);
+            while (completed.TryTake(out var left)) _completed.Add(left);
         }
     }
 
@@ -301,7 +299,8 @@ internal sealed class RingDevice : IDisposable
         if (_executing > 0) _unit.TaskManager.AbortTasks(c => c is RingTask { Device: var device } && device == this);
         while (true)
         {
-            foreach (var task in _completed.Take())
+            var completed = _completed.Take();
+            while (completed.TryTake(out var task))
             {
                 _executing--;
                 task.ReleaseScratch();

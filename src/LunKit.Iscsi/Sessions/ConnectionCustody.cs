@@ -125,7 +125,8 @@ internal sealed class ConnectionCustody(FullFeaturePhase phase, SentResponses se
     private void AnswerKept()
     {
         if (!phase.Tasks.HaveCompleted) return;
-        foreach (var task in phase.Tasks.TakeCompleted())
+        var completed = phase.Tasks.TakeCompleted();
+        while (completed.TryTake(out var task))
         {
             var kept = Custody.Of(Keeper).Find(k => k.Task == task);
             phase.Tasks.Respond(task, task.Result);

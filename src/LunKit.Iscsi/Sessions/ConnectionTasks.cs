@@ -44,7 +44,6 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
     public void Completed(IscsiTask task)
     {
         _completed.Add(task);
-        Interlocked.MemoryBarrier();
         if (_ended) ReleaseGhosts();
         else phase.Connection.WakeForCompletion();
     }
@@ -183,6 +182,9 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
     public void Execute(IscsiTask task, bool dataInReceiveBuffer)
     {
         var unit = task.UnitNexus!.Unit;
+        // Memory that it may need after its batch is there before it begins: what the unit executes does not get lost here.
+        _tasks.EnsureCapacity(_tasks.Count + 1);
+        _polled.EnsureRoom();
         var running = unit.ExecuteAsync(task);
         if (running.IsCompleted)
         {
@@ -192,18 +194,25 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
         // From here on the task lives past its batch: it keeps what it uses of the batch's memory.
         Register(task);
         _executing++;
-        _polled.Add(unit);
-        if (dataInReceiveBuffer)
+        try
         {
-            task.HeldBuffer = phase.Receiver.Buffer;
-            task.HeldBuffer.AddReference();
+            _polled.Add(unit);
+            if (dataInReceiveBuffer)
+            {
+                task.HeldBuffer = phase.Receiver.Buffer;
+                task.HeldBuffer.AddReference();
+            }
+            if (task.IsDataInInline)
+            {
+                phase.Sender.Output.Detach(task.DataInStart);
+                task.IsDataInInline = false;
+            }
         }
-        if (task.IsDataInInline)
+        finally
         {
-            phase.Sender.Output.Detach(task.DataInStart);
-            task.IsDataInInline = false;
+            // Whatever becomes of the connection: the unit has it, and its end is waited for.
+            task.Await(running);
         }
-        task.Await(running);
     }
 
     /// <summary>
@@ -224,16 +233,18 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
     public bool TakeCompletions()
     {
         if (_completed.IsEmpty) return false;
-        foreach (var task in TakeCompleted()) Respond(task, task.Result);
+        var completed = TakeCompleted();
+        while (completed.TryTake(out var task)) Respond(task, task.Result);
         return true;
     }
 
     /// <summary>The tasks that have completed, which are not executing any more.</summary>
-    public List<IscsiTask> TakeCompleted()
+    public CompletedTasks<IscsiTask> TakeCompleted()
     {
         var completed = _completed.Take();
         _executing -= completed.Count;
-        foreach (var task in completed) task.IsExecuting = false;
+        var all = completed;
+        while (all.TryTake(out var task)) task.IsExecuting = false;
         return completed;
     }
 
@@ -324,7 +335,8 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
     {
         lock (_ghostGate)
         {
-            foreach (var task in _completed.Take())
+            var completed = _completed.Take();
+            while (completed.TryTake(out var task))
             {
                 task.IsExecuting = false;
                 ReleaseMemory(task);

@@ -130,10 +130,11 @@ internal sealed class OutputQueue(BufferPool pool)
     /// </summary>
     public void Detach(int offset)
     {
+        // First, whatever fails below: the command writes into the chunk.
+        _current.AddReference();
         int end = _used;
         Unreserve(offset);
         Seal();
-        _current.AddReference();
         _start = _used = end;
     }
 

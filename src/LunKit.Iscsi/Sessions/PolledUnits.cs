@@ -19,6 +19,9 @@ internal sealed class PolledUnits
         if (_polling) polled.BeginPolling();
     }
 
+    /// <summary>Takes the memory that <see cref="Add"/> may need.</summary>
+    public void EnsureRoom() => _units.EnsureCapacity(_units.Count + 1);
+
     public void Begin()
     {
         if (_polling) return;

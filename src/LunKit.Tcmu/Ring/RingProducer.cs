@@ -256,6 +256,8 @@ internal sealed class RingProducer
     /// <summary>Where an entry goes, behind a pad if it does not fit before the end; null when there is no room.</summary>
     private int? Reserve(int length)
     {
+        // For a pad and the entry: nothing is begun that lacks the memory to be ended.
+        if (_slotCount + 2 > _slots.Length) Grow();
         int used = _head - _cleaned + (_head < _cleaned ? _size : 0), toEnd = _size - _head;
         int needed = length <= toEnd ? length : toEnd + length;
         // One byte stays free: a full ring is not an empty one.
@@ -271,7 +273,6 @@ internal sealed class RingProducer
 
     private void Advance(int at, int length, bool isCommand)
     {
-        if (_slotCount == _slots.Length) Grow();
         _slots[(_firstSlot + _slotCount++) & (_slots.Length - 1)] = new Slot(at, length, isCommand);
         _head = at + length == _size ? 0 : at + length;
     }

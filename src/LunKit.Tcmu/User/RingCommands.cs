@@ -17,12 +17,6 @@ internal readonly record struct EndedCommand(ForwardedCommand Command, CommandRe
 /// </summary>
 internal sealed class RingCommands(string name, UserRingOptions options, RingRegion region, UnflushedWrites writes, ILogger log)
 {
-    /// <summary>
-    /// How a command ends that a dead handler may have carried out, or not, and that must not be carried out twice: ABORTED COMMAND,
-    /// LOGICAL UNIT COMMUNICATION FAILURE. The initiator looks.
-    /// </summary>
-    public static Sense OutcomeUnknown { get; } = new(SenseKey.AbortedCommand, 0x08, 0x00);
-
     private readonly ForwardedCommand?[] _out = new ForwardedCommand?[options.MaxCommands + 1];
     private readonly Queue<ForwardedCommand> _waiting = new();
     private readonly ConcurrentBag<ForwardedCommand> _free = [];
@@ -30,8 +24,9 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
     private readonly List<DataRun> _runs = [];
     private readonly byte[] _sense = new byte[CommandResponseAbi.SenseLength];
     private RingRegion _region = region;
-    private List<EndedCommand> _ended = [];
-    private List<EndedCommand>? _endedSpare = [];
+    // Rooms for all that can end at once: none is lost where memory is short.
+    private List<EndedCommand> _ended = new(options.MaxCommands);
+    private List<EndedCommand>? _endedSpare = new(options.MaxCommands);
     private long _sequence;
     private int _outCount;
 
@@ -97,7 +92,7 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
             if (completion.KeepsBuffers) _kept[completion.Id] = forwarded;
             if (forwarded.Command is not null)
             {
-                var result = forwarded.ResultOf(completion, _sense);
+                var result = ResultOf(forwarded, completion);
                 if (result.Status == ScsiStatus.Good) writes.Completed(forwarded.Plan.Effect, forwarded.Mark);
                 Finish(forwarded, result, keep: completion.KeepsBuffers);
             }
@@ -106,6 +101,20 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
                 forwarded.EndRemnant();
                 if (!completion.KeepsBuffers) forwarded.ReleaseData();
             }
+        }
+    }
+
+    // The completion is out of the ring: what fails here ends the command, too.
+    private CommandResult ResultOf(ForwardedCommand forwarded, in RingCompletion completion)
+    {
+        try
+        {
+            return forwarded.ResultOf(completion, _sense);
+        }
+        catch (OutOfMemoryException)
+        {
+            LogMessages.NoMemoryForResult(log, name, forwarded.Command!.Cdb[0]);
+            return CommandResult.CheckCondition(Sense.OutcomeUnknown);
         }
     }
 
@@ -150,7 +159,7 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
         else
         {
             LogMessages.NotRepeated(log, name, command.Cdb[0]);
-            Finish(forwarded, CommandResult.CheckCondition(OutcomeUnknown));
+            Finish(forwarded, CommandResult.CheckCondition(Sense.OutcomeUnknown));
         }
     }
 
@@ -221,7 +230,7 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
     /// </summary>
     public void Replace(RingRegion fresh)
     {
-        EndAll(static f => f.Plan.Repeatable ? CommandResult.Busy : CommandResult.CheckCondition(OutcomeUnknown), queued: false);
+        EndAll(static f => f.Plan.Repeatable ? CommandResult.Busy : CommandResult.CheckCondition(Sense.OutcomeUnknown), queued: false);
         foreach (var forwarded in _waiting) forwarded.ForgetData();
         _region = fresh;
     }

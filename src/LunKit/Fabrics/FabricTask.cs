@@ -20,6 +20,9 @@ internal abstract class FabricTask : ScsiCommand
     /// <summary>It is in the unit's hands, and comes back through <see cref="OnCompleted"/>.</summary>
     public bool IsExecuting { get; set; }
 
+    /// <summary>The link of the <see cref="CompletionQueue{T}"/> that it is in.</summary>
+    internal FabricTask? NextCompleted { get; set; }
+
     /// <summary>Waits for an execution that goes on after its batch.</summary>
     public void Await(ValueTask<CommandResult> running)
     {

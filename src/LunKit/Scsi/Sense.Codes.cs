@@ -15,6 +15,12 @@ public readonly partial record struct Sense
     public static readonly Sense TargetPortStandby = new(SenseKey.NotReady, 0x04, 0x0B);
     public static readonly Sense TargetPortUnavailable = new(SenseKey.NotReady, 0x04, 0x0C);
     public static readonly Sense LogicalUnitCommunicationFailure = new(SenseKey.NotReady, 0x08, 0x00);
+    /// <summary>
+    /// How a command ends that may have been carried out, or not, and that must not be carried out twice: LOGICAL UNIT COMMUNICATION FAILURE as
+    /// ABORTED COMMAND. The initiator looks.
+    /// </summary>
+    public static readonly Sense OutcomeUnknown = new(SenseKey.AbortedCommand, 0x08, 0x00);
+
     public static readonly Sense MediumNotPresent = new(SenseKey.NotReady, 0x3A, 0x00);
 
     public static readonly Sense WriteError = new(SenseKey.MediumError, 0x0C, 0x00);

@@ -98,6 +98,23 @@ public sealed class HandlerErrorTests
         await UserBench.UntilAsync(() => store.IsDisposed && bench.Listener.Devices[0].ProcessId == 0, "the end of the device");
     }
 
+    /// <summary>The completion is out of the ring when the memory for its data is asked for: the command ends, and so does what waits for it.</summary>
+    [Fact]
+    public async Task NoMemoryForAResultEndsTheCommand()
+    {
+        await using var bench = new UserBench();
+        await using var handler = bench.Handle(new MemoryBackstore(1 << 20));
+        var (result, _) = await bench.SendAsync(UserBench.Read(0, 1), dataIn: 512, command: new CommandWithoutMemory()).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        Assert.Equal(Sense.OutcomeUnknown, result.Sense);
+        Assert.Equal(0, bench.Unit.Tasks.Count);
+        Assert.Equal(ScsiStatus.Good, (await bench.SendAsync(UserBench.Read(0, 1), dataIn: 512)).Result.Status);
+    }
+
+    private sealed class CommandWithoutMemory : TestCommand
+    {
+        public override DataBuffer RentDataIn(int length) => throw new InsufficientMemoryException("none is left");
+    }
+
     private class ThrowingStore : IBackstore
     {
         public BackstoreGeometry Geometry { get; } = new(1 << 20);

@@ -183,7 +183,7 @@ public sealed class HandlerLifeTests
         dying.Read();
         dying.Dispose();
         await using var next = bench.Handle(new MemoryBackstore(1 << 20));
-        Assert.Equal(RingCommands.OutcomeUnknown, (await begun).Result.Sense);
+        Assert.Equal(Sense.OutcomeUnknown, (await begun).Result.Sense);
         // The unit goes on.
         Assert.Equal(ScsiStatus.Good, (await bench.SendAsync("89 00 0000000000000000 000000 01 00 00", new byte[1024])).Result.Status);
     }

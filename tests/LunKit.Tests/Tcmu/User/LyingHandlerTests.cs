@@ -65,7 +65,7 @@ public sealed class LyingHandlerTests
         liar.Mailbox.Tail = 8;
         liar.Kick();
         Assert.Equal(ScsiStatus.Busy, (await read).Result.Status);
-        Assert.Equal(RingCommands.OutcomeUnknown, (await swap).Result.Sense);
+        Assert.Equal(Sense.OutcomeUnknown, (await swap).Result.Sense);
     }
 
     private static void Complete(ScriptedHandler liar, ushort id)

@@ -194,7 +194,7 @@ public sealed class UnflushedWritesTests
         Assert.Equal(UnflushedWrites.FlushFailed, (await flush).Result.Sense);
         Assert.Equal(UnflushedWrites.HandlerRestarted, (await read).Result.Sense);
         await using var next = bench.Handle(new MemoryBackstore(1 << 20));
-        Assert.Equal(RingCommands.OutcomeUnknown, (await compare).Result.Sense);
+        Assert.Equal(Sense.OutcomeUnknown, (await compare).Result.Sense);
         await ExpectAsync(UnflushedWrites.HandlerRestarted, bench, Flush);
         await ExpectGoodAsync(bench, Flush);
         await ExpectAsync(UnflushedWrites.FlushFailed, bench, Flush, nexus: 1);
