@@ -40,6 +40,8 @@ internal sealed class IscsiConnection
     private volatile string? _endReason;
     private volatile int _stopRequested;
     private volatile int _ownThread;
+    private readonly FinalSteps _leaving, _ending;
+    private Exception? _fault;
     private Stage _stage;
     private string _reason = "closed";
     private bool _wantsInput = true;
@@ -63,6 +65,10 @@ internal sealed class IscsiConnection
         _sender = new PduSender(_output, server.Log, remote);
         _receiver = new PduReceiver(this, stream, _output);
         _login = new LoginPhase(this, _sender, _receiver);
+        _leaving = new FinalSteps(LogFault, _stream.Close, _receiver.Disconnect, _output.Discard, () => _phase?.Disconnect(), KeepTasks);
+        _ending = new FinalSteps(
+            LogFault, _login.Abandon, _receiver.Close, _output.Close, () => _phase?.Tasks.Abandon(), () => _phase?.Kept?.Close(), LeaveSession,
+            () => Server.ConnectionEnded(this, _reason), _stream.Dispose, () => _released.TrySetResult(), () => _ended.TrySetResult());
         _look = () => _phase?.Tasks.PollAgain() == true ? HasCompleted : _receiver.Receive();
     }
 
@@ -198,8 +204,7 @@ internal sealed class IscsiConnection
 
     private void Run()
     {
-        while (_stage != Stage.Ended)
-            if (!Turn(spins: true)) Sleep();
+        while (_stage != Stage.Ended) Turn(spins: true);
     }
 
     /// <summary>
@@ -233,29 +238,13 @@ internal sealed class IscsiConnection
         _ownThread = Environment.CurrentManagedThreadId;
         try
         {
-            switch (_stage)
-            {
-                case Stage.Serving:
-                    return Serve(spins);
-                case Stage.Keeping:
-                    return Keep();
-                default:
-                    return false;
-            }
-        }
-        catch (IscsiProtocolException e)
-        {
-            LogMessages.ProtocolError(Server.Log, Remote.ToString(), _login.InitiatorName, e.Message);
-            Finish($"protocol error: {e.Message}");
-        }
-        catch (Exception e) when (e is IOException or OutOfMemoryException)
-        {
-            Finish(e.Message);
+            bool any = _stage switch { Stage.Serving => Serve(spins), Stage.Keeping => Keep(), _ => false };
+            if (!any && spins) Sleep();
+            return any;
         }
         catch (Exception e)
         {
-            LogMessages.ConnectionCrashed(Server.Log, e, Remote.ToString());
-            Finish("internal fault");
+            Finish(e is IscsiProtocolException ? $"protocol error: {e.Message}" : e is IOException or OutOfMemoryException ? e.Message : "internal fault", e);
         }
         return true;
     }
@@ -334,35 +323,28 @@ internal sealed class IscsiConnection
         return !HasUnseenWork;
     }
 
-    /// <summary>The connection is gone for the network. Its tasks end, or wait for another connection.</summary>
-    private void Finish(string reason)
+    /// <summary>The connection is gone for the network. Its tasks end, or wait for another connection. Never throws.</summary>
+    private void Finish(string reason, Exception? fault = null)
     {
-        if (_stage != Stage.Serving)
+        _fault = fault;
+        // Else it is a fault while it kept tasks: they are given up.
+        if (_stage == Stage.Serving)
         {
-            // A fault while it kept tasks: they are given up.
-            Complete();
-            return;
-        }
-        _reason = reason;
-        _stream.Close();
-        _receiver.Disconnect();
-        _output.Discard();
-        if (_phase is not { } phase)
-        {
-            Complete();
-            return;
-        }
-        phase.Disconnect();
-        if (phase.Custody is { } custody && !_endsTasks && phase.Session is { Target: not null, IsClosed: false } session)
-        {
-            custody.Begin();
-            session.BeginCustody(this);
-            _stage = Stage.Keeping;
-            _released.TrySetResult();
-            LogMessages.TasksKept(Server.Log, session.Parameters.InitiatorName, Remote.ToString(), custody.Count, reason);
-            return;
+            _reason = reason;
+            _leaving.Run(Log);
+            if (_stage == Stage.Keeping) return;
         }
         Complete();
+    }
+
+    private void KeepTasks()
+    {
+        if (_phase is not { Custody: { } custody } phase || _endsTasks || phase.Session is not { Target: not null, IsClosed: false } session) return;
+        custody.Begin();
+        session.BeginCustody(this);
+        _stage = Stage.Keeping;
+        _released.TrySetResult();
+        LogMessages.TasksKept(Server.Log, session.Parameters.InitiatorName, Remote.ToString(), custody.Count, _reason);
     }
 
     private bool Keep()
@@ -380,18 +362,23 @@ internal sealed class IscsiConnection
     {
         if (_stage == Stage.Ended) return;
         _stage = Stage.Ended;
-        _login.Abandon();
-        _receiver.Close();
-        _output.Close();
-        if (_phase is { } phase)
-        {
-            phase.Tasks.Abandon();
-            phase.Kept?.Close();
-        }
+        _ending.Run(Log);
+    }
+
+    private void LeaveSession()
+    {
         if (_session is { } session && session.Remove(this)) Server.SessionEnded(session);
-        Server.ConnectionEnded(this, _reason);
-        _stream.Dispose();
-        _released.TrySetResult();
-        _ended.TrySetResult();
+    }
+
+    private void LogFault()
+    {
+        if (_fault is { } fault) Log(fault);
+        _fault = null;
+    }
+
+    private void Log(Exception fault)
+    {
+        if (fault is IscsiProtocolException) LogMessages.ProtocolError(Server.Log, Remote.ToString(), _login.InitiatorName, fault.Message);
+        else if (fault is not (IOException or OutOfMemoryException)) LogMessages.ConnectionCrashed(Server.Log, fault, Remote.ToString());
     }
 }

@@ -20,6 +20,9 @@ internal sealed class MemoryStreams(int capacity = int.MaxValue)
     /// <summary>Called when the connection receives: what happens at that very moment.</summary>
     public Action? Receiving { get; set; }
 
+    /// <summary>Called when the connection closes its end.</summary>
+    public Action? Closing { get; set; }
+
     public void Send(ReadOnlySpan<byte> bytes)
     {
         foreach (byte b in bytes) _toTarget.Enqueue(b);
@@ -86,7 +89,11 @@ internal sealed class MemoryStreams(int capacity = int.MaxValue)
         {
         }
 
-        public void Close() => streams._targetClosed = true;
+        public void Close()
+        {
+            streams.Closing?.Invoke();
+            streams._targetClosed = true;
+        }
 
         public void Dispose() => streams._targetClosed = true;
     }

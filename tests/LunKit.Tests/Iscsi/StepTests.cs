@@ -330,4 +330,25 @@ public class StepTests
         Assert.Equal((7u, (byte)ScsiStatus.Good), (good.Tag, good.Status));
         Assert.Equal(0, target.Server.Memory.Bytes);
     }
+
+    /// <summary>What fails while a connection ends keeps nothing of it in the session, in the units, or on the account.</summary>
+    [Fact]
+    public void AFaultInTheEndOfAConnectionLeavesNothingBehind()
+    {
+        var target = new SteppedTarget();
+        var initiator = target.LogIn();
+        Begin(initiator);
+        // Its data is still to come.
+        initiator.Command(2, 2, Cdbs.Write16(8, 8), write: 4096);
+        initiator.Step();
+        Assert.Equal(1, target.Unit.Tasks.Count);
+        initiator.Streams.Receiving = () => throw new InsufficientMemoryException("no memory for what comes");
+        initiator.Streams.Closing = () => throw new IOException("nor for the end");
+        initiator.Step();
+        Assert.True(initiator.Connection.HasEnded && initiator.Connection.Ended.IsCompletedSuccessfully);
+        Assert.True(initiator.Streams.TargetHasClosed);
+        Assert.Equal(0, target.Unit.Tasks.Count);
+        Assert.Equal(0, target.Server.SessionCount);
+        Assert.Equal(0, target.Server.Memory.Bytes);
+    }
 }
