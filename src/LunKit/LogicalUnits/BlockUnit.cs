@@ -9,6 +9,9 @@ namespace LunKit.LogicalUnits;
 /// <summary>A direct-access block device (SBC-4) over one backstore. Thread safe.</summary>
 public sealed class BlockUnit : LogicalUnit
 {
+    // As long as an operator waits for a command of his own.
+    private static readonly TimeSpan s_resizing = TimeSpan.FromSeconds(30);
+
     private readonly BlockUnitOptions _options;
     private long _blockCount;
     private volatile bool _softThresholdReported;
@@ -144,7 +147,11 @@ public sealed class BlockUnit : LogicalUnit
 
     private protected override ulong InformationOf(long byteOffset) => (ulong)(byteOffset / BlockSize);
 
-    /// <summary>Changes the capacity while in use: every nexus gets CAPACITY DATA HAS CHANGED (SBC-4 4.5).</summary>
+    /// <summary>
+    /// Changes the capacity while in use: every nexus gets CAPACITY DATA HAS CHANGED (SBC-4 4.5). A smaller one waits for commands on the blocks that
+    /// go, for half a minute at most.
+    /// </summary>
+    /// <exception cref="BackstoreException">The backstore cannot do it, or commands on the blocks that would go do not end: the size stays.</exception>
     public async ValueTask ResizeAsync(long lengthBytes)
     {
         if (lengthBytes < BlockSize) throw new ArgumentOutOfRangeException(nameof(lengthBytes), "less than one block");
@@ -152,10 +159,24 @@ public sealed class BlockUnit : LogicalUnit
         if (lengthBytes == Store.Geometry.LengthBytes && !Store.Has(BackstoreFeatures.Resize)) return;
         // Commands on blocks that go have ended before, and later ones are checked against the new capacity.
         long first = Math.Min(lengthBytes / BlockSize, BlockCount);
-        using var barrier = await TaskBarrier.EnterAsync(Tasks, new BlockRange(first, long.MaxValue)).ConfigureAwait(false);
+        using var barrier = await EnterAsync(new BlockRange(first, long.MaxValue)).ConfigureAwait(false);
         if (!await Store.ResizeAsync(lengthBytes, CancellationToken.None).ConfigureAwait(false))
             throw new BackstoreException(BackstoreError.Internal, $"{Identity.Name} cannot change its size");
         TakeCapacity();
+    }
+
+    private async ValueTask<TaskBarrier> EnterAsync(BlockRange range)
+    {
+        using var limit = new CancellationTokenSource(s_resizing, Runtime.Time);
+        try
+        {
+            return await TaskBarrier.EnterAsync(Tasks, range, limit.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (limit.IsCancellationRequested)
+        {
+            throw new BackstoreException(BackstoreError.Busy,
+                $"{Identity.Name} keeps its size: commands on the blocks that would go have not ended within {s_resizing.TotalSeconds} s");
+        }
     }
 
     /// <summary>The backstore has another length: initiators are told.</summary>

@@ -13,17 +13,19 @@ internal sealed class TaskBarrier : ScsiCommand, IDisposable
 
     private TaskBarrier(TaskSet tasks) => _tasks = tasks;
 
-    /// <exception cref="OperationCanceledException">The unit is being closed.</exception>
-    public static async ValueTask<TaskBarrier> EnterAsync(TaskSet tasks, BlockRange range)
+    /// <exception cref="OperationCanceledException">The wait was cancelled, or the unit is being closed.</exception>
+    public static async ValueTask<TaskBarrier> EnterAsync(TaskSet tasks, BlockRange range, CancellationToken cancellationToken)
     {
         var barrier = new TaskBarrier(tasks) { Attribute = TaskAttribute.Simple };
         tasks.Enter(barrier);
         var grant = tasks.Begin(barrier, new BlockLease(range, Exclusive: true), tasks.Version);
         // Nothing was checked that could be stale.
         while (grant == TaskGrant.Stale) grant = tasks.Begin(barrier, new BlockLease(range, Exclusive: true), tasks.Version);
-        bool granted = grant == TaskGrant.Running || grant == TaskGrant.Blocked && await barrier.WaitGrantAsync().ConfigureAwait(false);
-        if (granted) return barrier;
+        if (grant == TaskGrant.Running) return barrier;
+        using (cancellationToken.Register(() => tasks.Abort(c => c == barrier, static _ => false)))
+            if (grant == TaskGrant.Blocked && await barrier.WaitGrantAsync().ConfigureAwait(false)) return barrier;
         barrier.Dispose();
+        cancellationToken.ThrowIfCancellationRequested();
         throw new OperationCanceledException("the unit is being closed");
     }
 

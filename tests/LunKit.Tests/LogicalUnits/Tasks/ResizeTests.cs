@@ -1,6 +1,7 @@
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
+using Microsoft.Extensions.Time.Testing;
 
 namespace LunKit.Tests.LogicalUnits.Tasks;
 
@@ -77,6 +78,29 @@ public class ResizeTests
         Assert.False(resizing.IsCompleted);
         bench.Release("write 1500+1");
         Assert.True(resizing.IsCompletedSuccessfully);
+    }
+
+    /// <summary>A disk that hangs does not hold up who asks for ever, nor the commands behind him; and nothing is cut off below it later.</summary>
+    [Fact]
+    public async Task AShrinkGivesUpAfterHalfAMinute()
+    {
+        var time = new FakeTimeProvider();
+        await using var bench = new UnitBench(new GatedStore(BackstoreFeatures.Resize) { Gated = "write" }, time: time);
+        bench.Write("hangs", 0, 1500);
+        var resizing = bench.Unit.ResizeAsync(1000 * 512).AsTask();
+        var behind = bench.Read("behind", 1, 1500);
+        time.Advance(TimeSpan.FromSeconds(29.9));
+        bench.Settle();
+        Assert.False(resizing.IsCompleted || behind.Answer is not null);
+        time.Advance(TimeSpan.FromSeconds(0.1));
+        bench.Settle();
+        var refusal = await Assert.ThrowsAsync<BackstoreException>(() => resizing);
+        Assert.Equal(BackstoreError.Busy, refusal.Error);
+        Assert.Contains("have not ended within 30 s", refusal.Message, StringComparison.Ordinal);
+        bench.Release("write 1500+1");
+        Assert.Equal("Good", behind.Answer);
+        Assert.Equal(2048, bench.Unit.BlockCount);
+        Assert.DoesNotContain("resize 0+1000", bench.Store.TakeLog());
     }
 
     [Fact]

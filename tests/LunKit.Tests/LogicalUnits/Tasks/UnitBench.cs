@@ -111,13 +111,14 @@ internal sealed class UnitBench : IAsyncDisposable
 {
     private readonly List<Nexus> _nexuses = [];
 
-    public UnitBench(GatedStore? store = null, BlockUnitOptions? options = null, IUnitStateStore? state = null, ILogger? log = null, int nexuses = 3)
+    public UnitBench(
+        GatedStore? store = null, BlockUnitOptions? options = null, IUnitStateStore? state = null, ILogger? log = null, int nexuses = 3, TimeProvider? time = null)
     {
         // Continuations run where their task is completed only when no synchronization context is in the way.
         SynchronizationContext.SetSynchronizationContext(null);
         Store = store ?? new GatedStore();
         var memory = new UnitMemory(state ?? new VolatileUnitState(UnitIdentity.IdOf("bench")));
-        Unit = new BlockUnit(new BackstoreGuard(Store), "bench", memory, options ?? new(), log ?? NullLogger.Instance, new UnitRuntime(Queue, TimeProvider.System));
+        Unit = new BlockUnit(new BackstoreGuard(Store), "bench", memory, options ?? new(), log ?? NullLogger.Instance, new UnitRuntime(Queue, time ?? TimeProvider.System));
         for (int i = 0; i < nexuses; i++) AddNexus();
         A = new FakeFabric(this);
         B = new FakeFabric(this);
