@@ -61,12 +61,12 @@ internal sealed class ModePages
     }
 
     /// <summary>
-    /// Takes new current values, and with <paramref name="save"/> saves them first, one MODE SELECT after the other; true when a current bit
-    /// changed. Cancellation ends the wait for earlier ones.
+    /// Takes new current values for <paramref name="command"/>, and with <paramref name="save"/> saves them first, one MODE SELECT after the other;
+    /// true when a current bit changed. Its abort ends the wait for earlier ones; what is not saved does not follow a reset that ended it.
     /// </summary>
-    public async ValueTask<bool> ApplyAsync(IReadOnlyList<(ModePage Page, byte[] Wanted)> changes, bool save, CancellationToken cancellationToken)
+    public async ValueTask<bool> ApplyAsync(IReadOnlyList<(ModePage Page, byte[] Wanted)> changes, bool save, ScsiCommand command)
     {
-        await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        await _turn.WaitAsync(command.CancellationToken).ConfigureAwait(false);
         try
         {
             if (save)
@@ -76,7 +76,7 @@ internal sealed class ModePages
                     foreach (var (page, wanted) in changes) s.ModePages[page.Key] = Convert.ToHexString(Merge(page, wanted));
                 }).ConfigureAwait(false);
             }
-            return Apply(changes, save);
+            return Apply(changes, save, command);
         }
         finally
         {
@@ -85,11 +85,14 @@ internal sealed class ModePages
     }
 
     /// <summary>Puts new current values in force, and with <paramref name="save"/> those that a reset restores; stores nothing.</summary>
-    public bool Apply(IReadOnlyList<(ModePage Page, byte[] Wanted)> changes, bool save)
+    /// <exception cref="OperationCanceledException">The command that asks was aborted, and the values are not to be saved.</exception>
+    public bool Apply(IReadOnlyList<(ModePage Page, byte[] Wanted)> changes, bool save, ScsiCommand? command = null)
     {
         bool changed = false;
         lock (_gate)
         {
+            // A reset aborts first, and then restores under this lock.
+            if (!save && command is { IsAborted: true }) throw new OperationCanceledException();
             foreach (var (page, wanted) in changes)
             {
                 var merged = Merge(page, wanted);

@@ -116,4 +116,26 @@ public class ModeTests
         state.Save(odd);
         await using (var bench = new UnitBench(new GatedStore(BackstoreFeatures.VolatileCache), state: state)) Assert.True(bench.Unit.IsWriteCacheEnabled);
     }
+
+    /// <summary>A reset aborts, and then restores: what a MODE SELECT that it ended puts in force would outlast it.</summary>
+    [Fact]
+    public async Task WhatAResetEndedChangesNothing()
+    {
+        await using var bench = Bench();
+        var select = bench.A.Arrive("select", 0, "15 10 00 00 18 00");
+        var page = bench.Unit.ModePages.Find(8, 0)!;
+        byte[] before = [.. page.Current], wanted = [.. page.Current];
+        wanted[2] ^= 4;
+        var reset = bench.Unit.TaskManager.Reset(bench.UnitNexus(1), Scsi.Sense.BusDeviceResetOccurred);
+        Assert.Throws<OperationCanceledException>(() => bench.Unit.ModePages.Apply([(page, wanted)], save: false, select));
+        Assert.Equal(before, page.Current);
+        bench.Settle();
+        Assert.True(reset.IsCompleted);
+        // One that runs does change it.
+        var next = bench.A.Arrive("next", 0, "15 10 00 00 18 00");
+        Assert.True(bench.Unit.ModePages.Apply([(page, wanted)], save: false, next));
+        Assert.Equal(wanted[2], page.Current[2]);
+        bench.A.Execute(next);
+        bench.Settle();
+    }
 }
