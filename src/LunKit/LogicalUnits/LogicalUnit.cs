@@ -182,12 +182,14 @@ public abstract class LogicalUnit : IAsyncDisposable
     private protected CommandResult Failed(ScsiCommand command, Exception e)
     {
         if (command.IsAborted && e is OperationCanceledException) return CommandResult.TaskAborted;
-        // Threads, descriptors and memory may be there again in a moment; nothing of the command was done.
-        if (e is OutOfMemoryException or BackstoreException { Error: BackstoreError.Busy }) return Busy(command, e);
+        // Threads, descriptors and memory may be there again in a moment; what was done of the command until then may be done again.
+        bool passes = e is OutOfMemoryException or BackstoreException { Error: BackstoreError.Busy };
+        if (passes && !IsOnlyOnce(command)) return Busy(command, e);
         // Flushes fail as writes do: what they could not make durable was written.
         bool write = !(command.Row?.Has(CommandTraits.ReservationRead) ?? false);
         var sense = e switch
         {
+            _ when passes => Sense.OutcomeUnknown,
             BackstoreException b => OfBackstore(b.Error, write),
             LinuxException { IsNoSpace: true } => Sense.SpaceAllocationFailed,
             LinuxException { IsReadOnly: true } => Sense.WriteProtected,
@@ -201,6 +203,9 @@ public abstract class LogicalUnit : IAsyncDisposable
             ? CommandResult.CheckCondition(sense, InformationOf(offset))
             : CommandResult.CheckCondition(sense);
     }
+
+    // COMPARE AND WRITE: it may have written before its flush failed, and would not find what it compares with.
+    private static bool IsOnlyOnce(ScsiCommand command) => command.Row is { } row && row.Has(CommandTraits.WritesMedium) && !row.Has(CommandTraits.Repeatable);
 
     private CommandResult Busy(ScsiCommand command, Exception e)
     {

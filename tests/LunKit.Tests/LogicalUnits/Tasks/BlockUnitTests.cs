@@ -103,6 +103,24 @@ public class BlockUnitTests
         if (answer.StartsWith("03", StringComparison.Ordinal)) Assert.Equal(7ul, write.Result!.Value.Detail.Information);
     }
 
+    /// <summary>
+    /// BUSY asks for the same again. A COMPARE AND WRITE that has written, and whose flush lacked memory, would find its own data and miscompare.
+    /// </summary>
+    [Theory]
+    [InlineData("8A 00 0000000000000005 00000001 00 00", "Busy")]
+    [InlineData("8A 08 0000000000000005 00000001 00 00", "Busy")]
+    [InlineData("89 00 0000000000000005 00000001 00 00", "0B/08/00")]
+    [InlineData("89 08 0000000000000005 00000001 00 00", "0B/08/00")]
+    public async Task WhatMustNotBeDoneTwiceIsNotBusy(string cdb, string answer)
+    {
+        await using var bench = new UnitBench(new GatedStore { Gated = "write" });
+        var write = bench.Send("write", 0, cdb, new byte[cdb[1] == '9' ? 1024 : 512]);
+        bench.Settle();
+        bench.Store.Fail(Assert.Single(bench.Store.Waiting), new BackstoreException(BackstoreError.Busy, "no thread"));
+        bench.Settle();
+        Assert.Equal(answer, write.Answer);
+    }
+
     [Fact]
     public async Task FailuresOfAnotherKind()
     {
