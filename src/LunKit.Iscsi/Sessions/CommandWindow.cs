@@ -128,9 +128,12 @@ internal sealed class CommandWindow(uint firstCmdSn, int depth)
         uint next = _expCmdSn + 1;
         while (_skipped.Count > 0 && _skipped.Remove(next)) next++;
         Volatile.Write(ref _expCmdSn, next);
-        if (_fences.Count > 0) _fences.RemoveAll(f => !SerialNumber.IsBefore(next, f.CmdSn));
+        if (_fences.Count > 0) DropFences(next);
         Open();
     }
+
+    // Apart: what it captures would be allocated for every command.
+    private void DropFences(uint next) => _fences.RemoveAll(f => !SerialNumber.IsBefore(next, f.CmdSn));
 
     /// <summary>A command goes on after its batch: it keeps one place of the window.</summary>
     public void Hold()
