@@ -3,6 +3,7 @@ using LunKit.Backstores;
 using LunKit.Iscsi.Initiator;
 using LunKit.Scsi;
 using LunKit.Testing;
+using LunKit.Tests.Backstores;
 using Xunit;
 
 namespace LunKit.Conformance;
@@ -10,43 +11,12 @@ namespace LunKit.Conformance;
 /// <summary>Block devices as backstores, on loop devices of this machine.</summary>
 public sealed class BlockDeviceTests
 {
-    /// <summary>A loop device over a file, for the time of a test.</summary>
-    private sealed class LoopDevice : IAsyncDisposable
-    {
-        private readonly string _file = System.IO.Path.GetTempFileName();
-
-        public string Path { get; private set; } = "";
-
-        public static async Task<LoopDevice> CreateAsync(int megabytes, int sectorSize = 512)
-        {
-            Assert.SkipUnless(Environment.UserName == "root", "needs root, for a loop device");
-            Assert.SkipUnless(File.Exists("/dev/loop-control"), "needs the kernel's loop devices");
-            Tool.Require("losetup");
-            var loop = new LoopDevice();
-            using (var file = File.OpenWrite(loop._file)) file.SetLength((long)megabytes << 20);
-            loop.Path = (await Tool.MustRunAsync("losetup", ["--find", "--show", "--sector-size", $"{sectorSize}", loop._file])).Trim();
-            return loop;
-        }
-
-        public async Task GrowAsync(long bytes)
-        {
-            using (var file = File.OpenWrite(_file)) file.SetLength(bytes);
-            await Tool.MustRunAsync("losetup", ["--set-capacity", Path]);
-        }
-
-        public async ValueTask DisposeAsync()
-        {
-            if (Path.Length > 0) await Tool.RunAsync("losetup", ["--detach", Path]);
-            File.Delete(_file);
-        }
-    }
-
     [Theory]
     [InlineData(512)]
     [InlineData(4096)]
     public async Task KeepsTheContract(int sectorSize)
     {
-        await using var loop = await LoopDevice.CreateAsync(8, sectorSize);
+        await using var loop = await LoopDevice.CreateAsync(8 << 20, sectorSize);
         var options = new ContractOptions { WorkBytes = 4 << 20, Steps = 200, Grow = loop.GrowAsync };
         (await BackstoreContract.VerifyAsync(() => ValueTask.FromResult<IBackstore>(BlockBackstore.Open(new() { Path = loop.Path })), options, null, TestContext.Current.CancellationToken)).EnsurePassed();
     }
@@ -55,7 +25,7 @@ public sealed class BlockDeviceTests
     [Fact]
     public async Task OthersReadWhatIsWritten()
     {
-        await using var loop = await LoopDevice.CreateAsync(4);
+        await using var loop = await LoopDevice.CreateAsync(4 << 20);
         await using var guard = new BackstoreGuard(BlockBackstore.Open(new() { Path = loop.Path }));
         Assert.Equal((4 << 20, 512), ((int)guard.Geometry.LengthBytes, guard.Geometry.BlockSize));
         var model = new byte[4 << 20];
@@ -75,7 +45,7 @@ public sealed class BlockDeviceTests
     [Fact]
     public async Task IsServedExclusivelyAndItsGrowthIsTold()
     {
-        await using var loop = await LoopDevice.CreateAsync(8);
+        await using var loop = await LoopDevice.CreateAsync(8 << 20);
         await using var server = await LunKitProcess.StartAsync($"block:{loop.Path}");
         await using (var initiator = await ConnectAsync(server.Port))
         {
@@ -105,7 +75,7 @@ public sealed class BlockDeviceTests
     [Fact]
     public async Task ReservationsOutliveARestart()
     {
-        await using var loop = await LoopDevice.CreateAsync(8);
+        await using var loop = await LoopDevice.CreateAsync(8 << 20);
         string states = Directory.CreateTempSubdirectory("lunkit-block-states-").FullName;
         try
         {
