@@ -91,6 +91,17 @@ public class CommandWindowTests
         Assert.Equal(CommandOrder.Now, Take(window, 16, 1));
     }
 
+    /// <summary>A function for all LUNs ends commands of each; a logout or a text that comes late is none.</summary>
+    [Fact]
+    public void AFenceForAllLunsEndsNothingButCommands()
+    {
+        var window = new CommandWindow(1, 8);
+        Assert.True(window.TryFence(4, All));
+        Assert.Equal(CommandOrder.Now, Take(window, 1, All));
+        Assert.Equal(CommandOrder.Aborted, Take(window, 2, 0));
+        Assert.Equal(CommandOrder.Now, Take(window, 3, All));
+    }
+
     [Fact]
     public void FencesAreBounded()
     {

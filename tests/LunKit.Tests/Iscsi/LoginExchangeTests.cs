@@ -36,6 +36,23 @@ public class LoginExchangeTests
         Assert.Equal((0, "65536", (byte)0x87), (answer.Status, answer.Keys["MaxBurstLength"], answer.Header[1]));
     }
 
+    /// <summary>The limit of requests is the last that is served.</summary>
+    [Fact]
+    public async Task ALoginMayTakeAsManyRequestsAsAreAllowed()
+    {
+        await using var target = new TestTarget(s_limits with { MaxNegotiationRounds = 4 });
+        using var connection = await RawConnection.OpenAsync(target);
+        var text = Text(Who);
+        foreach (var piece in (byte[][])[text[..7], text[7..30], text[30..]])
+        {
+            await connection.SendLoginAsync(Continue, piece, 0);
+            Assert.Equal(0, (await connection.ReceiveLoginAsync()).Status);
+        }
+        await connection.SendLoginAsync(Last, [], 0);
+        Assert.Equal(0, (await connection.ReceiveLoginAsync()).Status);
+        Assert.Equal(1, target.Server.SessionCount);
+    }
+
     public static TheoryData<string, int> Faults => new()
     {
         { "T and C", 0x0200 }, { "no '='", 0x0200 }, { "no key", 0x0200 }, { "long key", 0x0200 }, { "long value", 0x0200 },

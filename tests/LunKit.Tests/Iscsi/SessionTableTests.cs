@@ -256,6 +256,30 @@ public class SessionTableTests
         Assert.Equal(1, target.Server.SessionCount);
     }
 
+    /// <summary>
+    /// An initiator that closes its connection and comes back, as another port, finds what it held gone: its login waits for that. Where its tasks
+    /// wait for a new connection (error recovery level 2) nothing will be gone soon, and it does not.
+    /// </summary>
+    [Theory]
+    [InlineData(0, true)]
+    [InlineData(1, true)]
+    [InlineData(2, false)]
+    public void ALoginWaitsForAConnectionThatItsInitiatorHasClosed(int level, bool waits)
+    {
+        var target = new SteppedTarget();
+        var old = target.LogIn(keys: new() { ["ErrorRecoveryLevel"] = $"{level}" });
+        old.Streams.Close();
+        var fresh = target.Connect();
+        fresh.AskToLogIn(0, 1, 0x8000_0000_0002, 1);
+        fresh.Step();
+        Assert.Equal(waits, fresh.Streams.Waiting == 0);
+        old.Step();
+        Assert.Equal(waits, old.Connection.HasEnded);
+        fresh.Step();
+        fresh.TakeLogIn();
+        Assert.Equal(waits ? 1 : 2, target.Server.SessionCount);
+    }
+
     /// <summary>Reads hold their caller's thread until the gate is opened.</summary>
     private sealed class StuckReads : IBackstore, IDisposable
     {

@@ -94,6 +94,14 @@ internal sealed class SteppedInitiator
 
     public void LogIn(ushort tsih, ushort cid, ulong isid, uint cmdSn, int outstandingR2T, Dictionary<string, string>? more = null)
     {
+        AskToLogIn(tsih, cid, isid, cmdSn, outstandingR2T, more);
+        Step();
+        TakeLogIn();
+    }
+
+    /// <summary>Sends the login alone: it may have to wait.</summary>
+    public void AskToLogIn(ushort tsih, ushort cid, ulong isid, uint cmdSn, int outstandingR2T = 1, Dictionary<string, string>? more = null)
+    {
         var keys = new Dictionary<string, string>(more ?? [])
         {
             ["InitiatorName"] = "iqn.2026-11.test:step", ["TargetName"] = TestTarget.Iqn, ["MaxRecvDataSegmentLength"] = "65536",
@@ -110,7 +118,11 @@ internal sealed class SteppedInitiator
         LoginPdu.WriteRequest(pdu, true, false, LoginStage.Operational, LoginStage.FullFeature, isid, tsih, 1, cid, text.Length);
         new Bhs(pdu).CmdSn = cmdSn;
         Send(pdu, text);
-        Step();
+    }
+
+    /// <summary>The answer to a login, which succeeds.</summary>
+    public void TakeLogIn()
+    {
         var answer = Receive();
         Assert.Equal(0, new LoginPdu(answer.Header).Status);
         Tsih = new LoginPdu(answer.Header).Tsih;
