@@ -46,6 +46,10 @@ internal sealed class IscsiTask : FabricTask
     public FullFeaturePhase Owner { get; set; }
 
     public uint InitiatorTaskTag { get; private set; }
+
+    /// <summary>Its place in the session's order; of an immediate one that of the next command.</summary>
+    public uint CmdSn { get; set; }
+
     public ulong Lun { get; private set; }
     public bool Reads { get; private set; }
     public bool Writes { get; private set; }

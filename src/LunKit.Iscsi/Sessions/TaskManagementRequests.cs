@@ -83,11 +83,16 @@ internal sealed class TaskManagementRequests(FullFeaturePhase phase)
         }
         Await(header, function switch
         {
-            TaskManagementFunction.AbortTaskSet => manager.AbortTaskSet(nexus),
+            TaskManagementFunction.AbortTaskSet => manager.AbortTaskSet(nexus, LaterThan(header.CmdSn)),
             TaskManagementFunction.ClearTaskSet => manager.ClearTaskSet(nexus),
             _ => manager.Reset(nexus, Sense.BusDeviceResetOccurred),
         });
     }
+
+    // What another connection brought before an immediate function that was sent first: its initiator does not count it as aborted, and waits for
+    // its answer. On this connection everything before the function was sent before.
+    private Func<ScsiCommand, bool> LaterThan(uint cmdSn) =>
+        c => c is IscsiTask { IsImmediate: false } task && task.Owner != phase && !SerialNumber.IsBefore(task.CmdSn, cmdSn);
 
     private void ResetTarget(Bhs header, bool closes)
     {

@@ -26,8 +26,9 @@ internal sealed class TaskManager(LogicalUnit unit)
     /// <summary>The target in front of this unit has aborted commands that <paramref name="isTask"/>; it waits for the completion of each.</summary>
     public void AbortTasks(Func<ScsiCommand, bool> isTask) => Tasks.Abort(isTask, static _ => false);
 
-    /// <summary>ABORT TASK SET (SAM-6 7.3): the commands of one nexus.</summary>
-    public Task AbortTaskSet(UnitNexus nexus) => Tasks.Abort(c => IsOf(c, nexus), static _ => false).Task;
+    /// <summary>ABORT TASK SET (SAM-6 7.3): the commands of one nexus, but not those that <paramref name="isLater"/> than the function.</summary>
+    public Task AbortTaskSet(UnitNexus nexus, Func<ScsiCommand, bool>? isLater = null) =>
+        Tasks.Abort(c => IsOf(c, nexus) && isLater?.Invoke(c) != true, static _ => false).Task;
 
     /// <summary>CLEAR TASK SET (SAM-6 7.5): the commands of all nexuses.</summary>
     public Task ClearTaskSet(UnitNexus by)
