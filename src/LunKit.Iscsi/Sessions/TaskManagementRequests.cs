@@ -102,8 +102,9 @@ internal sealed class TaskManagementRequests(FullFeaturePhase phase)
             return;
         }
         var units = Session.Nexus.Luns.Entries.Values.Select(e => e.Unit).ToList();
-        // Commands of a LUN that was taken away are of the target, too.
-        Await(header, Task.WhenAll(units.Select(u => u.TaskManager.Reset(null, Sense.PowerOnOrReset)).Append(Session.Nexus.WhenLeft())), closes);
+        // Commands of a LUN that was taken away are of the target, too, whoever has sent them.
+        var left = Server.Sessions.Of(Session.Target?.Name ?? "").Select(s => s.Nexus.WhenLeft());
+        Await(header, Task.WhenAll(units.Select(u => u.TaskManager.Reset(null, Sense.PowerOnOrReset)).Concat(left)), closes);
     }
 
     private void Reassign(Bhs header, TaskManagementPdu pdu)
