@@ -36,6 +36,9 @@ internal sealed class WireCommand
     /// <summary>A function may have ended it, or not: it was an immediate command on another connection.</summary>
     public bool MayBeSilent { get; set; }
 
+    // COMPARE AND WRITE found something else than it was to.
+    private const int Miscompare = 0xE1D00;
+
     public WireSession Session { get; private set; } = null!;
     public WireConnection Connection { get; private set; } = null!;
     public uint Tag { get; private set; }
@@ -112,6 +115,7 @@ internal sealed class WireCommand
         WhenOver = null;
         if (Write is not { } write) return;
         write.End = Math.Min(write.End, Session.World.Step);
+        write.IsRefused = Status == ScsiStatus.CheckCondition && Sense == Miscompare;
         if (isGood) write.IsDone = true;
         // It may go on when its command was aborted.
         else if (Cdb[0] == 0x48 && (Status is null or ScsiStatus.TaskAborted)) write.End = long.MaxValue;
