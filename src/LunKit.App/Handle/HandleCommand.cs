@@ -51,6 +51,7 @@ internal static class HandleCommand
 
     private static async Task<int> RunAsync(string[] extra, string? target, bool replies, LogLevel level)
     {
+        Preload.All();
         var log = new ConsoleLogger(level);
         var subtypes = Subtype.BuiltIn.ToDictionary(s => s.Name);
         foreach (var subtype in extra.Select(Subtype.Parse)) subtypes[subtype.Name] = subtype;

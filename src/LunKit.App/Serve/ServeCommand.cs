@@ -96,6 +96,7 @@ internal static class ServeCommand
     private static async Task<int> RunAsync(ServeOptions options)
     {
         ServeOptions.CheckIqn(options.Iqn);
+        Preload.All();
         var log = new ConsoleLogger(options.LogLevel);
         CheckAccess(options, log);
         var stop = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
