@@ -74,8 +74,11 @@ internal sealed class IscsiTask : FabricTask
     /// <summary>Whether the initiator owes it data: unsolicited, or asked for.</summary>
     public bool AwaitsData => ExpectsUnsolicited || R2Ts.Count > 0;
 
-    /// <summary>When data of it came last, or was asked for last.</summary>
+    /// <summary>When data of it came last, or was asked for the first time.</summary>
     public long LastData { get; set; }
+
+    /// <summary>When data that did not come was asked for again.</summary>
+    public long LastAsked { get; set; }
 
     public bool IsUnsolicitedDamaged { get; set; }
 
