@@ -81,9 +81,19 @@ internal sealed class WireCommand
         DataIn = Reads ? new byte[Expected] : [];
     }
 
+    /// <summary>Another connection has taken it over: what was on its way on the old one is lost.</summary>
+    public bool WasAdopted { get; private set; }
+
+    public void Adopt(WireConnection connection)
+    {
+        Connection = connection;
+        WasAdopted = true;
+    }
+
     public void Answer(ScsiStatus status, long sent)
     {
         if (IsAnswered) throw new SimulationException($"{this} is answered twice");
+        if (CoveredBy is not null && WasAdopted) return;
         if (CoveredBy is not null && sent > CoveredTick)
             throw new SimulationException($"{this} is answered after {CoveredBy}, which covers it, was");
         IsAnswered = true;

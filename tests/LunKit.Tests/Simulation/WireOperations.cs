@@ -372,13 +372,14 @@ internal sealed class WireOperations(WireSimulation simulation)
         }, Bhs.ReservedTag, 0, immediate);
     }
 
-    private void Manage(WireConnection connection, uint tag, WireFunction function, uint referencedTag, uint refCmdSn, bool immediate)
+    public void Manage(
+        WireConnection connection, uint tag, WireFunction function, uint referencedTag, uint refCmdSn, bool immediate, uint expDataSn = 0)
     {
         var session = connection.Session!;
         session.Functions.Add(function);
         var pdu = new byte[Bhs.Length];
         TaskManagementPdu.WriteRequest(pdu, (int)function.Function, WireInitiator.LunBytes(function.Unit?.Lun ?? 0), tag, referencedTag,
-            refCmdSn);
+            refCmdSn, expDataSn);
         _ = new Bhs(pdu) { IsImmediate = immediate, CmdSn = immediate ? session.CmdSn : session.TakeNumber(connection) };
         World.Note($"{function} lun {function.Unit?.Lun}{(immediate ? " immediate" : "")} tag {tag:x} is sent");
         connection.Send(pdu, []);

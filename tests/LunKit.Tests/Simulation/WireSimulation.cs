@@ -260,9 +260,14 @@ internal sealed class WireSimulation
             if (session.Open.Count > 0) throw new SimulationException($"{session.Open[0]} is not ended by ABORT TASK");
             foreach (var unit in Units) Probe(initiator, session, unit);
         }
+        // Answers are kept until they are acknowledged, where connections can be recovered: by the next PDU.
+        foreach (var initiator in Initiators) initiator.Session?.Connections.ForEach(c => initiator.Ping(c));
+        Settle(TimeSpan.FromSeconds(1));
         // Connections of which nobody has told that they are gone may still hold something.
         bool isAlone = Server.ConnectionCount == Initiators.Sum(i => i.Session?.Connections.Count ?? 0);
-        if (isAlone && Server.Memory.Bytes != 0)
+        // The answer to the ping.
+        long kept = 200 * Initiators.Sum(i => i.Session is { Level: 2 } s ? s.Connections.Count : 0);
+        if (isAlone && Server.Memory.Bytes > kept)
             throw new SimulationException($"{Server.Memory.Bytes} bytes are on the account, and nothing is under way");
         foreach (var session in Initiators.Select(i => i.Session))
         {
@@ -279,7 +284,7 @@ internal sealed class WireSimulation
             var ready = Operations.Ready(initiator, unit)
                 ?? throw new SimulationException($"{session} has no room for a command, and nothing is under way: CmdSN {session.CmdSn}, {session.ExpCmdSn} to {session.MaxCmdSn}");
             Settle(TimeSpan.FromSeconds(1));
-            if (ready.Status is not { } status) throw new SimulationException($"{ready} is not answered within a second");
+            if (ready.Status is not { } status) throw new SimulationException($"{ready} is not answered within a second: ExpCmdSN {session.ExpCmdSn}");
             if (status == ScsiStatus.Good) break;
             // LOGICAL UNIT NOT SUPPORTED; SANITIZE COMMAND FAILED.
             if (isClosed && ready.Sense == 0x52500 || ready.Sense == 0x33103) return;
