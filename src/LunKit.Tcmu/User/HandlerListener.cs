@@ -253,7 +253,7 @@ public sealed class HandlerListener : IDisposable
     public async Task ResizeAsync(RingUnit unit, long sizeBytes)
     {
         await ReconfigureAsync(unit, e => e with { SizeBytes = (ulong)sizeBytes }, d => d.SizeBytes = sizeBytes).ConfigureAwait(false);
-        unit.AttendOthers(null, Scsi.Sense.CapacityChanged);
+        unit.EstablishForOthers(null, Scsi.Sense.CapacityChanged);
     }
 
     /// <summary>Changes the state of the write cache, likewise.</summary>

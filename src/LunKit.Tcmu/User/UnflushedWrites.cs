@@ -97,7 +97,7 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
             if (now >= until) _owed.Remove(port);
         foreach (var nexus in nexuses)
         {
-            nexus.Attend(HandlerRestarted);
+            nexus.EstablishUnitAttention(HandlerRestarted);
             Owe(PortOf(nexus.Nexus));
         }
         foreach (var port in _gone) Owe(port);

@@ -38,7 +38,7 @@ internal sealed class TaskManager(LogicalUnit unit)
         var drain = Tasks.Abort(c => IsOfNexus(c) && (cleared.Add(c.UnitNexus!) || true), c => reports && c.UnitNexus != by);
         // Those whose commands end here are told, by status (TAS) or by unit attention.
         if (!reports)
-            foreach (var nexus in cleared) if (nexus != by) nexus.Attend(Sense.CommandsClearedByAnotherInitiator);
+            foreach (var nexus in cleared) if (nexus != by) nexus.EstablishUnitAttention(Sense.CommandsClearedByAnotherInitiator);
         return drain.Task;
     }
 
