@@ -25,7 +25,7 @@ internal sealed class TargetSource(string path, IReadOnlySet<uint> users, ILogge
     private volatile UnixChannel? _channel;
     private volatile bool _stopping;
     private uint _sequence;
-    private bool _warned;
+    private string? _told;
 
     public void Start(HandledDevices devices)
     {
@@ -43,14 +43,15 @@ internal sealed class TargetSource(string path, IReadOnlySet<uint> users, ILogge
                 var peer = channel.Peer;
                 if (!users.Contains(peer.UserId)) throw new IOException($"process {peer.ProcessId} of user {peer.UserId} listens there, which is not trusted");
                 _channel = channel;
-                _warned = false;
+                _told = null;
                 LogMessages.TargetConnected(log, path);
                 Serve(channel);
             }
             catch (Exception e) when (e is SocketException or IOException)
             {
-                if (!_warned) LogMessages.TargetGone(log, path, e.Message);
-                _warned = true;
+                // Once for each reason: nobody listens for a while, and then one who is not trusted.
+                if (_told != e.Message) LogMessages.TargetGone(log, path, e.Message);
+                _told = e.Message;
             }
             catch (Exception e)
             {
