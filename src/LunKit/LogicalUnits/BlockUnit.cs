@@ -184,7 +184,10 @@ public sealed class BlockUnit : LogicalUnit
     {
         // Read once: another change may follow, and comes here, too.
         var geometry = Store.Geometry;
-        if (Interlocked.Exchange(ref _blockCount, geometry.BlockCount) == geometry.BlockCount) return;
+        long before = Interlocked.Exchange(ref _blockCount, geometry.BlockCount);
+        if (before == geometry.BlockCount) return;
+        // What was there is gone, also when there are such blocks again later.
+        if (before > geometry.BlockCount) Tokens.Revoke(geometry.BlockCount, before);
         LogMessages.CapacityChanged(Log, Identity.Name, geometry.LengthBytes);
         EstablishForOthers(null, Sense.CapacityChanged);
     }
