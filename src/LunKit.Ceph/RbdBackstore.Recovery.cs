@@ -17,7 +17,7 @@ public sealed partial class RbdBackstore
     private bool _isDirty;
 
     /// <inheritdoc/>
-    public string? Trouble => _reconnection.Trouble;
+    public string? Unavailable => _reconnection.Unavailable;
 
     /// <summary>The image, which the caller releases.</summary>
     private RbdImage Use()
@@ -25,7 +25,7 @@ public sealed partial class RbdBackstore
         if (Volatile.Read(ref _isSizeStale) != 0) StartReadingSize();
         if (_image is { } image && image.TryUse()) return image;
         _reconnection.Ensure();
-        throw new BackstoreException(BackstoreError.Connecting, $"rbd:{_options.Path} is {Trouble ?? "connecting"}");
+        throw new BackstoreException(BackstoreError.Connecting, $"rbd:{_options.Path} is {Unavailable ?? "connecting"}");
     }
 
     private unsafe void Connect(bool isFirst)

@@ -14,12 +14,12 @@ public sealed partial class GlusterBackstore
     private int _reopening;
 
     /// <inheritdoc/>
-    public string? Trouble => _reconnection.Trouble;
+    public string? Unavailable => _reconnection.Unavailable;
 
-    private BackstoreException Unavailable()
+    private BackstoreException NotConnected()
     {
         _reconnection.Ensure();
-        return new(BackstoreError.Connecting, $"gluster:{_options.Name} is {Trouble ?? "connecting"}");
+        return new(BackstoreError.Connecting, $"gluster:{_options.Name} is {Unavailable ?? "connecting"}");
     }
 
     private void Connect()
@@ -50,7 +50,7 @@ public sealed partial class GlusterBackstore
             if (store._file is null)
             {
                 End();
-                throw store.Unavailable();
+                throw store.NotConnected();
             }
             // The first callback on a thread of the library's may come with another errno than the library's: one that comes twice is believed.
             bool isFirst = _errno != errno;
@@ -118,7 +118,7 @@ public sealed partial class GlusterBackstore
     /// <summary>Asks something of the open file that waits, on a worker, one after the other.</summary>
     private async ValueTask SeekingAsync(Action<GlusterFile> ask)
     {
-        if (_file is not { } file || !file.TryUse()) throw Unavailable();
+        if (_file is not { } file || !file.TryUse()) throw NotConnected();
         try
         {
             await _workers.RunAsync(static s =>

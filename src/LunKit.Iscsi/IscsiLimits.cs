@@ -64,8 +64,8 @@ public sealed record IscsiLimits
     public int DataOutTimeoutSeconds { get; init; } = 5;
 
     /// <summary>
-    /// Seconds without data that was asked for until the connection ends (error recovery level 0, where nothing can be asked for again). Twice what
-    /// initiators give a command by default, so that theirs is the first to notice.
+    /// Seconds without data that was asked for until the connection ends, however often it was asked for. Twice what initiators give a command by
+    /// default, so that theirs is the first to notice.
     /// </summary>
     public int DataOutDeadlineSeconds { get; init; } = 60;
 

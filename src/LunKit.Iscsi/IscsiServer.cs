@@ -87,6 +87,7 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
     public void Start()
     {
         if (!OperatingSystem.IsLinux()) throw new PlatformNotSupportedException("the iSCSI server uses Linux system calls (docs/decisions/0002)");
+        Preloading.Load(typeof(IscsiServer).Assembly);
         var portals = new List<Portal>();
         try
         {
@@ -115,12 +116,14 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
     /// <summary>Accepts until the server stops. Whatever fails costs the connection that it was for, and nothing else.</summary>
     private void Accept(Socket listener, int group)
     {
+        var failures = new FailureReports(Clock);
         while (!_stopping)
         {
             Socket? socket = null;
             try
             {
                 socket = listener.Accept();
+                if (Room.Shortage(socket.Handle) is { } shortage) throw new IOException(shortage);
                 socket.NoDelay = true;
                 socket.Blocking = false;
                 DoNotPaceLoopback(socket);
@@ -132,11 +135,13 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
                 if (_stopping) return;
                 // The peer was gone already, or threads, descriptors or memory have run out: they may be there again in a moment.
                 bool isScarce = socket is not null || e is not SocketException { SocketErrorCode: SocketError.ConnectionAborted or SocketError.ConnectionReset };
-                if (isScarce) LogMessages.AcceptFailed(Log, e.Message);
+                if (isScarce && failures.IsDue(out int more)) LogMessages.AcceptFailed(Log, ReasonOf(e), more);
                 if (isScarce && !TryPause(listener)) return;
             }
         }
     }
+
+    private static string ReasonOf(Exception e) => e is OutOfMemoryException ? "no memory, thread or descriptor is left for it" : e.Message;
 
     /// <summary>Waits a little; false when the listener is closed.</summary>
     private static bool TryPause(Socket listener)
@@ -191,11 +196,14 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
         catch
         {
             // No thread or no memory for it.
-            if (connection is not null) ConnectionEnded(connection, "no thread can be started");
+            if (connection is not null) ConnectionEnded(connection, "there is no thread for it");
             stream.Dispose();
             throw;
         }
     }
+
+    /// <summary>Whether there is room for another connection; a test has less.</summary>
+    internal ConnectionRoom Room { get; init; } = ConnectionRoom.OfProcess();
 
     /// <summary>Makes the thread of a connection; a test has one that fails.</summary>
     internal Action<IscsiConnection> StartThread { get; init; } = static connection => connection.Start();

@@ -38,6 +38,6 @@ internal static partial class LogMessages
     [LoggerMessage(4011, LogLevel.Warning, "Connection of {Initiator} at {Remote} is lost ({Reason}); {Count} commands wait for another connection")]
     public static partial void TasksKept(ILogger log, string initiator, string remote, int count, string reason);
 
-    [LoggerMessage(4012, LogLevel.Warning, "A connection could not be accepted: {Reason}")]
-    public static partial void AcceptFailed(ILogger log, string reason);
+    [LoggerMessage(4012, LogLevel.Warning, "A connection could not be accepted: {Reason} ({More} more since the last such line)")]
+    public static partial void AcceptFailed(ILogger log, string reason, int more);
 }

@@ -158,6 +158,19 @@ public static unsafe class FileDescriptor
         return fd < 0 ? throw new LinuxException("open", LibC.Errno) : new SafeFileHandle(fd, ownsHandle: true);
     }
 
+    /// <summary>
+    /// Of the file system that a file is on, wherever its path seems to lead: whether it has no medium, and the bytes that it has left. Null when
+    /// it does not say.
+    /// </summary>
+    public static (bool IsInMemory, long AvailableBytes)? FileSystem(SafeFileHandle file)
+    {
+        using var fd = new OpenDescriptor(file);
+        LibC.statfs facts;
+        // SAFETY: the structure is a local, and no shorter than what is written.
+        if (LibC.fstatfs(fd.Number, &facts) != 0) return null;
+        return (facts.f_type is LibC.TMPFS_MAGIC or LibC.RAMFS_MAGIC, (long)facts.f_bavail * facts.f_bsize);
+    }
+
     /// <summary>Takes the advisory lock (flock) of the file; false when another process or handle has it.</summary>
     public static bool TryLock(SafeFileHandle file, bool shared)
     {

@@ -54,6 +54,12 @@ internal static unsafe partial class LibC
     [StructLayout(LayoutKind.Sequential)]
     public struct cmsghdr { public nuint cmsg_len; public int cmsg_level; public int cmsg_type; }
 
+    // Of 64-bit processes; longer than any C library has it.
+    [StructLayout(LayoutKind.Sequential, Size = 256)]
+    public struct statfs { public long f_type, f_bsize; public ulong f_blocks, f_bfree, f_bavail; }
+
+    public const long TMPFS_MAGIC = 0x01021994, RAMFS_MAGIC = 0x858458F6;
+
     [StructLayout(LayoutKind.Sequential)]
     public struct ucred { public int pid; public uint uid; public uint gid; }
 
@@ -89,6 +95,7 @@ internal static unsafe partial class LibC
     [LibraryImport("libc", SetLastError = true)] public static partial int fdatasync(int fd);
     [LibraryImport("libc", SetLastError = true)] public static partial int fsync(int fd);
     [LibraryImport("libc", SetLastError = true)] public static partial int fallocate(int fd, int mode, long offset, long len);
+    [LibraryImport("libc", SetLastError = true)] public static partial int fstatfs(int fd, statfs* facts);
     [LibraryImport("libc", SetLastError = true)] public static partial long lseek(int fd, long offset, int whence);
     [LibraryImport("libc", SetLastError = true)] public static partial nint sendmsg(int fd, msghdr* message, int flags);
     [LibraryImport("libc", SetLastError = true)] public static partial nint recvmsg(int fd, msghdr* message, int flags);

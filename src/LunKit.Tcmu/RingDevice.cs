@@ -134,8 +134,8 @@ internal sealed class RingDevice : IDisposable
         Drain();
         _tick?.Dispose();
         // This says that nothing acknowledged is lost, too.
-        if (end == RingEnd.Stopped && TryFlush()) _ring.Say(Watch.HasLeft);
-        _nexuses.Close();
+        if (end == RingEnd.Stopped && TryFlush()) Leave();
+        else _nexuses.Close();
         _transport.Dispose();
         _ended.SetResult(end);
     }
@@ -145,15 +145,44 @@ internal sealed class RingDevice : IDisposable
         _ring.Say(Watch.Looks);
         while (true)
         {
-            TakeCompletions();
-            bool read = !_stopping && ReadBatch();
-            if (_ring.Publish()) _transport.Notify();
-            if (read) continue;
+            if (Turn()) continue;
             if (_stopping && _executing == 0) return RingEnd.Stopped;
             if (_look() == 0 && (!_stopping || !_completed.IsEmpty)) continue;
             if (_stopping) ReportWhatHangs();
             if (!Sleep()) return RingEnd.ProducerGone;
         }
+    }
+
+    /// <summary>Answers what has ended, and begins what has come; whether anything had.</summary>
+    private bool Turn()
+    {
+        TakeCompletions();
+        bool read = !_stopping && ReadBatch();
+        if (_ring.Publish()) _transport.Notify();
+        return read;
+    }
+
+    /// <summary>
+    /// One turn of a device that has no thread: it is not <see cref="Start"/>ed, and asks for turns by its transport (<see cref="IRingTransport.Wake"/>),
+    /// as the producer does by its doorbell. True: there is more to do.
+    /// </summary>
+    /// <exception cref="RingException">The producer broke the ring.</exception>
+    public bool Step()
+    {
+        _ring.Say(Watch.Looks);
+        if (Turn()) return true;
+        _ring.Say(Watch.Sleeps);
+        return !_completed.IsEmpty || !_stopping && !_ring.IsDrained;
+    }
+
+    /// <summary>Whether a device without a thread that was stopped has completed all that it had read.</summary>
+    public bool IsOver => _stopping && _executing == 0;
+
+    /// <summary>The producer may know that what was read is completed, and flushed.</summary>
+    public void Leave()
+    {
+        _ring.Say(Watch.HasLeft);
+        _nexuses.Close();
     }
 
     /// <summary>Waits for commands or completions: looking for a while, where the producer knows that, then asleep. False when the producer is gone.</summary>

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using LunKit.Backstores;
 using LunKit.Diagnostics;
+using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu.Kernel;
 using LunKit.Tcmu.User;
@@ -12,7 +13,7 @@ namespace LunKit.Tcmu;
 /// The handler process of TCMU (what tcmu-runner is): answers the SCSI commands of those user backstores whose subtype it knows, from the
 /// moment that they are enabled until they are removed. The backstores are the kernel's
 /// (<see cref="Start(IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?, bool)"/>,
-/// needs root) or those of a LunKit target (<see cref="Connect(string, IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?)"/>).
+/// needs root) or those of a LunKit target (<see cref="Connect(string, IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?, ReadOnlySpan{uint})"/>).
 /// Thread safe.
 /// </summary>
 public sealed class TcmuHandler : IAsyncDisposable
@@ -51,13 +52,24 @@ public sealed class TcmuHandler : IAsyncDisposable
     /// <param name="path">Where it listens: a path, or '@' and a name.</param>
     /// <param name="subtypes">Factories by subtype; a device belongs to a handler when the subtypes are equal.</param>
     /// <param name="log">Where to log; without one, warnings and errors go to the standard error.</param>
-    public static TcmuHandler Connect(string path, IReadOnlyDictionary<string, TcmuHandlerFactory> subtypes, ILogger? log = null) => Connect(path, Units(subtypes, log), log);
+    /// <param name="users">
+    /// User ids that the target may have besides root and this process's own. It says what this process opens: whom to trust with that.
+    /// </param>
+    public static TcmuHandler Connect(
+        string path, IReadOnlyDictionary<string, TcmuHandlerFactory> subtypes, ILogger? log = null, params ReadOnlySpan<uint> users) =>
+        Connect(path, Units(subtypes, log), log, users);
 
-    /// <inheritdoc cref="Connect(string, IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?)"/>
-    public static TcmuHandler Connect(string path, IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, ILogger? log = null)
+    /// <inheritdoc cref="Connect(string, IReadOnlyDictionary{string, TcmuHandlerFactory}, ILogger?, ReadOnlySpan{uint})"/>
+    public static TcmuHandler Connect(
+        string path, IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, ILogger? log = null, params ReadOnlySpan<uint> users) =>
+        ConnectTo(path, subtypes, log, new HashSet<uint>([0, Account.EffectiveUserId, .. users]));
+
+    /// <summary>The same to a target of these users only.</summary>
+    internal static TcmuHandler ConnectTo(
+        string path, IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, ILogger? log, IReadOnlySet<uint> users)
     {
         Check(subtypes.Keys);
-        return new TcmuHandler(subtypes, log ?? StandardErrorLog.Instance, new TargetSource(path, log ?? StandardErrorLog.Instance));
+        return new TcmuHandler(subtypes, log ?? StandardErrorLog.Instance, new TargetSource(path, users, log ?? StandardErrorLog.Instance));
     }
 
     private static void Check(IEnumerable<string> subtypes)

@@ -34,9 +34,11 @@ internal static class HandleCommand
         var subtypes = new Option<string[]>("--subtype") { Description = "Another subtype, and what it opens; may be repeated", HelpName = "NAME=BACKSTORE" };
         var noReplies = new Option<bool>("--no-replies") { Description = "Do not make the kernel wait for replies (beside another handler, e.g. tcmu-runner)" };
         var target = new Option<string?>("--target") { Description = "Handle the devices of the LunKit target that listens at PATH, instead of the kernel's", HelpName = "PATH" };
+        var users = new Option<uint[]>("--target-user") { Description = "User id that the target may have besides root and this process's own; may be repeated. It says which files are opened", HelpName = "UID" };
         var level = new Option<LogLevel>("--log-level") { Description = "Trace, Debug, Information, Warning, Error or None", HelpName = "LEVEL", DefaultValueFactory = _ => LogLevel.Information };
-        var command = new Command("handle", Details) { subtypes, target, noReplies, level };
-        command.SetAction((result, _) => RunAsync(result.GetValue(subtypes) ?? [], result.GetValue(target), !result.GetValue(noReplies), result.GetValue(level)));
+        var command = new Command("handle", Details) { subtypes, target, users, noReplies, level };
+        command.SetAction((result, _) => RunAsync(
+            result.GetValue(subtypes) ?? [], result.GetValue(target), result.GetValue(users) ?? [], !result.GetValue(noReplies), result.GetValue(level)));
         return command;
     }
 
@@ -49,8 +51,9 @@ internal static class HandleCommand
         stop.TrySetResult();
     }
 
-    private static async Task<int> RunAsync(string[] extra, string? target, bool replies, LogLevel level)
+    private static async Task<int> RunAsync(string[] extra, string? target, uint[] users, bool replies, LogLevel level)
     {
+        Preload.All();
         var log = new ConsoleLogger(level);
         var subtypes = Subtype.BuiltIn.ToDictionary(s => s.Name);
         foreach (var subtype in extra.Select(Subtype.Parse)) subtypes[subtype.Name] = subtype;
@@ -63,7 +66,7 @@ internal static class HandleCommand
         try
         {
             var factories = subtypes.ToDictionary(s => s.Key, s => s.Value.Factory(log));
-            await using var handler = target is null ? TcmuHandler.Start(factories, log, replies) : TcmuHandler.Connect(target, factories, log);
+            await using var handler = target is null ? TcmuHandler.Start(factories, log, replies) : TcmuHandler.Connect(target, factories, log, users);
             using var service = target is null ? TcmuService.TryStart(subtypes, log) : null;
             Console.WriteLine($"LunKit handles {string.Join(", ", subtypes.Keys.Order(StringComparer.Ordinal))}");
             await stop.Task;

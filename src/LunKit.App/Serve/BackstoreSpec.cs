@@ -85,6 +85,15 @@ internal sealed class BackstoreSpec
     }
 
     /// <summary>
+    /// Beside the image itself: over a link it is the same disk, with the same reservations. State that lies beside the link already is used.
+    /// </summary>
+    private static string StateBeside(string path)
+    {
+        string named = Path.GetFullPath(path + FileUnitState.Suffix);
+        return !File.Exists(named) && File.ResolveLinkTarget(Path.GetFullPath(path), returnFinalTarget: true) is { } image ? image.FullName + FileUnitState.Suffix : named;
+    }
+
+    /// <summary>
     /// State where it is asked for; beside an image; in the folder of states for what is no file but a place of its own. A read-only image whose
     /// folder has no state has an identity that follows from its path.
     /// </summary>
@@ -93,7 +102,7 @@ internal sealed class BackstoreSpec
         if (_text.Option("state") is { } asked) return FileUnitState.Lock(Path.GetFullPath(asked), _kind.IsPlace ? id : null);
         if (!_kind.KeepsState)
             return _kind.IsPlace && states is not null ? states.Open(Text, $"{Kind}:{(Kind == "block" ? DeviceName.Of(Argument) : Argument)}", id, mayShare: readOnly) : new VolatileUnitState(id);
-        string beside = Path.GetFullPath(Argument + FileUnitState.Suffix);
+        string beside = StateBeside(Argument);
         // Nobody else has the image open, when it is writable.
         if (!readOnly) return new FileUnitState(beside);
         if (!FileUnitState.Exists(beside)) return new VolatileUnitState(UnitIdentity.IdOf(Path.GetFullPath(Argument)));

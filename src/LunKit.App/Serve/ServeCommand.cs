@@ -96,6 +96,7 @@ internal static class ServeCommand
     private static async Task<int> RunAsync(ServeOptions options)
     {
         ServeOptions.CheckIqn(options.Iqn);
+        Preload.All();
         var log = new ConsoleLogger(options.LogLevel);
         CheckAccess(options, log);
         var stop = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -110,14 +111,28 @@ internal static class ServeCommand
         using var hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
         {
             context.Cancel = true;
-            server.RefreshSizesAsync(log).GetAwaiter().GetResult();
+            _ = server.RefreshSizesAsync(log);
         });
-        Announcement.Print(Console.Out, options, server);
-        await Throughput.ShowAsync(server, log, stop.Task);
+        await ShowAsync(options, server, log, stop.Task);
+        await stop.Task;
         ServeLog.Stopping(log);
         await server.DisposeAsync();
         ServeLog.Stopped(log);
         return 0;
+    }
+
+    /// <summary>Shows what is served, and how it goes. A terminal that has gone, or a file on a full disk, ends the show and not the service.</summary>
+    private static async Task ShowAsync(ServeOptions options, Server server, ConsoleLogger log, Task stop)
+    {
+        try
+        {
+            Announcement.Print(Console.Out, options, server);
+            await Throughput.ShowAsync(server, log, stop);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            ServeLog.NotShown(log, e.Message);
+        }
     }
 
     private static void CheckAccess(ServeOptions options, ConsoleLogger log)

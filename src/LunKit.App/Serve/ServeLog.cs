@@ -43,4 +43,7 @@ internal static partial class ServeLog
 
     [LoggerMessage(5013, LogLevel.Warning, "{Unit}: {File} cannot keep its state ({Reason}): reservations end with LunKit, and initiators that ask for more (APTPL) are refused; --state-dir or state= name another place")]
     public static partial void StateIsVolatile(ILogger log, string unit, string file, string reason);
+
+    [LoggerMessage(5014, LogLevel.Warning, "The standard output takes nothing any more: {Reason}")]
+    public static partial void NotShown(ILogger log, string reason);
 }

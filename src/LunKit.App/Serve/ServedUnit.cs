@@ -12,7 +12,7 @@ internal sealed record ServedUnit(LogicalUnit Unit, long SizeBytes, string Descr
     public static ServedUnit Of(BlockUnit unit)
     {
         long bytes = unit.BlockCount * unit.BlockSize;
-        string more = (unit.IsWriteProtected ? ", read-only" : "") + (unit.Store.Trouble is { } trouble ? $", {trouble}" : "");
+        string more = (unit.IsWriteProtected ? ", read-only" : "") + (unit.Store.Unavailable is { } reason ? $", {reason}" : "");
         return new ServedUnit(unit, bytes, Describe(unit, bytes, unit.BlockSize, more));
     }
 

@@ -108,23 +108,22 @@ internal sealed class Server : IAsyncDisposable
         };
     }
 
-    /// <summary>Takes over the length of image files that were grown (or cut) meanwhile; initiators are told.</summary>
-    public Task RefreshSizesAsync(ILogger log)
-    {
+    /// <summary>Takes over the length of image files that were grown (or cut) meanwhile; initiators are told. Never throws.</summary>
+    public Task RefreshSizesAsync(ILogger log) =>
         // At once: one that hangs keeps no other waiting.
-        return Task.WhenAll(Units.Select(served => served.Unit).OfType<BlockUnit>().Select(RefreshSizeAsync));
+        Task.WhenAll(Units.Select(served => served.Unit).OfType<BlockUnit>().Select(unit => RefreshSizeAsync(unit, log)));
 
-        async Task RefreshSizeAsync(BlockUnit unit)
+    internal static async Task RefreshSizeAsync(BlockUnit unit, ILogger log)
+    {
+        try
         {
-            try
-            {
-                long length = await unit.Store.MeasureAsync();
-                if (length != unit.Store.Geometry.LengthBytes) await unit.ResizeAsync(length);
-            }
-            catch (Exception e) when (e is IOException or ArgumentException)
-            {
-                ServeLog.NotResized(log, unit.Identity.Name, e.Message);
-            }
+            long length = await unit.Store.MeasureAsync();
+            if (length != unit.Store.Geometry.LengthBytes) await unit.ResizeAsync(length);
+        }
+        // Whatever it is: a signal began this, and nobody is there to catch it. The unit may be closing in this moment.
+        catch (Exception e)
+        {
+            ServeLog.NotResized(log, unit.Identity.Name, e.Message);
         }
     }
 

@@ -13,12 +13,13 @@ internal readonly ref struct TaskManagementPdu(Span<byte> bhs)
     public uint ExpDataSn => _bhs.Get(36);
     public TaskManagementResult Response => (TaskManagementResult)_bhs.Bytes[2];
 
-    public static void WriteRequest(Span<byte> bhs, int function, ulong lun, uint tag, uint referencedTag, uint refCmdSn)
+    public static void WriteRequest(Span<byte> bhs, int function, ulong lun, uint tag, uint referencedTag, uint refCmdSn, uint expDataSn = 0)
     {
         bhs.Clear();
         var h = new Bhs(bhs) { Opcode = PduOpcode.TaskManagementRequest, Flags = (byte)(0x80 | function), Lun = lun, InitiatorTaskTag = tag };
         h.Set(20, referencedTag);
         h.Set(32, refCmdSn);
+        h.Set(36, expDataSn);
     }
 
     public static void WriteResponse(Span<byte> bhs, uint tag, TaskManagementResult result)

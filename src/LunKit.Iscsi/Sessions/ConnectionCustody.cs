@@ -51,6 +51,12 @@ internal sealed class ConnectionCustody(FullFeaturePhase phase, SentResponses se
             e => e.Unit.Tasks.Any(c => c is IscsiTask t && t.InitiatorTaskTag == tag && c.UnitNexus == e)) ||
         phase.Session.Connections.Any(c => c != Keeper && c.Holds(tag));
 
+    /// <summary>Whether tasks were handed over here with which it has not gone on yet. Any thread.</summary>
+    public bool HasAdopted
+    {
+        get { lock (_gate) return _adopted is { Count: > 0 }; }
+    }
+
     /// <summary>Goes on with the tasks that this connection has taken over.</summary>
     public void TakeAdopted()
     {
@@ -75,6 +81,13 @@ internal sealed class ConnectionCustody(FullFeaturePhase phase, SentResponses se
             phase.Tasks.Adopt(task);
             phase.Transfers.Adopt(task, kept.ExpDataSn);
         }
+    }
+
+    /// <summary>The connection ends, and has no use for tasks that it has claimed: they may be claimed again.</summary>
+    public void Leave()
+    {
+        lock (_gate) _adopted = null;
+        Custody.Forget(Keeper);
     }
 
     /// <summary>Puts the tasks into custody. From here on other connections may take those that wait for data or are answered.</summary>
@@ -106,19 +119,26 @@ internal sealed class ConnectionCustody(FullFeaturePhase phase, SentResponses se
     /// <summary>Tasks in custody.</summary>
     public int Count => Custody.Of(Keeper).Count;
 
-    /// <summary>One turn of looking after them; true when it is over: all are claimed, the session ends, or the time is over.</summary>
+    /// <summary>
+    /// One turn of looking after them; true when it is over: all are claimed and have ended, the session ends, or the time is over, also because the
+    /// server stops. Tasks that were claimed in time are their connection's, however long they take.
+    /// </summary>
     public bool IsOver()
     {
-        if (phase.Session.IsClosed || Keeper.IsStopping || Keeper.Clock.GetTimestamp() >= _deadline) return true;
+        if (phase.Session.IsClosed) return true;
         AnswerKept();
         SweepAborted();
-        return Count == 0 && phase.Session.Connections.Count > 0;
+        bool isLate = Keeper.IsStopping || Keeper.Clock.GetTimestamp() >= _deadline;
+        if (isLate) EndAll(unclaimed: true);
+        return Count == 0 && (isLate || phase.Session.Connections.Count > 0);
     }
 
-    /// <summary>Ends the tasks that nobody has claimed.</summary>
-    public void End()
+    /// <summary>Ends all tasks.</summary>
+    public void End() => EndAll(unclaimed: false);
+
+    private void EndAll(bool unclaimed)
     {
-        foreach (var kept in Custody.Of(Keeper)) Withdraw(kept);
+        foreach (var kept in Custody.Of(Keeper)) Withdraw(kept, unclaimed);
     }
 
     /// <summary>Tasks whose execution has ended are answered as ever; nobody reads the output, but what was sent is remembered.</summary>
@@ -128,29 +148,42 @@ internal sealed class ConnectionCustody(FullFeaturePhase phase, SentResponses se
         var completed = phase.Tasks.TakeCompleted();
         while (completed.TryTake(out var task))
         {
-            var kept = Custody.Of(Keeper).Find(k => k.Task == task);
-            phase.Tasks.Respond(task, task.Result);
-            phase.Sender.Output.Discard();
-            if (kept is null) continue;
-            var response = sent.FindTask(kept.Tag);
-            sent.Surrender();
-            var adopter = Custody.Answered(kept, response);
-            if (adopter is null || adopter.Deliver(kept)) continue;
-            kept.Adopter = null;
-            Custody.Keep(kept);
+            Custody.BeginAnswer();
+            try
+            {
+                Answer(task);
+            }
+            finally
+            {
+                Custody.EndAnswer();
+            }
         }
+    }
+
+    private void Answer(IscsiTask task)
+    {
+        var kept = Custody.Of(Keeper).Find(k => k.Task == task);
+        phase.Tasks.Respond(task, task.Result);
+        phase.Sender.Output.Discard();
+        if (kept is null) return;
+        var response = sent.FindTask(kept.Tag);
+        sent.Surrender();
+        var adopter = Custody.Answered(kept, response);
+        if (adopter is null || adopter.Deliver(kept)) return;
+        kept.Adopter = null;
+        Custody.Keep(kept);
     }
 
     /// <summary>Ends the tasks that were aborted while they waited for data.</summary>
     private void SweepAborted()
     {
         foreach (var kept in Custody.Of(Keeper))
-            if (kept.Task is { IsExecuting: false, IsAborted: true }) Withdraw(kept);
+            if (kept.Task is { IsExecuting: false, IsAborted: true }) Withdraw(kept, unclaimed: false);
     }
 
-    private void Withdraw(KeptTask kept)
+    private void Withdraw(KeptTask kept, bool unclaimed)
     {
-        if (!Custody.Withdraw(kept) || kept.Task is not { IsExecuting: false } task) return;
+        if (!Custody.Withdraw(kept, unclaimed) || kept.Task is not { IsExecuting: false } task) return;
         phase.Tasks.Adopt(task);
         // What it had solicited was forgotten when it was given into custody.
         task.R2Ts.Clear();

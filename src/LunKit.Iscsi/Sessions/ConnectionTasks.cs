@@ -121,6 +121,7 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
         int length = CopyCdb(pdu, ahs, cdb);
         task.Prepare(header.InitiatorTaskTag, header.Lun, pdu.Reads, pdu.Writes, expected, cdb[..length]);
         task.IsImmediate = header.IsImmediate;
+        task.CmdSn = header.CmdSn;
         task.Attribute = (TaskAttribute)pdu.Attribute;
         task.Nexus = Session.Nexus;
         int lun = LunAddress.Decode(header.Lun);

@@ -209,23 +209,27 @@ internal sealed class DataOutTransfers(FullFeaturePhase phase)
     }
 
     /// <summary>
-    /// Gives up bursts whose data does not come, and asks for them again (sequence reception time-out, RFC 7143 7.9). At error
-    /// recovery level 0 nothing can be asked for again: the connection ends.
+    /// Gives up bursts whose data does not come, and asks for them again where that is possible (sequence reception time-out, RFC 7143 7.9); the
+    /// connection of one that has not come for long ends.
     /// </summary>
     public void RetryStalled(long now)
     {
         if (phase.Tasks.IsEmpty) return;
-        int seconds = CanRetry ? Limits.DataOutTimeoutSeconds : Limits.DataOutDeadlineSeconds;
-        long limit = now - seconds * phase.Connection.Clock.TimestampFrequency;
+        long second = phase.Connection.Clock.TimestampFrequency, deadline = now - Limits.DataOutDeadlineSeconds * second;
+        long limit = CanRetry ? Math.Max(deadline, now - Limits.DataOutTimeoutSeconds * second) : deadline;
         // What has not been asked for yet, and waits for credit, is not late.
         foreach (var task in phase.Tasks.All.Where(t => !t.IsExecuting && t.LastData < limit && t.AwaitsData).ToList())
         {
-            if (!CanRetry)
+            if (task.LastData < deadline)
             {
-                phase.Connection.Abort($"no data of a write for {seconds} s");
+                phase.Connection.Abort($"no data of a write for {Limits.DataOutDeadlineSeconds} s");
                 return;
             }
-            if (task != phase.Receiver.DirectTask) EndDamaged(task, task.ExpectsUnsolicited ? -1 : 0);
+            if (task.LastAsked >= limit || task == phase.Receiver.DirectTask) continue;
+            long since = task.LastData;
+            EndDamaged(task, task.ExpectsUnsolicited ? -1 : 0);
+            // Asking again is no data.
+            (task.LastData, task.LastAsked) = (since, now);
         }
     }
 

@@ -67,7 +67,8 @@ internal sealed class IscsiConnection
         _login = new LoginPhase(this, _sender, _receiver);
         _leaving = new FinalSteps(LogFault, _stream.Close, _receiver.Disconnect, _output.Discard, () => _phase?.Disconnect(), KeepTasks);
         _ending = new FinalSteps(
-            LogFault, _login.Abandon, _receiver.Close, _output.Close, () => _phase?.Tasks.Abandon(), () => _phase?.Kept?.Close(), LeaveSession,
+            LogFault, _login.Abandon, _receiver.Close, _output.Close, () => _phase?.Tasks.Abandon(), () => _phase?.Custody?.Leave(), () => _phase?.Kept?.Close(),
+            LeaveSession,
             () => Server.ConnectionEnded(this, _reason), _stream.Dispose, () => _released.TrySetResult(), () => _ended.TrySetResult());
         _look = () => _phase?.Tasks.PollAgain() == true ? HasCompleted : _receiver.Receive();
     }
@@ -191,6 +192,9 @@ internal sealed class IscsiConnection
     /// thread.
     /// </summary>
     public bool HasSent(long mark) => _output.HasSent(mark);
+
+    /// <summary>Whether answers of tasks that it has taken over are not queued yet. Any thread.</summary>
+    public bool OwesAnswers => _phase?.Custody?.HasAdopted == true;
 
     /// <summary>Whether the response to a task waits to be acknowledged here. Any thread.</summary>
     public bool Holds(uint tag) => _sender.Holds(tag);

@@ -46,6 +46,10 @@ internal sealed class IscsiTask : FabricTask
     public FullFeaturePhase Owner { get; set; }
 
     public uint InitiatorTaskTag { get; private set; }
+
+    /// <summary>Its place in the session's order; of an immediate one that of the next command.</summary>
+    public uint CmdSn { get; set; }
+
     public ulong Lun { get; private set; }
     public bool Reads { get; private set; }
     public bool Writes { get; private set; }
@@ -70,8 +74,11 @@ internal sealed class IscsiTask : FabricTask
     /// <summary>Whether the initiator owes it data: unsolicited, or asked for.</summary>
     public bool AwaitsData => ExpectsUnsolicited || R2Ts.Count > 0;
 
-    /// <summary>When data of it came last, or was asked for last.</summary>
+    /// <summary>When data of it came last, or was asked for the first time.</summary>
     public long LastData { get; set; }
+
+    /// <summary>When data that did not come was asked for again.</summary>
+    public long LastAsked { get; set; }
 
     public bool IsUnsolicitedDamaged { get; set; }
 

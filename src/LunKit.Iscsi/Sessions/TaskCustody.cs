@@ -36,6 +36,15 @@ internal sealed class TaskCustody
     // Two connections may have a task of one tag each, though no initiator should do that.
     private readonly Dictionary<(uint Tag, IscsiConnection Keeper), KeptTask> _kept = [];
 
+    private int _answering;
+
+    /// <summary>Whether a task has left its unit and its answer is on its way to the connection that has claimed it.</summary>
+    public bool IsAnswering => Volatile.Read(ref _answering) > 0;
+
+    public void BeginAnswer() => Interlocked.Increment(ref _answering);
+
+    public void EndAnswer() => Interlocked.Decrement(ref _answering);
+
     public void Keep(KeptTask task)
     {
         lock (_gate) _kept[(task.Tag, task.Keeper)] = task;
@@ -90,9 +99,16 @@ internal sealed class TaskCustody
         lock (_gate) return [.. _kept.Values.Where(k => k.Keeper == keeper)];
     }
 
-    /// <summary>Takes a task back from custody; false when it was handed over meanwhile.</summary>
-    public bool Withdraw(KeptTask task)
+    /// <summary>
+    /// Takes a task back from custody; false when it was handed over meanwhile, or, with <paramref name="unclaimed"/>, when a connection waits for its
+    /// end.
+    /// </summary>
+    public bool Withdraw(KeptTask task, bool unclaimed)
     {
-        lock (_gate) return _kept.TryGetValue((task.Tag, task.Keeper), out var kept) && kept == task && _kept.Remove((task.Tag, task.Keeper));
+        lock (_gate)
+        {
+            return _kept.TryGetValue((task.Tag, task.Keeper), out var kept) && kept == task && !(unclaimed && kept.Adopter is not null)
+                && _kept.Remove((task.Tag, task.Keeper));
+        }
     }
 }

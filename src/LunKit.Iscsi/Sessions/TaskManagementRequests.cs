@@ -23,6 +23,9 @@ internal sealed class TaskManagementRequests(FullFeaturePhase phase)
         public List<(IscsiConnection Connection, long Mark)>? Marks;
     }
 
+    // Far longer than it takes.
+    private static readonly TimeSpan s_handover = TimeSpan.FromMilliseconds(100);
+
     private readonly List<Pending> _pending = [];
 
     private IscsiSession Session => phase.Session;
@@ -45,6 +48,12 @@ internal sealed class TaskManagementRequests(FullFeaturePhase phase)
         LogMessages.TaskManagement(Server.Log, Session.Nexus.InitiatorPort, function.ToString(), lun);
         // Tasks that other threads have ended are answered before the function takes effect.
         phase.Tasks.TakeCompletions();
+        // Also those that this connection has taken over; their keeper hands an answer on within moments.
+        if (phase.Custody is { } custody)
+        {
+            SpinWait.SpinUntil(() => !Session.Custody.IsAnswering, s_handover);
+            custody.TakeAdopted();
+        }
         switch (function)
         {
             case TaskManagementFunction.AbortTask or TaskManagementFunction.AbortTaskSet or TaskManagementFunction.ClearTaskSet
@@ -83,11 +92,16 @@ internal sealed class TaskManagementRequests(FullFeaturePhase phase)
         }
         Await(header, function switch
         {
-            TaskManagementFunction.AbortTaskSet => manager.AbortTaskSet(nexus),
+            TaskManagementFunction.AbortTaskSet => manager.AbortTaskSet(nexus, LaterThan(header.CmdSn)),
             TaskManagementFunction.ClearTaskSet => manager.ClearTaskSet(nexus),
             _ => manager.Reset(nexus, Sense.BusDeviceResetOccurred),
         });
     }
+
+    // What another connection brought before an immediate function that was sent first: its initiator does not count it as aborted, and waits for
+    // its answer. On this connection everything before the function was sent before.
+    private Func<ScsiCommand, bool> LaterThan(uint cmdSn) =>
+        c => c is IscsiTask { IsImmediate: false } task && task.Owner != phase && !SerialNumber.IsBefore(task.CmdSn, cmdSn);
 
     private void ResetTarget(Bhs header, bool closes)
     {
@@ -97,8 +111,9 @@ internal sealed class TaskManagementRequests(FullFeaturePhase phase)
             return;
         }
         var units = Session.Nexus.Luns.Entries.Values.Select(e => e.Unit).ToList();
-        // Commands of a LUN that was taken away are of the target, too.
-        Await(header, Task.WhenAll(units.Select(u => u.TaskManager.Reset(null, Sense.PowerOnOrReset)).Append(Session.Nexus.WhenLeft())), closes);
+        // Commands of a LUN that was taken away are of the target, too, whoever has sent them.
+        var left = Server.Sessions.Of(Session.Target?.Name ?? "").Select(s => s.Nexus.WhenLeft());
+        Await(header, Task.WhenAll(units.Select(u => u.TaskManager.Reset(null, Sense.PowerOnOrReset)).Concat(left)), closes);
     }
 
     private void Reassign(Bhs header, TaskManagementPdu pdu)
@@ -143,8 +158,8 @@ internal sealed class TaskManagementRequests(FullFeaturePhase phase)
         {
             var pending = _pending[i];
             if (!pending.Over.IsCompleted) continue;
-            pending.Marks ??= [.. Session.Connections.Where(c => c != phase.Connection).Select(c => (c, c.QueuedBytes))];
-            if (pending.Marks.Exists(m => !m.Connection.HasSent(m.Mark)))
+            if (pending.Marks is null && AllIsQueued()) pending.Marks = [.. Session.Connections.Where(c => c != phase.Connection).Select(c => (c, c.QueuedBytes))];
+            if (pending.Marks?.Exists(m => !m.Connection.HasSent(m.Mark)) != false)
             {
                 AwaitsOthers = true;
                 continue;
@@ -158,6 +173,14 @@ internal sealed class TaskManagementRequests(FullFeaturePhase phase)
             phase.Connection.CloseWhenFlushed("target cold reset", endsTasks: true);
         }
         return any;
+    }
+
+    /// <summary>Whether no answer of a task that has left its unit is on its way from a lost connection to another one.</summary>
+    private bool AllIsQueued()
+    {
+        if (Session.Custody.IsAnswering) return false;
+        phase.Custody?.TakeAdopted();
+        return !Session.Connections.Any(c => c != phase.Connection && c.OwesAnswers);
     }
 
     private void Respond(uint tag, TaskManagementResult result)

@@ -45,13 +45,13 @@ internal sealed class ForwardedCommand(RingCommands owner) : IValueTaskSource<Co
     /// <summary><see cref="UnflushedWrites.Mark"/> when it arrived.</summary>
     public long Mark { get; private set; }
 
-    /// <summary>When it fails (<see cref="Environment.TickCount64"/>).</summary>
+    /// <summary>When it fails (<see cref="RingRuntime.Clock"/>).</summary>
     public long Deadline { get; set; }
 
     /// <summary>A handler may have begun it.</summary>
     public bool WasPosted { get; set; }
 
-    /// <summary>When the handler was told that it is aborted (<see cref="Environment.TickCount64"/>); 0: it was not.</summary>
+    /// <summary>When the handler was told that it is aborted (<see cref="RingRuntime.Clock"/>); 0: it was not.</summary>
     public long AbortToldAt { get; set; }
 
     /// <summary>What keeps its blocks when it was answered before its handler was done.</summary>

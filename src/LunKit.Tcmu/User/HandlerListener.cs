@@ -94,14 +94,17 @@ public sealed class HandlerListener : IDisposable
     {
         while (!_stopping)
         {
+            UnixChannel? channel = null;
             try
             {
-                if (_listener.Accept() is { } channel) Admit(channel);
+                channel = _listener.Accept();
+                if (channel is not null) Admit(channel);
                 else _listener.Wait(_wake, OfferAgain());
             }
             catch (Exception e)
             {
                 // No descriptor, thread or memory is left, or the caller is gone already: those who are connected go on.
+                channel?.Dispose();
                 LogMessages.HandlerCrashed(_log, e);
                 _wake.Wait(TickMilliseconds);
             }
@@ -253,7 +256,7 @@ public sealed class HandlerListener : IDisposable
     public async Task ResizeAsync(RingUnit unit, long sizeBytes)
     {
         await ReconfigureAsync(unit, e => e with { SizeBytes = (ulong)sizeBytes }, d => d.SizeBytes = sizeBytes).ConfigureAwait(false);
-        unit.AttendOthers(null, Scsi.Sense.CapacityChanged);
+        unit.EstablishForOthers(null, Scsi.Sense.CapacityChanged);
     }
 
     /// <summary>Changes the state of the write cache, likewise.</summary>

@@ -15,7 +15,7 @@ internal readonly record struct EndedCommand(ForwardedCommand Command, CommandRe
 /// because it must not be carried out twice, or because it was aborted. The lock of the device's <see cref="UserRing"/> guards it, except
 /// where something else is said.
 /// </summary>
-internal sealed class RingCommands(string name, UserRingOptions options, RingRegion region, UnflushedWrites writes, ILogger log)
+internal sealed class RingCommands(string name, UserRingOptions options, RingRegion region, UnflushedWrites writes, Func<long> clock, ILogger log)
 {
     private readonly ForwardedCommand?[] _out = new ForwardedCommand?[options.MaxCommands + 1];
     private readonly Queue<ForwardedCommand> _waiting = new();
@@ -52,7 +52,7 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
         return forwarded;
     }
 
-    private static long After(TimeSpan time) => time <= TimeSpan.Zero ? long.MaxValue : Environment.TickCount64 + (long)time.TotalMilliseconds;
+    private long After(TimeSpan time) => time <= TimeSpan.Zero ? long.MaxValue : clock() + (long)time.TotalMilliseconds;
 
     /// <summary>Gives a command its memory, and puts it into the ring; false when there is no room for either now.</summary>
     private bool TryPost(ForwardedCommand forwarded)
@@ -256,7 +256,7 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
     /// <param name="attached">Whether it may be told anything.</param>
     public ushort[]? Check(bool hasHandler, bool attached)
     {
-        long now = Environment.TickCount64;
+        long now = clock();
         List<ushort>? aborted = null;
         for (int id = 1; id < _out.Length; id++)
         {

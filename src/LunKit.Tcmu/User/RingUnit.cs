@@ -15,7 +15,8 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     private readonly UserRing _ring;
     private readonly int _blockSize;
 
-    internal RingUnit(UserRing ring, int blockSize, UnitIdentity identity, IUnitStateStore? state, ILogger log) : base(deviceType: 0, identity, state, log)
+    internal RingUnit(UserRing ring, int blockSize, UnitIdentity identity, IUnitStateStore? state, ILogger log, UnitRuntime? runtime = null)
+        : base(deviceType: 0, identity, state, log, runtime ?? UnitRuntime.System)
     {
         (_ring, _blockSize) = (ring, blockSize);
         ring.Unit = this;

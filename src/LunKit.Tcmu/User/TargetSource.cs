@@ -7,9 +7,14 @@ using Microsoft.Win32.SafeHandles;
 namespace LunKit.Tcmu.User;
 
 /// <summary>
-/// The devices of a LunKit target, told over its socket. When the target is gone all of them are let go, and it is looked for again.
+/// The devices of a LunKit target, told over its socket. When the target is gone all of them are let go, and it is looked for again. A target
+/// says which files and devices a handler opens, with the handler's rights, and whoever comes first can listen at a name: so it is
+/// believed only when it is of a user that is trusted.
 /// </summary>
-internal sealed class TargetSource(string path, ILogger log) : IDeviceSource
+/// <param name="path">Where the target listens.</param>
+/// <param name="users">User ids that a target may have.</param>
+/// <param name="log">Where to log.</param>
+internal sealed class TargetSource(string path, IReadOnlySet<uint> users, ILogger log) : IDeviceSource
 {
     private const int RetryMilliseconds = 250;
 
@@ -20,7 +25,7 @@ internal sealed class TargetSource(string path, ILogger log) : IDeviceSource
     private volatile UnixChannel? _channel;
     private volatile bool _stopping;
     private uint _sequence;
-    private bool _warned;
+    private string? _told;
 
     public void Start(HandledDevices devices)
     {
@@ -35,15 +40,18 @@ internal sealed class TargetSource(string path, ILogger log) : IDeviceSource
             try
             {
                 using var channel = UnixChannel.Connect(path);
+                var peer = channel.Peer;
+                if (!users.Contains(peer.UserId)) throw new IOException($"process {peer.ProcessId} of user {peer.UserId} listens there, which is not trusted");
                 _channel = channel;
-                _warned = false;
+                _told = null;
                 LogMessages.TargetConnected(log, path);
                 Serve(channel);
             }
             catch (Exception e) when (e is SocketException or IOException)
             {
-                if (!_warned) LogMessages.TargetGone(log, path, e.Message);
-                _warned = true;
+                // Once for each reason: nobody listens for a while, and then one who is not trusted.
+                if (_told != e.Message) LogMessages.TargetGone(log, path, e.Message);
+                _told = e.Message;
             }
             catch (Exception e)
             {

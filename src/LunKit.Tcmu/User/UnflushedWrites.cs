@@ -22,7 +22,8 @@ internal enum CommandEffect
 /// cache that dies with it. The lock of the device's <see cref="UserRing"/> guards it.
 /// </summary>
 /// <param name="reportTime">How long the flushes of an initiator go on failing after the first that failed.</param>
-internal sealed class UnflushedWrites(TimeSpan reportTime)
+/// <param name="clock">The ring's time, in milliseconds.</param>
+internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
 {
     // Initiator ports that are remembered: far more than a target has sessions. Those beyond get the unit attention alone.
     private const int MaxPorts = 4096;
@@ -91,12 +92,12 @@ internal sealed class UnflushedWrites(TimeSpan reportTime)
     public bool HandlerDied(ReadOnlySpan<UnitNexus> nexuses)
     {
         if (Survive || !Any) return false;
-        long now = Environment.TickCount64;
+        long now = clock();
         foreach (var (port, until) in _owed)
             if (now >= until) _owed.Remove(port);
         foreach (var nexus in nexuses)
         {
-            nexus.Attend(HandlerRestarted);
+            nexus.EstablishUnitAttention(HandlerRestarted);
             Owe(PortOf(nexus.Nexus));
         }
         foreach (var port in _gone) Owe(port);
@@ -115,7 +116,7 @@ internal sealed class UnflushedWrites(TimeSpan reportTime)
         if (_owed.Count == 0) return false;
         var port = PortOf(nexus);
         if (!_owed.TryGetValue(port, out long until)) return false;
-        long now = Environment.TickCount64;
+        long now = clock();
         if (until == Untold) _owed[port] = now + (long)reportTime.TotalMilliseconds;
         else if (now >= until) return !_owed.Remove(port);
         return true;

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
@@ -22,10 +21,11 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     private readonly ILogger _log;
     private readonly EventFd _toHandler = new(), _toTarget = new();
     private readonly Lock _gate = new();
-    private readonly Thread _thread;
+    private readonly Thread? _thread;
     private readonly RingCommands _commands;
     private readonly UnflushedWrites _writes;
-    private readonly Queue<ulong> _lostNexuses = new();
+    private readonly LostNexuses _lostNexuses = new();
+    private readonly RingRuntime _runtime;
     private RingRegion _region;
     private Lease? _lease;
     private int _pollers;
@@ -33,12 +33,14 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     private bool _attached;
     private volatile bool _disposed;
 
-    public UserRing(string name, UserRingOptions options, DataAreaBudget budget, ILogger log)
+    public UserRing(string name, UserRingOptions options, DataAreaBudget budget, ILogger log, RingRuntime? runtime = null)
     {
+        _runtime = runtime ?? RingRuntime.System;
         (_name, _options, _budget, _log) = (name, options, budget, log);
         _region = new RingRegion(this, name, options, budget);
-        _writes = new UnflushedWrites(options.LossReportTime);
-        _commands = new RingCommands(name, options, _region, _writes, log);
+        _writes = new UnflushedWrites(options.LossReportTime, _runtime.Clock);
+        _commands = new RingCommands(name, options, _region, _writes, _runtime.Clock, log);
+        if (!_runtime.HasThread) return;
         _thread = new Thread(Run, maxStackSize: 256 * 1024) { IsBackground = true, Name = "lunkit-ring" };
         _thread.Start();
     }
@@ -113,7 +115,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             forwarded = _commands.Add(command, plan, _attached);
             rings = _region.Producer.Publish();
         }
-        if (rings) _toHandler.Signal();
+        if (rings) RingHandler();
         return new ValueTask<CommandResult>(forwarded, forwarded.Version);
     }
 
@@ -131,7 +133,6 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             var lease = new Lease();
             _region.Producer.Reset();
             if (_pollers > 0) _region.Producer.Say(Watch.Looks);
-            // A handler that has just come knows no initiator.
             _lostNexuses.Clear();
             _lease = lease;
             _attached = true;
@@ -162,49 +163,59 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             PostWaiting();
             if (!_region.Producer.Publish()) return;
         }
-        _toHandler.Signal();
+        RingHandler();
     }
 
     private void Run()
     {
         while (!_disposed)
+            if (!Turn(waits: true)) _toTarget.Wait(TickMilliseconds);
+    }
+
+    /// <summary>
+    /// Waits for something to do, for a tick at most, or looks whether there is anything, and does it. False: something has run out, which may be
+    /// there again in a moment.
+    /// </summary>
+    public bool Turn(bool waits)
+    {
+        Lease? lease;
+        int wait;
+        lock (_gate)
         {
-            Lease? lease;
-            int wait;
-            lock (_gate)
-            {
-                lease = _lease;
-                // A thread that polls sees completions before this one would.
-                if (_pollers == 0) _region.Producer.Say(Watch.Sleeps);
-                wait = _attached && _pollers == 0 && _region.Producer.HasCompletions ? 0 : _commands.Count > 0 ? TickMilliseconds : IdleMilliseconds;
-            }
-            bool gone = false;
-            if (lease is null) _toTarget.Wait(wait);
-            else gone = lease.Wait(_toTarget, wait);
-            if (_disposed) return;
-            try
-            {
-                Take();
-                if (Volatile.Read(ref _broken) is { } reason) Break(reason);
-                Tick();
-                if (gone) End(lease!);
-            }
-            catch (Exception e)
-            {
-                // A fault of ours concerns this device; its commands have their time-outs.
-                LogMessages.DeviceCrashed(_log, e, _name);
-                // What has run out now may be there again in a moment.
-                _toTarget.Wait(TickMilliseconds);
-            }
+            lease = _lease;
+            // A thread that polls sees completions before this one would.
+            if (_pollers == 0) _region.Producer.Say(Watch.Sleeps);
+            bool looks = !waits || _attached && _pollers == 0 && _region.Producer.HasCompletions;
+            wait = looks ? 0 : _commands.Count > 0 ? TickMilliseconds : IdleMilliseconds;
+        }
+        bool gone = lease is not null && lease.Wait(_toTarget, wait);
+        if (lease is null) _toTarget.Wait(wait);
+        if (_disposed) return true;
+        try
+        {
+            Take();
+            if (Volatile.Read(ref _broken) is { } reason) Break(reason);
+            Tick();
+            if (gone) End(lease!);
+            return true;
+        }
+        catch (Exception e)
+        {
+            // A fault of ours concerns this device; its commands have their time-outs.
+            LogMessages.DeviceCrashed(_log, e, _name);
+            return false;
         }
     }
 
-    /// <inheritdoc/>
-    public bool Poll()
+    private void RingHandler()
     {
-        // Whoever has the lock is taking them, or posts and lets go at once.
-        return _gate.TryEnter() && TakeAndExit();
+        _toHandler.Signal();
+        _runtime.HandlerRung?.Invoke();
     }
+
+    // Whoever has the lock is taking them, or posts and lets go at once.
+    /// <inheritdoc/>
+    public bool Poll() => _gate.TryEnter() && TakeAndExit();
 
     /// <inheritdoc/>
     public void BeginPolling()
@@ -260,7 +271,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
         {
             _gate.Exit();
         }
-        if (rings) _toHandler.Signal();
+        if (rings) RingHandler();
         _commands.Answer(ended);
         return true;
     }
@@ -268,7 +279,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     private void PostWaiting()
     {
         if (!_attached) return;
-        if (_lostNexuses.Count > 0) TellLostNexuses();
+        _lostNexuses.Tell(_region.Producer);
         _commands.PostWaiting();
     }
 
@@ -287,7 +298,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             rings = _region.Producer.Publish();
             ended = _commands.TakeEnded();
         }
-        if (rings) _toHandler.Signal();
+        if (rings) RingHandler();
         _commands.Answer(ended);
     }
 
@@ -298,7 +309,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
         {
             if (!_attached || !_region.Producer.TryPostManagement(type, []) || !_region.Producer.Publish()) return;
         }
-        _toHandler.Signal();
+        RingHandler();
     }
 
     /// <summary>
@@ -310,22 +321,11 @@ internal sealed class UserRing : IPolledUnit, IDisposable
         {
             _writes.NexusLeft(nexus);
             if (!_attached || !_region.Producer.ConsumerIsKnown) return;
-            _lostNexuses.Enqueue(nexus.Number);
-            TellLostNexuses();
+            _lostNexuses.Add(nexus.Number);
+            _lostNexuses.Tell(_region.Producer);
             if (!_region.Producer.Publish()) return;
         }
-        _toHandler.Signal();
-    }
-
-    private void TellLostNexuses()
-    {
-        while (_lostNexuses.TryPeek(out ulong initiator))
-        {
-            var number = MemoryMarshal.Cast<ulong, ushort>(new ReadOnlySpan<ulong>(in initiator));
-            // The ring is full: again when there is room.
-            if (!_region.Producer.TryPostManagement(TaskManagementAbi.NexusLost, number)) return;
-            _lostNexuses.Dequeue();
-        }
+        RingHandler();
     }
 
     /// <summary>The handler lied. Its commands end as BUSY, which initiators repeat, and it keeps the old memory for itself.</summary>
@@ -381,7 +381,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
         if (_disposed) return;
         _disposed = true;
         _toTarget.Signal();
-        _thread.Join();
+        _thread?.Join();
         List<EndedCommand>? ended;
         lock (_gate)
         {

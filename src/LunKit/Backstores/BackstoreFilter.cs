@@ -73,7 +73,7 @@ public abstract class BackstoreFilter : IBackstore
     public virtual ValueTask<long> MeasureAsync() => Inner.MeasureAsync();
 
     /// <inheritdoc/>
-    public virtual string? Trouble => Inner.Trouble;
+    public virtual string? Unavailable => Inner.Unavailable;
 
     /// <inheritdoc/>
     public virtual long? AvailableBytes => Inner.AvailableBytes;

@@ -49,8 +49,8 @@ public sealed class BackstoreGuard : IAsyncDisposable
     /// <summary>What the backstore itself declares.</summary>
     public BackstoreFeatures Features => _features;
 
-    /// <summary>Why it does not serve now; null when it does.</summary>
-    public string? Trouble => _backstore.Trouble;
+    /// <summary>Why the backstore is temporarily unavailable; null when it serves.</summary>
+    public string? Unavailable => _backstore.Unavailable;
 
     /// <summary>Bytes that can still be allocated, or null when not known.</summary>
     public long? AvailableBytes => _backstore.AvailableBytes;

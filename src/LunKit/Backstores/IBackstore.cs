@@ -79,8 +79,8 @@ public interface IBackstore : IAsyncDisposable
     /// <summary>The length that what is behind it has now, in bytes: its owner may have changed it, and the geometry not noticed.</summary>
     ValueTask<long> MeasureAsync() => ValueTask.FromResult(Geometry.LengthBytes);
 
-    /// <summary>Why it does not serve now but will again by itself, in words ("connecting: ..."); null when it serves.</summary>
-    string? Trouble => null;
+    /// <summary>Why the backstore is temporarily unavailable, in words ("connecting: ..."); null when it serves.</summary>
+    string? Unavailable => null;
 
     /// <summary>Bytes that can still be allocated, as they were measured last, or null when that is not known. Never waits.</summary>
     long? AvailableBytes => null;

@@ -1,7 +1,7 @@
 namespace LunKit.Backstores;
 
 /// <summary>
-/// Connects a backstore to its storage again and again, on a thread of its own, until that succeeds. <see cref="Trouble"/> tells meanwhile why it
+/// Connects a backstore to its storage again and again, on a thread of its own, until that succeeds. <see cref="Unavailable"/> tells meanwhile why it
 /// does not serve. Thread safe.
 /// </summary>
 /// <param name="connect">Connects, once; waits as long as that takes. What it throws is the reason why not.</param>
@@ -22,7 +22,7 @@ internal sealed class Reconnection(Action connect, Action<string> tell, Action<A
     private static void StartThread(Action run) => new Thread(() => run(), maxStackSize: 1 << 20) { IsBackground = true, Name = "lunkit-connect" }.Start();
 
     /// <summary>Why there is no connection; null when there is one.</summary>
-    public string? Trouble => _reason is { } reason ? $"connecting: {reason}" : null;
+    public string? Unavailable => _reason is { } reason ? $"connecting: {reason}" : null;
 
     /// <summary>Begins, unless it does so already.</summary>
     public void Begin(string reason)

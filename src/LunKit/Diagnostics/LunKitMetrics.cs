@@ -23,7 +23,7 @@ public sealed class LunKitMetrics : IDisposable
         Observe("lunkit.command.check_conditions", "{command}", "Commands that ended with CHECK CONDITION", s => s.CheckConditions);
         Observe("lunkit.command.reservation_conflicts", "{command}", "Commands that ended with RESERVATION CONFLICT", s => s.ReservationConflicts);
         Observe("lunkit.backstore.failures", "{failure}", "Commands that failed for a reason outside the initiator", s => s.Failures);
-        _meter.CreateObservableUpDownCounter("lunkit.backstore.ready", () => Each(u => u is BlockUnit { Store.Trouble: not null } ? 0 : 1), "{backstore}", "Whether the backstore serves, or is connecting");
+        _meter.CreateObservableUpDownCounter("lunkit.backstore.ready", () => Each(u => u is BlockUnit { Store.Unavailable: not null } ? 0 : 1), "{backstore}", "Whether the backstore serves, or is connecting");
         _meter.CreateObservableCounter("lunkit.command.io", Transferred, "By", "Bytes moved between initiators and units");
         _meter.CreateObservableUpDownCounter("lunkit.command.active", () => Each(u => u.Tasks.Count), "{command}", "Commands in task sets");
     }

@@ -27,7 +27,14 @@ public sealed class StandardErrorLog : ILogger
     {
         if (!IsEnabled(logLevel)) return;
         string text = formatter(state, exception);
-        // One write: lines of several threads do not mix.
-        Console.Error.WriteLine(exception is null ? $"LunKit: {text}" : $"LunKit: {text}: {exception}");
+        try
+        {
+            // One write: lines of several threads do not mix.
+            Console.Error.WriteLine(exception is null ? $"LunKit: {text}" : $"LunKit: {text}: {exception}");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ObjectDisposedException)
+        {
+            // The disk behind it is full, or the terminal has gone: that ends no thread of whoever logs.
+        }
     }
 }

@@ -145,11 +145,11 @@ internal sealed class Alua
     /// Establishes ASYMMETRIC ACCESS STATE CHANGED at <paramref name="unit"/> and all units that share the states, for every nexus but the one
     /// that changed them (SPC-5 5.18.2.7).
     /// </summary>
-    public void AttendUsers(LogicalUnit unit, Nexus by)
+    public void EstablishForUsers(LogicalUnit unit, Nexus by)
     {
-        unit.AttendAllBut(by, Sense.AsymmetricAccessStateChanged);
+        unit.EstablishForAllBut(by, Sense.AsymmetricAccessStateChanged);
         foreach (var other in Units)
-            if (other != unit && other.Alua == this) other.AttendAllBut(by, Sense.AsymmetricAccessStateChanged);
+            if (other != unit && other.Alua == this) other.EstablishForAllBut(by, Sense.AsymmetricAccessStateChanged);
     }
 
     /// <summary>The sense with which the port's group refuses a command in its state (SPC-5 5.18.2.5), or null.</summary>

@@ -184,9 +184,12 @@ public sealed class BlockUnit : LogicalUnit
     {
         // Read once: another change may follow, and comes here, too.
         var geometry = Store.Geometry;
-        if (Interlocked.Exchange(ref _blockCount, geometry.BlockCount) == geometry.BlockCount) return;
+        long before = Interlocked.Exchange(ref _blockCount, geometry.BlockCount);
+        if (before == geometry.BlockCount) return;
+        // What was there is gone, also when there are such blocks again later.
+        if (before > geometry.BlockCount) Tokens.Revoke(geometry.BlockCount, before);
         LogMessages.CapacityChanged(Log, Identity.Name, geometry.LengthBytes);
-        AttendOthers(null, Sense.CapacityChanged);
+        EstablishForOthers(null, Sense.CapacityChanged);
     }
 
     /// <summary>Read commands, and write commands, that had blocks to transfer.</summary>
@@ -205,7 +208,7 @@ public sealed class BlockUnit : LogicalUnit
     {
         if (_options.SoftThresholdPercent == 0 || Store.AvailableBytes is not { } available) return;
         bool low = available < Store.Geometry.LengthBytes / 100.0 * (100 - _options.SoftThresholdPercent);
-        if (low && !_softThresholdReported) AttendOthers(null, Sense.ThinProvisioningSoftThresholdReached);
+        if (low && !_softThresholdReported) EstablishForOthers(null, Sense.ThinProvisioningSoftThresholdReached);
         _softThresholdReported = low;
     }
 
@@ -220,7 +223,7 @@ public sealed class BlockUnit : LogicalUnit
         var page = ModePages.Find(0x08, 0)!;
         var wanted = (byte[])page.Current.Clone();
         wanted[2] ^= 0x04;
-        if (ModePages.Apply([(page, wanted)], save: false)) AttendOthers(null, Sense.ModeParametersChanged);
+        if (ModePages.Apply([(page, wanted)], save: false)) EstablishForOthers(null, Sense.ModeParametersChanged);
         // What was acknowledged while the cache was on is not on the medium yet.
         if (!on) await FlushAsync().ConfigureAwait(false);
         return true;

@@ -18,12 +18,17 @@ public abstract class CustomUnit : LogicalUnit
     /// <param name="state">Keeps what outlives the process; null to forget it.</param>
     /// <param name="log">Where to log.</param>
     protected CustomUnit(byte deviceType, UnitIdentity identity, IUnitStateStore? state = null, ILogger? log = null)
-        : this(deviceType, identity, new UnitMemory(state ?? new VolatileUnitState(identity.Id)), log)
+        : this(deviceType, identity, state, log, UnitRuntime.System)
     {
     }
 
-    private CustomUnit(byte deviceType, UnitIdentity identity, UnitMemory memory, ILogger? log)
-        : base(identity, memory, PrimaryCommands.Table, new ModePages(BlockModePages.OfAnyDevice, memory), log) => _deviceType = deviceType;
+    internal CustomUnit(byte deviceType, UnitIdentity identity, IUnitStateStore? state, ILogger? log, UnitRuntime runtime)
+        : this(deviceType, identity, new UnitMemory(state ?? new VolatileUnitState(identity.Id)), log, runtime)
+    {
+    }
+
+    private CustomUnit(byte deviceType, UnitIdentity identity, UnitMemory memory, ILogger? log, UnitRuntime runtime)
+        : base(identity, memory, PrimaryCommands.Table, new ModePages(BlockModePages.OfAnyDevice, memory), log, runtime) => _deviceType = deviceType;
 
     internal sealed override byte DeviceType => _deviceType;
 

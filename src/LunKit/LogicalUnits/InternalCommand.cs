@@ -37,7 +37,7 @@ internal sealed class InternalCommand(ScsiCommand @for) : ScsiCommand
                 attentions.Add(result.Sense);
                 continue;
             }
-            foreach (var sense in attentions) on.Attend(sense);
+            foreach (var sense in attentions) on.EstablishUnitAttention(sense);
             return result;
         }
     }

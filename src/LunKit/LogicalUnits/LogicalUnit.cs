@@ -236,7 +236,7 @@ public abstract class LogicalUnit : IAsyncDisposable
     internal void Join(UnitNexus nexus)
     {
         lock (_gate) Volatile.Write(ref _nexuses, [.. _nexuses, nexus]);
-        nexus.Attend(Sense.PowerOnOrReset);
+        nexus.EstablishUnitAttention(Sense.PowerOnOrReset);
     }
 
     /// <summary>
@@ -279,17 +279,17 @@ public abstract class LogicalUnit : IAsyncDisposable
     }
 
     /// <summary>Establishes a unit attention for all nexuses but one.</summary>
-    internal void AttendOthers(UnitNexus? except, Sense sense)
+    internal void EstablishForOthers(UnitNexus? except, Sense sense)
     {
         foreach (var nexus in Nexuses)
-            if (nexus != except) nexus.Attend(sense);
+            if (nexus != except) nexus.EstablishUnitAttention(sense);
     }
 
     /// <summary>Establishes a unit attention for every nexus but one.</summary>
-    internal void AttendAllBut(Nexus except, Sense sense)
+    internal void EstablishForAllBut(Nexus except, Sense sense)
     {
         foreach (var nexus in Nexuses)
-            if (nexus.Nexus != except) nexus.Attend(sense);
+            if (nexus.Nexus != except) nexus.EstablishUnitAttention(sense);
     }
 
     /// <summary>
@@ -302,7 +302,7 @@ public abstract class LogicalUnit : IAsyncDisposable
         foreach (var nexus in Nexuses)
         {
             nexus.PreventsRemoval = false;
-            nexus.Attend(attention);
+            nexus.EstablishUnitAttention(attention);
         }
         ModePages.Restore();
         return false;

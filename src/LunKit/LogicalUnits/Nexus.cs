@@ -77,7 +77,7 @@ public sealed class Nexus
             _leaving.RemoveAll(t => t.IsCompleted);
             foreach (var entry in left) _leaving.Add(entry.Unit.Leave(entry, isLost: false));
             foreach (var entry in joined) entry.Unit.Join(entry);
-            foreach (var entry in after.Entries.Values.Except(joined)) entry.Attend(Scsi.Sense.ReportedLunsChanged);
+            foreach (var entry in after.Entries.Values.Except(joined)) entry.EstablishUnitAttention(Scsi.Sense.ReportedLunsChanged);
         }
 
         static List<UnitNexus> Missing(LunMap of, LunMap than) => [.. of.Entries.Values.Where(e => than.Find(e.Lun) != e)];

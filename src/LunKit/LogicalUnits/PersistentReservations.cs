@@ -54,7 +54,7 @@ internal sealed class PersistentReservations
             if (next.Aptpl || old.Aptpl)
                 await _memory.UpdateAsync(s => s.Reservations = next.Aptpl ? next.Save() : null).ConfigureAwait(false);
             _table = next;
-            foreach (var (registrations, sense) in step.Attentions) Attend(registrations, by, sense);
+            foreach (var (registrations, sense) in step.Attentions) EstablishUnitAttention(registrations, by, sense);
             return new(CommandResult.Good, step.Removed);
         }
         finally
@@ -63,9 +63,9 @@ internal sealed class PersistentReservations
         }
     }
 
-    private void Attend(IReadOnlyList<Registration> registrations, UnitNexus except, Sense sense)
+    private void EstablishUnitAttention(IReadOnlyList<Registration> registrations, UnitNexus except, Sense sense)
     {
         foreach (var nexus in _unit.Nexuses)
-            if (nexus != except && registrations.Any(r => r.IsOf(nexus.Nexus))) nexus.Attend(sense);
+            if (nexus != except && registrations.Any(r => r.IsOf(nexus.Nexus))) nexus.EstablishUnitAttention(sense);
     }
 }

@@ -42,7 +42,7 @@ public sealed class UnitNexus
     internal bool PreventsRemoval { get; set; }
 
     /// <summary>Establishes a unit attention condition; one that is already pending is not repeated.</summary>
-    internal void Attend(Sense sense)
+    internal void EstablishUnitAttention(Sense sense)
     {
         lock (_gate)
         {

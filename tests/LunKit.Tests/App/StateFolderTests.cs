@@ -23,6 +23,29 @@ public sealed class StateFolderTests : IDisposable
 
     private static readonly Guid s_id = UnitIdentity.IdOf("unit");
 
+    /// <summary>Over a link an image is the same disk: the same names, the same reservations.</summary>
+    [Fact]
+    public async Task AnImageBehindALinkHasItsOwnState()
+    {
+        string image = Path.Combine(_folder, "real/disk.img"), link = Path.Combine(_folder, "link.img");
+        Directory.CreateDirectory(Path.GetDirectoryName(image)!);
+        async Task<Guid> IdAsync(string path)
+        {
+            var unit = BackstoreSpec.Parse($"file:{path},size=1M").Open(readOnly: false, writeCache: true, "lun", _log);
+            var id = unit.Identity.Id;
+            await unit.DisposeAsync();
+            return id;
+        }
+        var own = await IdAsync(image);
+        File.CreateSymbolicLink(link, image);
+        Assert.Equal(own, await IdAsync(link));
+        Assert.False(File.Exists(link + FileUnitState.Suffix));
+        // What lies beside the link from before is used on.
+        File.Copy(image + FileUnitState.Suffix, link + FileUnitState.Suffix);
+        File.Delete(image + FileUnitState.Suffix);
+        Assert.Equal(own, await IdAsync(link));
+    }
+
     [Fact]
     public void TheSameDeviceFindsItsStateAgain()
     {

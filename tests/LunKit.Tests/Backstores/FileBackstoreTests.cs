@@ -1,4 +1,5 @@
 using LunKit.Backstores;
+using LunKit.Linux;
 using Microsoft.Win32.SafeHandles;
 
 namespace LunKit.Tests.Backstores;
@@ -14,7 +15,7 @@ public sealed class FileBackstoreTests : IDisposable
     public void Dispose() => File.Delete(_path);
 
     /// <summary>An image whose calls, but those that never wait, hang until the file system goes on.</summary>
-    private sealed class HungImage(SafeFileHandle file, string path) : ImageFile(file, path)
+    private sealed class HungImage(SafeFileHandle file) : ImageFile(file)
     {
         private readonly ManualResetEventSlim _goesOn = new(true);
 
@@ -97,7 +98,7 @@ public sealed class FileBackstoreTests : IDisposable
     {
         var file = File.OpenHandle(_path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.ReadWrite);
         RandomAccess.SetLength(file, Length);
-        var image = new HungImage(file, _path);
+        var image = new HungImage(file);
         return (new FileBackstore(image, _path, new BackstoreGeometry(Length), direct: null, isInMemory: false), image);
     }
 
@@ -118,6 +119,32 @@ public sealed class FileBackstoreTests : IDisposable
             case "measure": Assert.Equal(Length, await guard.MeasureAsync()); break;
             case "resize": await guard.ResizeAsync(2 * Length, default); break;
             default: await store.DisposeAsync(); break;
+        }
+    }
+
+    // Where a path begins says nothing of where the file is: calls on a medium do not belong on the caller's thread.
+    [Fact]
+    public async Task AFileIsWhereItIsNotWhereItsLinkIs()
+    {
+        string link = $"/dev/shm/{Path.GetFileName(_path)}";
+        await File.WriteAllBytesAsync(_path, new byte[Length], TestContext.Current.CancellationToken);
+        using (var file = File.OpenHandle(_path)) Assert.SkipWhen(FileDescriptor.FileSystem(file) is not { IsInMemory: false }, "no folder with a medium");
+        File.CreateSymbolicLink(link, _path);
+        try
+        {
+            await using var store = FileBackstore.Open(new FileBackstoreOptions { Path = link });
+            int waited = 0;
+            for (int i = 0; i < 50; i++)
+            {
+                var write = store.WriteAsync(0, new DataBuffer(new byte[Length]), WriteOptions.None, default);
+                if (!write.IsCompleted) waited++;
+                await write;
+            }
+            Assert.NotEqual(0, waited);
+        }
+        finally
+        {
+            File.Delete(link);
         }
     }
 

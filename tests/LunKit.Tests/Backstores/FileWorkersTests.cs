@@ -155,12 +155,12 @@ public sealed class FileWorkersTests
         int connects = 0;
         using var reconnection = new Reconnection(() => Interlocked.Increment(ref connects), reasons.Add, threads.Start);
         reconnection.Begin("gone");
-        Assert.Contains("no thread can be started", reconnection.Trouble, StringComparison.Ordinal);
+        Assert.Contains("no thread can be started", reconnection.Unavailable, StringComparison.Ordinal);
         reconnection.Ensure();
         Assert.Equal(0, connects);
         threads.Give(1);
         reconnection.Ensure();
-        await UntilAsync(() => reconnection.Trouble is null);
+        await UntilAsync(() => reconnection.Unavailable is null);
         Assert.Equal(1, connects);
         Assert.Equal("gone", reasons[0]);
     }
@@ -176,7 +176,7 @@ public sealed class FileWorkersTests
             if (Interlocked.Increment(ref connects) == 1) reconnection!.Begin("lost again");
         }, _ => { });
         reconnection.Begin("lost");
-        await UntilAsync(() => reconnection.Trouble is null);
+        await UntilAsync(() => reconnection.Unavailable is null);
         Assert.Equal(2, connects);
         reconnection.Dispose();
     }

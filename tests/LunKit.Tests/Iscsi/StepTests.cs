@@ -297,6 +297,36 @@ public class StepTests
     }
 
     /// <summary>
+    /// A function is about what its initiator sent before it. A later command that came first, on another connection, is waited for by its
+    /// initiator, and goes on.
+    /// </summary>
+    [Fact]
+    public async Task AbortTaskSetSparesLaterCommands()
+    {
+        var store = new GatedBackstore();
+        var target = new SteppedTarget(store: store);
+        var first = target.LogIn();
+        Begin(first);
+        var second = target.LogIn(first.Tsih, cid: 2);
+        second.Command(2, 2, Cdbs.Read16(0, 1), read: 512);
+        second.Command(3, 3, Cdbs.Read16(1, 1), read: 512);
+        second.Step();
+        Assert.Equal(2, store.Waiting);
+        // Sent when number 3 was the next.
+        first.Manage(TaskManagementFunction.AbortTaskSet, 9, 3);
+        first.Step();
+        Assert.Equal(0, first.Streams.Waiting);
+        store.Open();
+        var read = await second.AwaitAsync();
+        Assert.Equal((3u, true), (read.Tag, read.HasStatus));
+        Assert.Equal(512, read.Data.Length);
+        var done = await first.AwaitAsync();
+        Assert.Equal((PduOpcode.TaskManagementResponse, (byte)TaskManagementResult.Complete), (done.Opcode, done.Response));
+        second.Step();
+        Assert.Equal(0, second.Streams.Waiting);
+    }
+
+    /// <summary>
     /// An early command for which there is no room does not keep what comes behind it from being served: that may be what its turn waits for.
     /// It is refused when it is its turn.
     /// </summary>

@@ -16,8 +16,8 @@ public class TaskCustodyTests
         Assert.Null(kept.Task);
         Assert.Same(answer, kept.Response);
         Assert.Equal([kept], custody.Of(null!));
-        Assert.True(custody.Withdraw(kept));
-        Assert.False(custody.Withdraw(kept));
+        Assert.True(custody.Withdraw(kept, unclaimed: false));
+        Assert.False(custody.Withdraw(kept, unclaimed: false));
         Assert.Empty(custody.Of(null!));
     }
 
@@ -40,7 +40,7 @@ public class TaskCustodyTests
         var (custody, old, kept) = (new TaskCustody(), new KeptTask(5, null!), new KeptTask(5, null!));
         custody.Keep(old);
         custody.Keep(kept);
-        Assert.False(custody.Withdraw(old));
-        Assert.True(custody.Withdraw(kept));
+        Assert.False(custody.Withdraw(old, unclaimed: false));
+        Assert.True(custody.Withdraw(kept, unclaimed: false));
     }
 }

@@ -49,7 +49,7 @@ public class CommandTableTests
     {
         await using var unit = new TestUnit();
         var row = Row(name);
-        unit.UnitNexus(0).Attend(Sense.CapacityChanged);
+        unit.UnitNexus(0).EstablishUnitAttention(Sense.CapacityChanged);
         var (result, _) = unit.Run(Convert.ToHexString(Minimal(row)), new byte[4096]);
         bool reported = result.Status == ScsiStatus.CheckCondition && result.Sense == Sense.CapacityChanged;
         Assert.Equal(!row.Has(CommandTraits.IgnoresUnitAttention), reported);

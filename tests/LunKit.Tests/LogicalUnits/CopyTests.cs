@@ -72,7 +72,7 @@ public class CopyTests
         var data = await Fill(initiator, 0, 100, 3000);
         var list = CopyList(Naa(target, 0), Naa(target, 1), 3000, 100, 200);
         // A pending unit attention of the destination does not stop the copy, and stays for its initiator.
-        target.Units[1].AttendOthers(null, Sense.CapacityChanged);
+        target.Units[1].EstablishForOthers(null, Sense.CapacityChanged);
         Assert.Equal(ScsiStatus.Good, (await initiator.ExecuteAsync(0, Out(0, list.Length), list)).Status);
         Assert.Equal(Sense.CapacityChanged, (await initiator.ExecuteAsync(1, new byte[6])).SenseCode);
         Assert.Equal(data, (await initiator.ExecuteAsync(1, Cdbs.Read16(200, 3000), dataInLength: data.Length)).Data);

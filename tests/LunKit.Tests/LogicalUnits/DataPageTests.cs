@@ -84,8 +84,8 @@ public class DataPageTests
         {
             foreach (var entry in nexus.Luns.Entries.Values)
             {
-                entry.Attend(Sense.ReportedLunsChanged);
-                entry.Attend(Sense.CapacityChanged);
+                entry.EstablishUnitAttention(Sense.ReportedLunsChanged);
+                entry.EstablishUnitAttention(Sense.CapacityChanged);
             }
         }
         unit.Good("A0 00 00 000000 00000100 00 00", nexus: 0);

@@ -73,6 +73,22 @@ public class TokenTests
         Assert.Equal(survives ? default : Sense.InvalidTokenUnknown, Use(unit, token, 0, (1000, 100)));
     }
 
+    // The blocks come back empty: a copy of them is not what the token stood for.
+    [Fact]
+    public async Task BlocksThatWentTakeTheirTokensAlong()
+    {
+        string path = Path.GetTempFileName();
+        await using var unit = new TestUnit(FileBackstore.Open(new() { Path = path, SizeBytes = 1 << 20 }));
+        File.Delete(path);
+        unit.Good(Write(1900, 100), Enumerable.Repeat((byte)0x5A, 512 * 100).ToArray());
+        byte[] gone = Populate(unit, (1000, 50), (1900, 100)), kept = Populate(unit, (100, 100));
+        await unit.Unit.ResizeAsync(512 * 1950);
+        await unit.Unit.ResizeAsync(512 * 2048);
+        while (unit.Run("00 00 00 00 00 00").Result.Status != ScsiStatus.Good) { }
+        Assert.Equal(Sense.InvalidTokenUnknown, Use(unit, gone, 50, (0, 100)));
+        Assert.Equal(default, Use(unit, kept, 0, (500, 100)));
+    }
+
     [Theory]
     [InlineData("2E 00 000000C7 00 0001 00", 512)]
     [InlineData("41 00 000000C7 00 0001 00", 512)]

@@ -17,6 +17,9 @@ internal sealed class SeenWrite
 
     public bool IsZero { get; init; }
 
+    /// <summary>It was refused for what it found: it has no effect.</summary>
+    public bool IsRefused { get; set; }
+
     public override string ToString() => $"write {Id:x} by {Who} of [{First},{First + Count}) at {Start} to {(End == long.MaxValue ? "?" : End)}{(IsDone ? "" : " (not acknowledged)")}";
 }
 
@@ -68,6 +71,8 @@ internal sealed class BlockHistory
             foreach (var read in group.OrderBy(r => r.End))
             {
                 var candidates = writes.Where(w => Value(w, block) == read.Value && w.Start < read.End).ToList();
+                if (candidates.Find(w => w.IsRefused) is { } refused)
+                    throw new SimulationException($"{read.What} of block {block} by {read.Who} at {read.Start} to {read.End} returns {refused}, which was answered with MISCOMPARE");
                 bool isInitial = read.Value == 0;
                 if (candidates.Count == 0 && !isInitial)
                     throw new SimulationException($"{read.What} of block {block} by {read.Who} at {read.Start} to {read.End} returns {read.Value:x}, which nobody had written there");

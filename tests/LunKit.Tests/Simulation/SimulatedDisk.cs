@@ -30,6 +30,7 @@ internal sealed class SimulatedDisk(SimulatedWorld world, int blocks) : IBacksto
     private readonly (ulong Value, long Change)[] _medium = new (ulong, long)[blocks];
     private long _changes;
     private int _inProgress;
+    private int _callers;
 
     public DiskWeather Weather { get; set; } = new();
     public bool IsClosed { get; private set; }
@@ -45,6 +46,20 @@ internal sealed class SimulatedDisk(SimulatedWorld world, int blocks) : IBacksto
     public BackstoreGeometry Geometry { get; } = new((long)blocks * BlockSize) { BlockSize = BlockSize };
 
     public BackstoreFeatures Features => BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.VolatileCache;
+
+    /// <summary>Another process uses it from here on.</summary>
+    public void Open() => IsClosed = false;
+
+    /// <summary>Nobody uses it any more.</summary>
+    public void Close() => IsClosed = true;
+
+    /// <summary>Whoever has called is gone: what has not happened never does, and nobody hears of it.</summary>
+    public void CallersDied()
+    {
+        _callers++;
+        _inProgress = 0;
+        IsClosed = true;
+    }
 
     /// <summary>What the medium would have after a power loss.</summary>
     public ulong Durable(int block) => _medium[block].Value;
@@ -88,6 +103,7 @@ internal sealed class SimulatedDisk(SimulatedWorld world, int blocks) : IBacksto
             return ValueTask.CompletedTask;
         }
         _inProgress++;
+        int callers = _callers;
         var source = new TaskCompletionSource();
         bool ended = false;
         CancellationTokenRegistration registration = default;
@@ -98,7 +114,7 @@ internal sealed class SimulatedDisk(SimulatedWorld world, int blocks) : IBacksto
         {
             world.After(TimeSpan.FromSeconds(seconds * world.Random.NextDouble()), () =>
             {
-                if (ended || fails && world.Chance(0.5)) return;
+                if (ended || callers != _callers || fails && world.Chance(0.5)) return;
                 if (IsClosed) Misuse ??= "closed under a call that took effect afterwards";
                 effect(block, at);
             });
@@ -108,7 +124,7 @@ internal sealed class SimulatedDisk(SimulatedWorld world, int blocks) : IBacksto
 
         void End(Exception? failure)
         {
-            if (ended) return;
+            if (ended || callers != _callers) return;
             ended = true;
             _inProgress--;
             registration.Unregister();

@@ -36,6 +36,9 @@ internal sealed class WireCommand
     /// <summary>A function may have ended it, or not: it was an immediate command on another connection.</summary>
     public bool MayBeSilent { get; set; }
 
+    // COMPARE AND WRITE found something else than it was to.
+    private const int Miscompare = 0xE1D00;
+
     public WireSession Session { get; private set; } = null!;
     public WireConnection Connection { get; private set; } = null!;
     public uint Tag { get; private set; }
@@ -78,9 +81,19 @@ internal sealed class WireCommand
         DataIn = Reads ? new byte[Expected] : [];
     }
 
+    /// <summary>Another connection has taken it over: what was on its way on the old one is lost.</summary>
+    public bool WasAdopted { get; private set; }
+
+    public void Adopt(WireConnection connection)
+    {
+        Connection = connection;
+        WasAdopted = true;
+    }
+
     public void Answer(ScsiStatus status, long sent)
     {
         if (IsAnswered) throw new SimulationException($"{this} is answered twice");
+        if (CoveredBy is not null && WasAdopted) return;
         if (CoveredBy is not null && sent > CoveredTick)
             throw new SimulationException($"{this} is answered after {CoveredBy}, which covers it, was");
         IsAnswered = true;
@@ -112,6 +125,7 @@ internal sealed class WireCommand
         WhenOver = null;
         if (Write is not { } write) return;
         write.End = Math.Min(write.End, Session.World.Step);
+        write.IsRefused = Status == ScsiStatus.CheckCondition && Sense == Miscompare;
         if (isGood) write.IsDone = true;
         // It may go on when its command was aborted.
         else if (Cdb[0] == 0x48 && (Status is null or ScsiStatus.TaskAborted)) write.End = long.MaxValue;

@@ -47,8 +47,10 @@ internal sealed class WireInitiator
             ["InitialR2T"] = World.Chance(0.5) ? "Yes" : "No", ["ImmediateData"] = World.Chance(0.7) ? "Yes" : "No",
             ["MaxBurstLength"] = maxBurst.ToString(null, null), ["FirstBurstLength"] = firstBurst.ToString(null, null),
             ["MaxOutstandingR2T"] = World.Pick(["1", "1", "4"]), ["MaxConnections"] = World.Chance(0.6) ? "2" : "1",
-            ["ErrorRecoveryLevel"] = "0", ["DefaultTime2Wait"] = "0", ["DefaultTime2Retain"] = "0",
+            ["ErrorRecoveryLevel"] = World.Chance(0.25) ? "2" : "0", ["DefaultTime2Wait"] = "0", ["DefaultTime2Retain"] = "20",
         };
+        if (Keys["ErrorRecoveryLevel"] == "0") Keys["DefaultTime2Retain"] = "0";
+        Recovery = new WireRecovery(this);
     }
 
     public WireSimulation Simulation { get; }
@@ -59,6 +61,7 @@ internal sealed class WireInitiator
     public ulong Key => 0xA0 + (ulong)Number;
     public WireWeather Weather { get; set; }
     public Dictionary<string, string> Keys { get; }
+    public WireRecovery Recovery { get; }
 
     /// <summary>The session, or null.</summary>
     public WireSession? Session { get; private set; }
@@ -103,6 +106,12 @@ internal sealed class WireInitiator
             old.Lose();
             if (session.IsOver) return;
         }
+        Join(session, cid);
+    }
+
+    /// <summary>A connection of a session logs in.</summary>
+    public void Join(WireSession session, ushort cid)
+    {
         if (Open(session, cid) is not { } connection) return;
         session.Connections.Add(connection);
         World.Note($"{connection} joins {session} as {cid}");
@@ -120,6 +129,11 @@ internal sealed class WireInitiator
         {
             connection.LoggedIn(session, keys);
             World.Note($"{connection} has joined {session}");
+            if (session.Level == 2)
+            {
+                Recovery.Joined(session, connection);
+                return;
+            }
             // A connection of the same CID is over, with its commands.
             session.Cover($"the login of {connection}", c => c.Connection != connection && c.Connection.Cid == connection.Cid);
             return;
@@ -166,6 +180,11 @@ internal sealed class WireInitiator
             if (function.IsOfTaskSet) session.Lost.Add(function);
             function.Covered.ForEach(c => c.MayBeSilent = true);
         }
+        if (session.Level == 2 && !Simulation.IsStopping && World.Chance(0.8))
+        {
+            Recovery.Begin(session, connection);
+            return;
+        }
         if (session.Connections.Exists(c => c.IsLoggedIn) && !session.Connections.TrueForAll(c => c.IsLoggedOut)
             && World.Chance(0.6)) FillHoles(session);
         else DropSession();
@@ -186,6 +205,13 @@ internal sealed class WireInitiator
         var missing = session.Missing().Where(n => !open.Exists(c => c.CmdSn == n && !c.IsImmediate)).ToList();
         if (!open.TrueForAll(c => Simulation.Operations.Abort(by, c)) || !missing.TrueForAll(n => Simulation.Operations.Abort(by,
             n))) DropSession();
+    }
+
+    /// <summary>Numbers of lost connections that no command has any more.</summary>
+    public void FillOthers(WireSession session, WireConnection by)
+    {
+        var missing = session.Missing().Where(n => !session.Open.Exists(c => c.CmdSn == n && !c.IsImmediate)).ToList();
+        if (!missing.TrueForAll(n => Simulation.Operations.Abort(by, n))) DropSession();
     }
 
     /// <summary>The session is lost for the initiator, with all its connections.</summary>

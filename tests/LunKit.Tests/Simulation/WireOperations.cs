@@ -41,7 +41,9 @@ internal sealed class WireOperations(WireSimulation simulation)
             case < 77: Unmap(initiator, unit); break;
             case < 81: Flush(initiator, unit); break;
             case < 84: SetWriteCache(initiator, unit, World.Chance(0.5)); break;
-            case < 85: Sanitize(initiator, unit); break;
+            case < 85:
+                if (unit.Block is not null) Sanitize(initiator, unit);
+                break;
             case < 89: ReserveOut(initiator, unit, 6, 0, initiator.Key, 0, "REGISTER"); break;
             case < 92: PreemptAndAbort(initiator, unit, World.Pick(simulation.Initiators)); break;
             case < 99: AbortSomething(session); break;
@@ -232,6 +234,7 @@ internal sealed class WireOperations(WireSimulation simulation)
     private void SetWriteCache(WireInitiator initiator, WireUnit unit, bool on)
     {
         byte[] list = new byte[24];
+        if (unit.Block is null) return;
         unit.Unit.ModePages.Find(0x08, 0)!.Current.CopyTo(list, 4);
         list[4] &= 0x3F;
         list[6] = (byte)(on ? list[6] | 0x04 : list[6] & ~0x04);
@@ -348,7 +351,7 @@ internal sealed class WireOperations(WireSimulation simulation)
         if (unit is null) simulation.ResetBegins();
         if (ofOthers) units.ForEach(u => simulation.EndsFrom(u, session.Initiator));
         long start = World.Step;
-        var before = units.ConvertAll(u => (u.ModeChanges, u.Disk.FailedFlushes, u.Unit.IsWriteCacheEnabled));
+        var before = units.ConvertAll(u => (u.ModeChanges, u.Disk.FailedFlushes, u.Block is { IsWriteCacheEnabled: true }));
         Manage(connection, tag, new WireFunction
         {
             Function = function, Connection = connection, Tag = tag, Unit = unit, Covered = covered, Fenced = ofOthers ? Known(unit, s =>
@@ -361,7 +364,7 @@ internal sealed class WireOperations(WireSimulation simulation)
                 for (int i = 0; i < units.Count; i++)
                 {
                     var u = units[i];
-                    if (!before[i].IsWriteCacheEnabled || !u.IsCacheOff || (u.ModeChanges, u.Disk.FailedFlushes) != (before[i].ModeChanges,
+                    if (!before[i].Item3 || !u.IsCacheOff || (u.ModeChanges, u.Disk.FailedFlushes) != (before[i].ModeChanges,
                         before[i].FailedFlushes)) continue;
                     CheckDurable(u, "a reset that switches the cache off", 0, u.Blocks, start);
                 }
@@ -369,13 +372,14 @@ internal sealed class WireOperations(WireSimulation simulation)
         }, Bhs.ReservedTag, 0, immediate);
     }
 
-    private void Manage(WireConnection connection, uint tag, WireFunction function, uint referencedTag, uint refCmdSn, bool immediate)
+    public void Manage(
+        WireConnection connection, uint tag, WireFunction function, uint referencedTag, uint refCmdSn, bool immediate, uint expDataSn = 0)
     {
         var session = connection.Session!;
         session.Functions.Add(function);
         var pdu = new byte[Bhs.Length];
         TaskManagementPdu.WriteRequest(pdu, (int)function.Function, WireInitiator.LunBytes(function.Unit?.Lun ?? 0), tag, referencedTag,
-            refCmdSn);
+            refCmdSn, expDataSn);
         _ = new Bhs(pdu) { IsImmediate = immediate, CmdSn = immediate ? session.CmdSn : session.TakeNumber(connection) };
         World.Note($"{function} lun {function.Unit?.Lun}{(immediate ? " immediate" : "")} tag {tag:x} is sent");
         connection.Send(pdu, []);

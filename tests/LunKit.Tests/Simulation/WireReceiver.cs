@@ -95,6 +95,7 @@ internal sealed class WireReceiver(WireConnection connection)
         var pdu = new DataInPdu(header);
         var bhs = new Bhs(header);
         var command = connection.Session!.Find(bhs.InitiatorTaskTag, last, connection, "data");
+        if (command is { CoveredBy: not null, WasAdopted: true }) return;
         if (command.IsConcluded && !(command.CoveredBy is not null && last < command.CoveredTick))
             throw new SimulationException($"{connection} gets data of {command}, which is over ({command.CoveredBy ?? "answered"})");
         if (!command.Reads || pdu.BufferOffset != command.Received || pdu.DataSn != command.DataSn || data.Length == 0)
@@ -124,6 +125,7 @@ internal sealed class WireReceiver(WireConnection connection)
     private void Answer(WireCommand command, ScsiStatus status, byte[] header, long last)
     {
         World.Note($"{command}: {status}{(status == ScsiStatus.CheckCondition ? $" {command.Sense & 0xFFFFF:x5}" : "")}");
+        if (command is { CoveredBy: not null, WasAdopted: true }) return;
         CheckResidual(command, status, header);
         if (status == ScsiStatus.TaskAborted && !Initiator.Simulation.MayBeAborted(command.Unit, Initiator))
             throw new SimulationException($"{command} is aborted, and nobody else has done that");
@@ -148,7 +150,7 @@ internal sealed class WireReceiver(WireConnection connection)
             if (signed != moved - command.Expected)
                 throw new SimulationException($"{command} has residual {signed}, not {moved - command.Expected}");
         }
-        else if (command.Reads && (command.Received != 0 || signed != -command.Expected))
+        else if (command.Reads && !command.WasAdopted && (command.Received != 0 || signed != -command.Expected))
         {
             throw new SimulationException($"{command} fails with {command.Received} bytes and residual {signed}");
         }
@@ -159,10 +161,16 @@ internal sealed class WireReceiver(WireConnection connection)
         var pdu = new ReadyToTransferPdu(header);
         var bhs = new Bhs(header);
         var (session, command) = (connection.Session!, connection.Session!.Find(bhs.InitiatorTaskTag, last, connection, "a R2T"));
+        World.Note($"{command} is asked for {pdu.DesiredLength} bytes at {pdu.BufferOffset}{(command.Withholds ? ", and withholds them" : "")}");
         if (command.IsConcluded)
         {
             if (command.CoveredBy is not null && last < command.CoveredTick) return;
             throw new SimulationException($"{connection} gets a R2T of {command}, which is over ({command.CoveredBy ?? "answered"})");
+        }
+        if (session.Level > 0)
+        {
+            // What it has got and what not is the target's to know, also when it asks again.
+            (command.R2tSn, command.Solicited) = (pdu.R2tSn, Math.Min((int)pdu.BufferOffset, command.Takes));
         }
         if (!command.Writes || pdu.R2tSn != command.R2tSn || pdu.BufferOffset != command.Solicited)
             throw new SimulationException($"{command} gets R2TSN {pdu.R2tSn} at {pdu.BufferOffset}, and expects {command.R2tSn} at {command.Solicited}");
@@ -187,6 +195,11 @@ internal sealed class WireReceiver(WireConnection connection)
         function.WhenOver?.Invoke();
         if (Initiator.Simulation.IsQuick && World.Now - function.Time > 30 * TimeSpan.TicksPerSecond)
             throw new SimulationException($"{function} takes {TimeSpan.FromTicks(World.Now - function.Time)}");
+        if (function.Function == TaskManagementFunction.TaskReassign)
+        {
+            Initiator.Recovery.Reassigned(function, result);
+            return;
+        }
         switch (result)
         {
             case TaskManagementResult.Complete:

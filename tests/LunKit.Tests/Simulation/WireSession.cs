@@ -9,6 +9,7 @@ internal sealed class WireSession(WireInitiator initiator, ushort tsih, uint fir
     // Few, so that they are used again soon.
     private const uint Tags = 24;
 
+    private uint _lastTag = 0x1000;
     private readonly List<(uint CmdSn, WireConnection Connection)> _numbers = [];
     private readonly List<WireCommand> _recent = [];
 
@@ -76,6 +77,8 @@ internal sealed class WireSession(WireInitiator initiator, ushort tsih, uint fir
     /// <param name="ofFunction">Functions find one also where commands have all of theirs.</param>
     public uint? NewTag(bool ofFunction = false)
     {
+        // An answer that was not acknowledged is still the target's when its connection is recovered, and its tag means that one.
+        if (Level == 2) return ++_lastTag;
         uint first = (uint)World.Between(0, (int)Tags - 1);
         for (uint i = 0; i < (ofFunction ? 4 * Tags : Tags); i++)
         {

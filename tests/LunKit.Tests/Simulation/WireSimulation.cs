@@ -59,7 +59,8 @@ internal sealed class WireSimulation
             MaxPendingOutputBytes = World.Pick([1024, 65536, 8 << 20]), NopInIntervalSeconds = pings ? 10 : 0, NopInTimeoutSeconds = 5,
             DataOutDeadlineSeconds = 60, LoginTimeoutSeconds = 15,
         };
-        for (int lun = 0; lun < 3; lun++) Units.Add(new WireUnit(World, lun, blocks));
+        int ring = World.Chance(0.4) ? World.Between(0, 2) : -1;
+        for (int lun = 0; lun < 3; lun++) Units.Add(new WireUnit(World, lun, blocks, hasRing: lun == ring));
         var weather = new DiskWeather { LongestHangSeconds = 90, Hangs = World.Pick([0, 0.01, 0.03]) };
         if (World.Chance(0.2)) weather = DiskWeather.Fair;
         foreach (var unit in Units) unit.Disk.Weather = weather;
@@ -77,7 +78,7 @@ internal sealed class WireSimulation
                 Dies = World.Pick([0, 0.3, 0.6]), HasSilence = pings, IsWide = isWide,
             }));
         }
-        IsQuick = weather == DiskWeather.Fair && !isLong && Initiators.TrueForAll(i => i.Weather.SlowReaders == 0);
+        IsQuick = weather == DiskWeather.Fair && ring < 0 && !isLong && Initiators.TrueForAll(i => i.Weather.SlowReaders == 0);
         // One connection holds one command, with its data in both forms, however little memory there is, and its buffer beside it.
         _mostBytes = Math.Max(_limits.MaxOutstandingBytes, 0) + Slack(blocks * SimulatedDisk.BlockSize);
     }
@@ -157,6 +158,7 @@ internal sealed class WireSimulation
         {
             Operations.Act(World.Pick(Initiators));
             if (World.Chance(0.01)) SetTarget();
+            if (World.Chance(0.03)) Units.ForEach(u => u.Ring?.Misfortune());
             if (World.Chance(0.002) && Units[1].Closing is null) CloseUnit(Units[1]);
             if (_stopsEarly && i > operations / 2 && !IsStopping) Stop();
             for (int steps = World.Between(0, 12); steps > 0; steps--) Next();
@@ -214,7 +216,11 @@ internal sealed class WireSimulation
     {
         World.Note("the faults stop");
         IsFair = true;
-        foreach (var unit in Units) unit.Disk.Weather = DiskWeather.Fair;
+        foreach (var unit in Units)
+        {
+            unit.Disk.Weather = DiskWeather.Fair;
+            unit.Ring?.EndFaults();
+        }
         foreach (var initiator in Initiators)
         {
             initiator.Weather = new WireWeather { Capacity = 65536, SlowestMilliseconds = 0, SlowReaders = 0, Dies = 0, Withholds = 0 };
@@ -254,9 +260,14 @@ internal sealed class WireSimulation
             if (session.Open.Count > 0) throw new SimulationException($"{session.Open[0]} is not ended by ABORT TASK");
             foreach (var unit in Units) Probe(initiator, session, unit);
         }
+        // Answers are kept until they are acknowledged, where connections can be recovered: by the next PDU.
+        foreach (var initiator in Initiators) initiator.Session?.Connections.ForEach(c => initiator.Ping(c));
+        Settle(TimeSpan.FromSeconds(1));
         // Connections of which nobody has told that they are gone may still hold something.
         bool isAlone = Server.ConnectionCount == Initiators.Sum(i => i.Session?.Connections.Count ?? 0);
-        if (isAlone && Server.Memory.Bytes != 0)
+        // The answer to the ping.
+        long kept = 200 * Initiators.Sum(i => i.Session is { Level: 2 } s ? s.Connections.Count : 0);
+        if (isAlone && Server.Memory.Bytes > kept)
             throw new SimulationException($"{Server.Memory.Bytes} bytes are on the account, and nothing is under way");
         foreach (var session in Initiators.Select(i => i.Session))
         {
@@ -273,7 +284,7 @@ internal sealed class WireSimulation
             var ready = Operations.Ready(initiator, unit)
                 ?? throw new SimulationException($"{session} has no room for a command, and nothing is under way: CmdSN {session.CmdSn}, {session.ExpCmdSn} to {session.MaxCmdSn}");
             Settle(TimeSpan.FromSeconds(1));
-            if (ready.Status is not { } status) throw new SimulationException($"{ready} is not answered within a second");
+            if (ready.Status is not { } status) throw new SimulationException($"{ready} is not answered within a second: ExpCmdSN {session.ExpCmdSn}");
             if (status == ScsiStatus.Good) break;
             // LOGICAL UNIT NOT SUPPORTED; SANITIZE COMMAND FAILED.
             if (isClosed && ready.Sense == 0x52500 || ready.Sense == 0x33103) return;
@@ -306,16 +317,16 @@ internal sealed class WireSimulation
         Settle(TimeSpan.FromMinutes(10));
         // The guard of a disk goes on elsewhere when the last call has ended: the one thing here that another thread does.
         Task.WaitAll([.. Units.Select(u => (Task)u.Closing!)], TimeSpan.FromSeconds(20));
-        foreach (var unit in Units) CheckClosed(unit);
+        foreach (var unit in Units) CheckClosed(unit, unit.Ring?.Close() ?? true);
     }
 
-    private void CheckClosed(WireUnit unit)
+    private void CheckClosed(WireUnit unit, bool isFlushed)
     {
         if (unit.Closing is not { IsCompletedSuccessfully: true, Result: true } || !unit.Disk.IsClosed)
             throw new SimulationException($"LUN {unit.Lun} is not closed");
         if (unit.Disk.Misuse is { } misuse) throw new SimulationException($"the disk of LUN {unit.Lun} is used wrongly: {misuse}");
         // One that a failing disk did not take is in the log.
-        bool isFlushed = unit.Disk.FailedFlushes <= unit.FailedFlushes;
+        isFlushed &= unit.Disk.FailedFlushes <= unit.FailedFlushes;
         for (int block = 0; block < unit.Blocks; block++)
         {
             unit.History.Read("the end", block, unit.Disk.Current(block), World.Step + 1, World.Step + 2);

@@ -10,20 +10,33 @@ internal sealed class WireUnit
 {
     private ulong _ids;
 
-    public WireUnit(SimulatedWorld world, int lun, int blocks)
+    public WireUnit(SimulatedWorld world, int lun, int blocks, bool hasRing = false)
     {
         (Lun, Blocks) = (lun, blocks);
         Disk = new SimulatedDisk(world, blocks);
         LastSeen = new ulong[blocks];
         string name = $"sim{lun}";
-        Unit = new BlockUnit(new BackstoreGuard(Disk), name, new UnitMemory(new VolatileUnitState(UnitIdentity.IdOf(name))),
+        if (hasRing)
+        {
+            Ring = new SimulatedRing(world, Disk, name);
+            Unit = Ring.Unit;
+            return;
+        }
+        Unit = Block = new BlockUnit(new BackstoreGuard(Disk), name, new UnitMemory(new VolatileUnitState(UnitIdentity.IdOf(name))),
             new BlockUnitOptions(), NullLogger.Instance, world.Runtime);
     }
 
     public int Lun { get; }
     public int Blocks { get; }
     public SimulatedDisk Disk { get; }
-    public BlockUnit Unit { get; }
+    public LogicalUnit Unit { get; }
+
+    /// <summary>The unit, if it is in this process.</summary>
+    public BlockUnit? Block { get; }
+
+    /// <summary>What is in front of the disk, if that is in another process.</summary>
+    public SimulatedRing? Ring { get; }
+
     public BlockHistory History { get; } = new();
 
     /// <summary>What was read last of each block.</summary>
@@ -35,7 +48,7 @@ internal sealed class WireUnit
     public int ModeChangesUnderWay { get; set; }
 
     /// <summary>Whether a write that is acknowledged now is on the medium.</summary>
-    public bool IsCacheOff => !Unit.IsWriteCacheEnabled && ModeChangesUnderWay == 0;
+    public bool IsCacheOff => Block is { IsWriteCacheEnabled: false } && ModeChangesUnderWay == 0;
 
     public Task<bool>? Closing { get; set; }
 

@@ -7,7 +7,7 @@ namespace LunKit.Tests.Tidy;
 /// <summary>The repository checks itself: the rules of ARCHITECTURE.md and CONTRIBUTING.md that a machine can check.</summary>
 public partial class TidyTests
 {
-    private static string Root { get; } = FindRoot();
+    internal static string Root { get; } = FindRoot();
 
     private static string FindRoot()
     {

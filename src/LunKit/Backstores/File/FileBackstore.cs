@@ -92,7 +92,7 @@ public sealed class FileBackstore : IBackstore
                 ReadOnly = options.ReadOnly,
             };
             var direct = options.Direct ? new DirectFile(file, options.ReadOnly) : null;
-            return new FileBackstore(new ImageFile(file, path), path, geometry, direct, IsMemoryFileSystem(path));
+            return new FileBackstore(new ImageFile(file), path, geometry, direct, FileDescriptor.FileSystem(file) is { IsInMemory: true });
         }
         catch (LinuxException e) when (options.Direct && file is not null)
         {
@@ -129,19 +129,6 @@ public sealed class FileBackstore : IBackstore
 
     private static BackstoreException InUse(string path) =>
         new(BackstoreError.InUse, $"{path} is in use by another process (its lock is taken); stop that process first");
-
-    private static bool IsMemoryFileSystem(string path)
-    {
-        try
-        {
-            var mount = DriveInfo.GetDrives().Where(d => path.StartsWith(d.Name, StringComparison.Ordinal)).MaxBy(d => d.Name.Length);
-            return mount?.DriveFormat is "tmpfs" or "ramfs";
-        }
-        catch (IOException)
-        {
-            return false;
-        }
-    }
 
     /// <inheritdoc/>
     public BackstoreGeometry Geometry => _geometry;

@@ -9,9 +9,8 @@ namespace LunKit.Backstores;
 /// system likes. Thread safe.
 /// </summary>
 /// <param name="file">The image, opened through the page cache.</param>
-/// <param name="path">Its path.</param>
 [SupportedOSPlatform("linux")]
-internal class ImageFile(SafeFileHandle file, string path) : IDisposable
+internal class ImageFile(SafeFileHandle file) : IDisposable
 {
     /// <summary>Fills the data; false, with nothing usable read, when not all of it is in the page cache.</summary>
     public virtual bool ReadNow(long offset, DataBuffer data) =>
@@ -50,17 +49,7 @@ internal class ImageFile(SafeFileHandle file, string path) : IDisposable
     public virtual void SetLength(long length) => RandomAccess.SetLength(file, length);
 
     /// <summary>Bytes that its file system has left; null when that cannot be told.</summary>
-    public virtual long? ReadAvailable()
-    {
-        try
-        {
-            return new DriveInfo(Path.GetDirectoryName(path)!).AvailableFreeSpace;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
-        {
-            return null;
-        }
-    }
+    public virtual long? ReadAvailable() => FileDescriptor.FileSystem(file)?.AvailableBytes;
 
     /// <summary>Closes it.</summary>
     public virtual void Dispose() => file.Dispose();

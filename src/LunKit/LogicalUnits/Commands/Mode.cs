@@ -99,7 +99,7 @@ internal static class Mode
         LogicalUnit unit, ScsiCommand command, List<(ModePage Page, byte[] Wanted)> changes, bool save)
     {
         bool changed = await unit.ModePages.ApplyAsync(changes, save, command).ConfigureAwait(false);
-        if (changed) unit.AttendOthers(command.UnitNexus, Scsi.Sense.ModeParametersChanged);
+        if (changed) unit.EstablishForOthers(command.UnitNexus, Scsi.Sense.ModeParametersChanged);
         // Who turns the write cache off (SBC-4 4.15) sends no SYNCHRONIZE CACHE any more: what was acknowledged goes to the medium before the
         // answer. Also when the cache is off already, for the flush of an earlier attempt may have failed.
         if (unit is BlockUnit { HasVolatileCache: true } && changes.Exists(c => TurnsCacheOff(c.Page, c.Wanted)))

@@ -173,7 +173,7 @@ internal static class Reports
         bool changed = false;
         for (int at = 4; at < list.Length; at += 4)
             changed |= unit.Alua.Set(BinaryPrimitives.ReadUInt16BigEndian(list.AsSpan(at + 2)), (AccessState)(list[at] & 0x0F), explicitly: true);
-        if (changed) unit.Alua.AttendUsers(unit, command.Nexus);
+        if (changed) unit.Alua.EstablishForUsers(unit, command.Nexus);
         return new(CommandResult.Good);
     }
 
@@ -221,7 +221,7 @@ internal static class Reports
         static async ValueTask<CommandResult> SaveAsync(LogicalUnit unit, ScsiCommand command, int type, byte[] information)
         {
             await unit.Memory.UpdateAsync(s => s.IdentifyingInformation[type] = Convert.ToHexString(information)).ConfigureAwait(false);
-            unit.AttendOthers(command.UnitNexus, Sense.IdentifyingInformationChanged);
+            unit.EstablishForOthers(command.UnitNexus, Sense.IdentifyingInformationChanged);
             return CommandResult.Good;
         }
     }

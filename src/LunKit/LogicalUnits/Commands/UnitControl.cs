@@ -34,7 +34,7 @@ internal static class UnitControl
         static async ValueTask<CommandResult> RunAsync(BlockUnit unit, UnitNexus by, bool load, bool start, bool noFlush)
         {
             if (!start && !noFlush) await unit.FlushAsync().ConfigureAwait(false);
-            if (load && start && !unit.IsLoaded) unit.AttendOthers(by, Sense.MediumChanged);
+            if (load && start && !unit.IsLoaded) unit.EstablishForOthers(by, Sense.MediumChanged);
             if (load) unit.IsLoaded = start;
             // Stopping a fixed disk for everybody because one initiator shuts down would be a fault of a shared virtual disk:
             // it stays ready, as other targets do; ejecting a removable medium is real.

@@ -26,8 +26,9 @@ internal sealed class TaskManager(LogicalUnit unit)
     /// <summary>The target in front of this unit has aborted commands that <paramref name="isTask"/>; it waits for the completion of each.</summary>
     public void AbortTasks(Func<ScsiCommand, bool> isTask) => Tasks.Abort(isTask, static _ => false);
 
-    /// <summary>ABORT TASK SET (SAM-6 7.3): the commands of one nexus.</summary>
-    public Task AbortTaskSet(UnitNexus nexus) => Tasks.Abort(c => IsOf(c, nexus), static _ => false).Task;
+    /// <summary>ABORT TASK SET (SAM-6 7.3): the commands of one nexus, but not those that <paramref name="isLater"/> than the function.</summary>
+    public Task AbortTaskSet(UnitNexus nexus, Func<ScsiCommand, bool>? isLater = null) =>
+        Tasks.Abort(c => IsOf(c, nexus) && isLater?.Invoke(c) != true, static _ => false).Task;
 
     /// <summary>CLEAR TASK SET (SAM-6 7.5): the commands of all nexuses.</summary>
     public Task ClearTaskSet(UnitNexus by)
@@ -37,7 +38,7 @@ internal sealed class TaskManager(LogicalUnit unit)
         var drain = Tasks.Abort(c => IsOfNexus(c) && (cleared.Add(c.UnitNexus!) || true), c => reports && c.UnitNexus != by);
         // Those whose commands end here are told, by status (TAS) or by unit attention.
         if (!reports)
-            foreach (var nexus in cleared) if (nexus != by) nexus.Attend(Sense.CommandsClearedByAnotherInitiator);
+            foreach (var nexus in cleared) if (nexus != by) nexus.EstablishUnitAttention(Sense.CommandsClearedByAnotherInitiator);
         return drain.Task;
     }
 

@@ -150,7 +150,7 @@ public class AccessStateTests
         await using var other = new UnitBench(nexuses: 1);
         two.Unit.Alua = one.Unit.Alua;
         one.Unit.Alua.Units = [one.Unit, two.Unit, other.Unit];
-        one.Unit.Alua.AttendUsers(one.Unit, one.Nexus(0));
+        one.Unit.Alua.EstablishForUsers(one.Unit, one.Nexus(0));
         Assert.Null(one.Attention(0));
         Assert.Equal("06/2A/06", one.Attention(1)?.ToString());
         Assert.Equal("06/2A/06", two.Attention(0)?.ToString());

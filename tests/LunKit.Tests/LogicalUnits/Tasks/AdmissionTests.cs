@@ -20,12 +20,12 @@ public class AdmissionTests
         bench.Unit.IsLoaded = false;
         Assert.True(bench.Unit.TryReserve(bench.UnitNexus(1)));
         var nexus = bench.UnitNexus(0);
-        nexus.Attend(s_mode);
-        nexus.Attend(Sense.CapacityChanged);
-        nexus.Attend(s_reset);
+        nexus.EstablishUnitAttention(s_mode);
+        nexus.EstablishUnitAttention(Sense.CapacityChanged);
+        nexus.EstablishUnitAttention(s_reset);
         // A reset says all the rest of its kind.
         Assert.Equal("06/29/00", bench.Answer(0, Read));
-        nexus.Attend(Sense.ReportedLunsChanged);
+        nexus.EstablishUnitAttention(Sense.ReportedLunsChanged);
         Assert.Equal("ReservationConflict", bench.Answer(0, Read));
         bench.Unit.Release(bench.UnitNexus(1));
         Assert.Equal("06/3F/0E", bench.Answer(0, Read));
@@ -40,7 +40,7 @@ public class AdmissionTests
         Assert.Equal("05/21/00", bench.Answer(0, "28 00 00000800 00 0001 00"));
         Assert.Equal("Good", bench.Answer(0, Read));
         _ = bench.Unit.CloseAsync(TimeSpan.FromSeconds(30));
-        nexus.Attend(s_reset);
+        nexus.EstablishUnitAttention(s_reset);
         Assert.Equal("05/25/00", bench.Answer(0, Read));
         Assert.True(nexus.HasUnitAttention);
     }
@@ -52,7 +52,7 @@ public class AdmissionTests
     public async Task SomeCommandsLeaveTheUnitAttention(string cdb)
     {
         await using var bench = new UnitBench();
-        bench.UnitNexus(0).Attend(s_mode);
+        bench.UnitNexus(0).EstablishUnitAttention(s_mode);
         Assert.Equal("Good", bench.Answer(0, cdb));
         // REQUEST SENSE takes it as data.
         Assert.Equal(cdb.StartsWith("03", StringComparison.Ordinal) ? "Good" : "06/2A/01", bench.Answer(0, TestUnitReady));

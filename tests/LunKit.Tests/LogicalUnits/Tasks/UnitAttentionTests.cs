@@ -16,11 +16,11 @@ public class UnitAttentionTests
     {
         Assert.False(_nexus.HasUnitAttention);
         Assert.Equal("none", Take());
-        _nexus.Attend(Sense.MediumChanged);
-        _nexus.Attend(Sense.ReportedLunsChanged);
+        _nexus.EstablishUnitAttention(Sense.MediumChanged);
+        _nexus.EstablishUnitAttention(Sense.ReportedLunsChanged);
         Assert.Equal("none", Take(onlyReset: true));
         Assert.True(_nexus.HasUnitAttention);
-        _nexus.Attend(Sense.BusDeviceResetOccurred);
+        _nexus.EstablishUnitAttention(Sense.BusDeviceResetOccurred);
         Assert.Equal("06/29/03", Take(onlyReset: true));
         Assert.Equal("06/28/00", Take());
         Assert.True(_nexus.HasUnitAttention);
@@ -32,8 +32,8 @@ public class UnitAttentionTests
     [Fact]
     public void ResetsComeBeforeOlderOnes()
     {
-        _nexus.Attend(Sense.MediumChanged);
-        _nexus.Attend(Sense.PowerOnOrReset);
+        _nexus.EstablishUnitAttention(Sense.MediumChanged);
+        _nexus.EstablishUnitAttention(Sense.PowerOnOrReset);
         Assert.Equal("06/29/00", Take());
         Assert.Equal("06/28/00", Take());
     }
@@ -42,37 +42,37 @@ public class UnitAttentionTests
     [Fact]
     public void AResetSaysTheRest()
     {
-        _nexus.Attend(Sense.PowerOnOrReset);
-        _nexus.Attend(Sense.ModeParametersChanged);
-        _nexus.Attend(Sense.CommandsClearedByAnotherInitiator);
-        _nexus.Attend(Sense.MediumChanged);
-        _nexus.Attend(Sense.BusDeviceResetOccurred);
+        _nexus.EstablishUnitAttention(Sense.PowerOnOrReset);
+        _nexus.EstablishUnitAttention(Sense.ModeParametersChanged);
+        _nexus.EstablishUnitAttention(Sense.CommandsClearedByAnotherInitiator);
+        _nexus.EstablishUnitAttention(Sense.MediumChanged);
+        _nexus.EstablishUnitAttention(Sense.BusDeviceResetOccurred);
         Assert.Equal(["06/29/03", "06/28/00", "none"], [Take(), Take(), Take()]);
         // What comes behind it counts.
-        _nexus.Attend(Sense.BusDeviceResetOccurred);
-        _nexus.Attend(Sense.ModeParametersChanged);
+        _nexus.EstablishUnitAttention(Sense.BusDeviceResetOccurred);
+        _nexus.EstablishUnitAttention(Sense.ModeParametersChanged);
         Assert.Equal(["06/29/03", "06/2A/01", "none"], [Take(), Take(), Take()]);
     }
 
     [Fact]
     public void NoneIsRepeated()
     {
-        _nexus.Attend(Sense.MediumChanged);
-        _nexus.Attend(Sense.MediumChanged);
+        _nexus.EstablishUnitAttention(Sense.MediumChanged);
+        _nexus.EstablishUnitAttention(Sense.MediumChanged);
         Assert.Equal(["06/28/00", "none"], [Take(), Take()]);
     }
 
     [Fact]
     public void OneKindIsCleared()
     {
-        _nexus.Attend(Sense.ReportedLunsChanged);
+        _nexus.EstablishUnitAttention(Sense.ReportedLunsChanged);
         _nexus.ClearUnitAttention(Sense.MediumChanged);
         Assert.True(_nexus.HasUnitAttention);
-        _nexus.Attend(Sense.MediumChanged);
+        _nexus.EstablishUnitAttention(Sense.MediumChanged);
         _nexus.ClearUnitAttention(Sense.ReportedLunsChanged);
         Assert.True(_nexus.HasUnitAttention);
         Assert.Equal("06/28/00", Take());
-        _nexus.Attend(Sense.ReportedLunsChanged);
+        _nexus.EstablishUnitAttention(Sense.ReportedLunsChanged);
         _nexus.ClearUnitAttention(Sense.ReportedLunsChanged);
         Assert.False(_nexus.HasUnitAttention);
     }
@@ -80,7 +80,7 @@ public class UnitAttentionTests
     [Fact]
     public void TheyAreBounded()
     {
-        for (byte i = 0; i < 40; i++) _nexus.Attend(new Sense(SenseKey.UnitAttention, 0x3F, i));
+        for (byte i = 0; i < 40; i++) _nexus.EstablishUnitAttention(new Sense(SenseKey.UnitAttention, 0x3F, i));
         for (int i = 0; i < 16; i++) Assert.Equal($"06/3F/{i:X2}", Take());
         Assert.Equal("none", Take());
         Assert.Equal(3, _nexus.Lun);

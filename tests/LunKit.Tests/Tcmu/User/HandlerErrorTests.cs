@@ -44,6 +44,27 @@ public sealed class HandlerErrorTests
         await UserBench.UntilAsync(() => bench.Listener.Devices[0].ProcessId == 0, "letting go");
     }
 
+    // A target says what is opened, with the rights of the handler: anybody can listen at a name that is free.
+    [Fact]
+    public async Task ATargetOfAnotherUserIsNotBelieved()
+    {
+        await using var bench = new UserBench();
+        var log = new ListLog();
+        bool isOpened = false;
+        var subtypes = new Dictionary<string, TcmuUnitFactory>
+        {
+            ["test"] = (_, _) =>
+            {
+                isOpened = true;
+                throw new InvalidOperationException("opened");
+            },
+        };
+        await using (TcmuHandler.ConnectTo(bench.Path, subtypes, log, new HashSet<uint> { uint.MaxValue - 1 }))
+            await UserBench.UntilAsync(() => log.Lines.Any(l => l.Contains("which is not trusted", StringComparison.Ordinal)), "a warning");
+        Assert.False(isOpened);
+        Assert.Null(bench.Listener.Devices[0].LastReason);
+    }
+
     [Fact]
     public async Task ABackstoreThatThrowsIsSeen()
     {
