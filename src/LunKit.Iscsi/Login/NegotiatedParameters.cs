@@ -25,7 +25,7 @@ internal sealed class NegotiatedParameters
     public bool DataPduInOrder { get; set; } = true;
     public bool DataSequenceInOrder { get; set; } = true;
     public int DefaultTime2Wait { get; set; } = 2;
-    public int DefaultTime2Retain { get; set; }
+    public int DefaultTime2Retain { get; set; } = 20;
     public int ErrorRecoveryLevel { get; set; }
 
     /// <summary>Takes over what a session's leading connection has agreed on for all its connections (RFC 7143 13, "LO" keys).</summary>

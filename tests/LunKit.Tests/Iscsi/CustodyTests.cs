@@ -12,8 +12,20 @@ public class CustodyTests
         // Takes the power-on unit attention; the next CmdSN is 2.
         initiator.Command(0x100, 1, new byte[6]);
         initiator.Step();
-        Assert.Equal((byte)ScsiStatus.CheckCondition, initiator.Receive().Status);
+        var answer = initiator.Receive();
+        Assert.Equal((byte)ScsiStatus.CheckCondition, answer.Status);
+        Acknowledge(initiator, answer);
         return initiator;
+    }
+
+    /// <summary>Tells by a NOP-Out that a response has come.</summary>
+    private static void Acknowledge(SteppedInitiator initiator, Pdu answer)
+    {
+        var pdu = new byte[Bhs.Length];
+        NopPdu.Write(pdu, PduOpcode.NopOut, 0, Bhs.ReservedTag, Bhs.ReservedTag, 0);
+        _ = new Bhs(pdu) { IsImmediate = true, CmdSn = 2, ExpStatSn = answer.StatSn + 1 };
+        initiator.Send(pdu, []);
+        initiator.Step();
     }
 
     private static void Lose(SteppedInitiator initiator)
