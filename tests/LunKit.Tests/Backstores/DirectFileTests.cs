@@ -83,7 +83,7 @@ public sealed class DirectFileTests : IDisposable
     {
         Assert.SkipWhen(new DriveInfo(Path.GetTempPath()).DriveFormat is "tmpfs" or "ramfs", "needs a folder for temporary files with a medium");
         using (var direct = new DirectFile(_file, readOnly: false)) direct.Write(0, new DataBuffer(Noise(64 * 1024)));
-        using var image = new ImageFile(_file, _path);
+        using var image = new ImageFile(_file);
         var memory = new byte[8192];
         var data = segments == 1 ? new DataBuffer(memory) : new DataBuffer([memory.AsMemory(0, 512), memory.AsMemory(512)], 2);
         Assert.False(image.ReadNow(0, data));

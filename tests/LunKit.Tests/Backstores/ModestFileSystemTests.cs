@@ -13,7 +13,7 @@ public sealed class ModestFileSystemTests : IDisposable
     public void Dispose() => File.Delete(_path);
 
     /// <summary>No holes can be made; where there are some is as the test says.</summary>
-    private sealed class ModestImage(SafeFileHandle file, string path) : ImageFile(file, path)
+    private sealed class ModestImage(SafeFileHandle file) : ImageFile(file)
     {
         public List<(long Offset, int Length)> Writes { get; } = [];
         public (bool IsData, long End) Run { get; set; }
@@ -40,7 +40,7 @@ public sealed class ModestFileSystemTests : IDisposable
     {
         var file = File.OpenHandle(_path, FileMode.Create, FileAccess.ReadWrite, FileShare.ReadWrite);
         RandomAccess.SetLength(file, 4 * Mega);
-        var image = new ModestImage(file, _path);
+        var image = new ModestImage(file);
         var geometry = new BackstoreGeometry(4 * Mega) { BlockSize = block };
         return (new BackstoreGuard(new FileBackstore(image, _path, geometry, direct: null, isInMemory: false)), image);
     }
