@@ -151,7 +151,9 @@ public sealed class BlockUnit : LogicalUnit
     /// Changes the capacity while in use: every nexus gets CAPACITY DATA HAS CHANGED (SBC-4 4.5). A smaller one waits for commands on the blocks that
     /// go, for half a minute at most.
     /// </summary>
-    /// <exception cref="BackstoreException">The backstore cannot do it, or commands on the blocks that would go do not end: the size stays.</exception>
+    /// <exception cref="BackstoreException">
+    /// The backstore cannot do it, commands on the blocks that would go do not end, or a SANITIZE or FORMAT UNIT runs: the size stays.
+    /// </exception>
     public async ValueTask ResizeAsync(long lengthBytes)
     {
         if (lengthBytes < BlockSize) throw new ArgumentOutOfRangeException(nameof(lengthBytes), "less than one block");
@@ -160,6 +162,9 @@ public sealed class BlockUnit : LogicalUnit
         // Commands on blocks that go have ended before, and later ones are checked against the new capacity.
         long first = Math.Min(lengthBytes / BlockSize, BlockCount);
         using var barrier = await EnterAsync(new BlockRange(first, long.MaxValue)).ConfigureAwait(false);
+        // None begins while the barrier stands. It works on all blocks that were there when it began, and says afterwards that it has erased all.
+        if (Background is { IsActive: true, IsFailed: false })
+            throw new BackstoreException(BackstoreError.Busy, $"{Identity.Name} keeps its size: it is being erased; try again when that has ended");
         if (!await Store.ResizeAsync(lengthBytes, CancellationToken.None).ConfigureAwait(false))
             throw new BackstoreException(BackstoreError.Internal, $"{Identity.Name} cannot change its size");
         TakeCapacity();

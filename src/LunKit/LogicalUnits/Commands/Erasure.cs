@@ -100,15 +100,19 @@ internal static class Erasure
         ? Task.CompletedTask
         : Task.Delay(TimeSpan.FromSeconds((double)step / unit.EraseBytesPerSecond), unit.Runtime.Time, stop);
 
+    /// <summary>Bytes to erase, asked before each step: the blocks that a unit gains meanwhile are erased too.</summary>
+    private static long Length(BlockUnit unit) => unit.BlockCount * unit.BlockSize;
+
     private static async Task DiscardAllAsync(BlockUnit unit, IProgress<double> progress, CancellationToken stop)
     {
-        long length = unit.BlockCount * unit.BlockSize;
         unit.Tokens.Revoke(0, unit.BlockCount);
         long step = Step(unit);
-        for (long done = 0; done < length; done += step)
+        for (long done = 0; Length(unit) is var length && done < length;)
         {
             stop.ThrowIfCancellationRequested();
-            await unit.Store.DiscardAsync(done, Math.Min(step, length - done), stop).ConfigureAwait(false);
+            long now = Math.Min(step, length - done);
+            await unit.Store.DiscardAsync(done, now, stop).ConfigureAwait(false);
+            done += now;
             await PaceAsync(unit, step, stop).ConfigureAwait(false);
             progress.Report((double)done / length);
         }
@@ -116,7 +120,6 @@ internal static class Erasure
 
     private static async Task OverwriteAsync(BlockUnit unit, byte[] pattern, int passes, bool invert, IProgress<double> progress, CancellationToken stop)
     {
-        long length = unit.BlockCount * unit.BlockSize;
         var block = new byte[unit.BlockSize];
         long step = Step(unit);
         unit.Tokens.Revoke(0, unit.BlockCount);
@@ -125,10 +128,11 @@ internal static class Erasure
             // With INVERT every pass is the complement of the one before; the last one is the pattern when their number is odd.
             byte mask = invert && pass % 2 == 1 ? (byte)0xFF : (byte)0;
             for (int i = 0; i < block.Length; i++) block[i] = (byte)(pattern[i % pattern.Length] ^ mask);
-            for (long done = 0; done < length; done += step)
+            for (long done = 0; Length(unit) is var length && done < length;)
             {
-                await unit.Store.WriteSameAsync(done, Math.Min(step, length - done), new DataBuffer(block), WriteOptions.None, stop)
-                    .ConfigureAwait(false);
+                long now = Math.Min(step, length - done);
+                await unit.Store.WriteSameAsync(done, now, new DataBuffer(block), WriteOptions.None, stop).ConfigureAwait(false);
+                done += now;
                 await PaceAsync(unit, step, stop).ConfigureAwait(false);
                 progress.Report((pass + (double)done / length) / passes);
             }

@@ -160,6 +160,15 @@ internal sealed class GatedStore(BackstoreFeatures features = BackstoreFeatures.
         _geometry = _geometry with { LengthBytes = lengthBytes };
     }
 
+    public event Action? GeometryChanged;
+
+    /// <summary>The storage has another size, by itself.</summary>
+    public void Become(long blocks)
+    {
+        _geometry = _geometry with { LengthBytes = blocks * 512 };
+        GeometryChanged?.Invoke();
+    }
+
     public ValueTask DisposeAsync()
     {
         IsDisposed = true;
