@@ -245,6 +245,11 @@ int main(int argc, char **argv)
     else length++;
     sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (connect(sock, (void *)&a, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) < 0) { perror(argv[1]); return 1; }
+    /* A target says what is opened, with this process's rights, and anybody can listen at a path that is free. */
+    struct ucred target;
+    socklen_t size = sizeof target;
+    if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &target, &size) < 0) { perror("SO_PEERCRED"); return 1; }
+    if (target.uid != 0 && target.uid != geteuid()) { fprintf(stderr, "user %u listens there, who is not trusted\n", target.uid); return 1; }
     struct message m, out;
     int fds[4] = { -1, -1, -1, -1 };
     for (;;) {

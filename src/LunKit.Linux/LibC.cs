@@ -58,6 +58,14 @@ internal static unsafe partial class LibC
     [StructLayout(LayoutKind.Sequential, Size = 256)]
     public struct statfs { public long f_type, f_bsize; public ulong f_blocks, f_bfree, f_bavail; }
 
+    // The same on every architecture; the head of 256 bytes.
+    [StructLayout(LayoutKind.Sequential, Size = 256)]
+    public struct statx_head { public uint stx_mask, stx_blksize; public ulong stx_attributes; public uint stx_nlink, stx_uid, stx_gid; public ushort stx_mode; }
+
+    public const int AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100;
+    public const uint STATX_TYPE = 1;
+    public const ushort S_IFMT = 0xF000, S_IFSOCK = 0xC000;
+
     public const long TMPFS_MAGIC = 0x01021994, RAMFS_MAGIC = 0x858458F6;
 
     [StructLayout(LayoutKind.Sequential)]
@@ -95,6 +103,8 @@ internal static unsafe partial class LibC
     [LibraryImport("libc", SetLastError = true)] public static partial int fdatasync(int fd);
     [LibraryImport("libc", SetLastError = true)] public static partial int fsync(int fd);
     [LibraryImport("libc", SetLastError = true)] public static partial int fallocate(int fd, int mode, long offset, long len);
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int statx(int directory, string path, int flags, uint mask, statx_head* facts);
     [LibraryImport("libc", SetLastError = true)] public static partial int fstatfs(int fd, statfs* facts);
     [LibraryImport("libc", SetLastError = true)] public static partial long lseek(int fd, long offset, int whence);
     [LibraryImport("libc", SetLastError = true)] public static partial nint sendmsg(int fd, msghdr* message, int flags);

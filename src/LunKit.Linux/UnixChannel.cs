@@ -23,31 +23,68 @@ public sealed unsafe class UnixChannel : IDisposable
     private readonly Socket _socket;
     private readonly Lock _sending = new();
 
-    private UnixChannel(Socket socket) => _socket = socket;
+    // Of a listener at a path: whoever holds it may delete what lies there and listen. .NET deletes the path when the socket is closed.
+    private readonly SafeFileHandle? _place;
+
+    private UnixChannel(Socket socket, SafeFileHandle? place = null) => (_socket, _place) = (socket, place);
+
+    /// <summary>Suffix of the file whose lock says who listens at a path; it stays, for a lock on a file that is deleted keeps nobody out.</summary>
+    public const string LockSuffix = ".lock";
 
     /// <summary>
-    /// Listens at a path, or with '@' before it in the abstract namespace. A path that a dead process left is taken over. Throws
-    /// <see cref="SocketException"/> when it is in use or not allowed.
+    /// Listens at a path, or with '@' before it in the abstract namespace. The socket that a dead process left is taken over; anything else that
+    /// lies there stays. Throws <see cref="SocketException"/> when it is in use or not allowed, <see cref="IOException"/> or
+    /// <see cref="UnauthorizedAccessException"/> when the folder does not take files.
     /// </summary>
     /// <param name="path">Where.</param>
     /// <param name="mode">Who may connect: mode of the socket's file.</param>
     public static UnixChannel Listen(string path, UnixFileMode mode)
     {
-        var socket = new Socket(AddressFamily.Unix, SocketType.Seqpacket, ProtocolType.Unspecified);
+        bool isAbstract = path.StartsWith('@');
+        // Two that start at once would each delete the other's socket for a dead one.
+        var place = isAbstract ? null : Occupy(path);
         try
         {
-            if (!path.StartsWith('@') && File.Exists(path) && !CanConnect(path)) File.Delete(path);
-            socket.Bind(EndPoint(path));
-            if (!path.StartsWith('@')) File.SetUnixFileMode(path, mode);
-            socket.Listen(64);
-            socket.Blocking = false;
-            return new UnixChannel(socket);
+            if (!isAbstract && IsSocket(path) && !CanConnect(path)) File.Delete(path);
+            var socket = new Socket(AddressFamily.Unix, SocketType.Seqpacket, ProtocolType.Unspecified);
+            try
+            {
+                socket.Bind(EndPoint(path));
+                if (!isAbstract) File.SetUnixFileMode(path, mode);
+                socket.Listen(64);
+                socket.Blocking = false;
+                return new UnixChannel(socket, place);
+            }
+            catch
+            {
+                socket.Dispose();
+                throw;
+            }
         }
         catch
         {
-            socket.Dispose();
+            place?.Dispose();
             throw;
         }
+    }
+
+    private static SafeFileHandle Occupy(string path)
+    {
+        try
+        {
+            return File.OpenHandle(path + LockSuffix, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException e) when (e.HResult == LibC.EAGAIN)
+        {
+            throw new SocketException((int)SocketError.AddressAlreadyInUse);
+        }
+    }
+
+    private static bool IsSocket(string path)
+    {
+        LibC.statx_head facts;
+        // SAFETY: the structure is a local, and as long as the kernel's.
+        return LibC.statx(LibC.AT_FDCWD, path, LibC.AT_SYMLINK_NOFOLLOW, LibC.STATX_TYPE, &facts) == 0 && (facts.stx_mode & LibC.S_IFMT) == LibC.S_IFSOCK;
     }
 
     private static bool CanConnect(string path)
@@ -190,5 +227,10 @@ public sealed unsafe class UnixChannel : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _socket.Dispose();
+    public void Dispose()
+    {
+        _socket.Dispose();
+        // Last: only then may another one listen there.
+        _place?.Dispose();
+    }
 }

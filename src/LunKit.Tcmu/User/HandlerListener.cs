@@ -31,6 +31,8 @@ public sealed class HandlerListener : IDisposable
     /// <param name="log">Where to log.</param>
     /// <param name="users">User ids that may handle devices besides root and this process's own; the file's mode is opened to them.</param>
     /// <exception cref="System.Net.Sockets.SocketException">The path is in use, or not allowed.</exception>
+    /// <exception cref="IOException">Its folder does not take files.</exception>
+    /// <exception cref="UnauthorizedAccessException">Likewise.</exception>
     public HandlerListener(string path, ILogger log, params ReadOnlySpan<uint> users)
     {
         Path = path;
@@ -314,7 +316,6 @@ public sealed class HandlerListener : IDisposable
         foreach (var connection in connections) connection.End("the target stops");
         foreach (var connection in connections) connection.Thread.Join();
         _listener.Dispose();
-        if (!Path.StartsWith('@')) File.Delete(Path);
         _wake.Dispose();
     }
 }
