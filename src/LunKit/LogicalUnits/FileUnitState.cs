@@ -20,12 +20,21 @@ public sealed class FileUnitState : IUnitStateStore, IDisposable
 
     private readonly string _path;
     private readonly Guid? _newId;
+    private readonly Action<string> _flushFolder;
     private SafeFileHandle? _lock;
 
     /// <summary>State that no other process uses, which the caller has seen to, e.g. because its image is locked.</summary>
     /// <param name="path">The file.</param>
     /// <param name="newId">Identity of a unit that has no state yet; null for a new one.</param>
-    public FileUnitState(string path, Guid? newId = null) => (_path, _newId) = (path, newId);
+    public FileUnitState(string path, Guid? newId = null) : this(path, newId, static folder =>
+    {
+        if (OperatingSystem.IsLinux()) FileDescriptor.FlushDirectory(folder);
+    })
+    {
+    }
+
+    /// <summary>The same with another way to make a rename durable: a test has one that fails.</summary>
+    internal FileUnitState(string path, Guid? newId, Action<string> flushFolder) => (_path, _newId, _flushFolder) = (path, newId, flushFolder);
 
     /// <inheritdoc/>
     public bool IsDurable => true;
@@ -93,14 +102,42 @@ public sealed class FileUnitState : IUnitStateStore, IDisposable
     /// <inheritdoc/>
     public void Save(UnitState state)
     {
+        byte[]? before = Read(_path);
+        Replace(JsonSerializer.SerializeToUtf8Bytes(state, UnitStateJson.Default.UnitState));
+        try
+        {
+            _flushFolder(Path.GetDirectoryName(Path.GetFullPath(_path))!);
+        }
+        catch
+        {
+            // The change is refused, and must not be what the next start finds.
+            TakeBack(before);
+            throw;
+        }
+    }
+
+    private void Replace(byte[] bytes)
+    {
         string temporary = _path + ".tmp";
         using (var file = new FileStream(temporary, FileMode.Create, FileAccess.Write, FileShare.None))
         {
-            JsonSerializer.Serialize(file, state, UnitStateJson.Default.UnitState);
+            file.Write(bytes);
             file.Flush(flushToDisk: true);
         }
         File.Move(temporary, _path, overwrite: true);
-        if (OperatingSystem.IsLinux()) FileDescriptor.FlushDirectory(Path.GetDirectoryName(Path.GetFullPath(_path))!);
+    }
+
+    private void TakeBack(byte[]? before)
+    {
+        try
+        {
+            if (before is null) File.Delete(_path);
+            else Replace(before);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The folder does not even take the old one; whoever asked for the change is told of the first failure.
+        }
     }
 
     /// <summary>Lets others use the file.</summary>

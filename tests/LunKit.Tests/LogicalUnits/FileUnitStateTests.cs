@@ -48,6 +48,20 @@ public sealed class FileUnitStateTests : IDisposable
         if (what is "folder" or "loop") Assert.Throws<BackstoreException>(() => FileUnitState.Exists(File_));
     }
 
+    /// <summary>What was refused is not there after the next start.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void WhatCannotBeMadeDurableIsTakenBack(bool hasState)
+    {
+        var id = Guid.NewGuid();
+        if (hasState) new FileUnitState(File_).Save(new UnitState { Id = id, Sanitize = "before" });
+        var state = new FileUnitState(File_, id, static _ => throw new IOException("the folder is gone"));
+        Assert.Throws<IOException>(() => state.Save(new UnitState { Id = id, Sanitize = "after" }));
+        Assert.Equal(hasState, FileUnitState.Exists(File_));
+        Assert.Equal(hasState ? "before" : null, new FileUnitState(File_).Load().Sanitize);
+    }
+
     [Fact]
     public async Task TwoUnitsCannotShareAFile()
     {
