@@ -6,6 +6,7 @@ namespace LunKit.Tcmu.Kernel;
 /// <summary>The kernel's TCMU devices, told by generic netlink.</summary>
 internal sealed class KernelSource : IDeviceSource
 {
+    private const int RetryMilliseconds = 1000;
     private static readonly TimeSpan s_othersPatience = TimeSpan.FromSeconds(5);
 
     private readonly ILogger _log;
@@ -79,33 +80,49 @@ internal sealed class KernelSource : IDeviceSource
 
     private void Run()
     {
-        var buffer = new byte[64 * 1024];
+        // Writers that wait for a handler that has died would wait for ever.
+        if (!_stopping) Try(TcmuModule.ReleaseWaiters);
+        while (!_stopping)
+        {
+            // Again after a failure, e.g. for want of a descriptor or a thread: the kernel's writers wait for the events that nobody takes.
+            if (!Try(Listen) && !_stopping) _wake.Wait(RetryMilliseconds);
+        }
+        _ended.SetResult();
+    }
+
+    private bool Try(Action action)
+    {
         try
         {
-            // Writers that wait for a handler that has died would wait for ever.
-            TcmuModule.ReleaseWaiters();
-            if (_replies) lock (_sending) _socket.Send(TcmuMessages.SetFeatures(_family, _sequence++, replies: true));
-            Rescan();
-            TcmuModule.AllowEvents();
-            while (!_stopping)
-            {
-                int length = _socket.Receive(buffer, out bool lost);
-                if (lost) Rescan();
-                if (length < 0)
-                {
-                    _socket.Wait(_wake, 1000);
-                    continue;
-                }
-                ReadOnlySpan<byte> rest = buffer.AsSpan(0, length);
-                while (NetlinkMessage.TryTake(ref rest, out var message))
-                    if (TcmuMessages.ParseEvent(message, _family) is { } e) Handle(e);
-            }
+            action();
+            return true;
         }
         catch (Exception e)
         {
             LogMessages.HandlerCrashed(_log, e);
+            return false;
         }
-        _ended.SetResult();
+    }
+
+    private void Listen()
+    {
+        var buffer = new byte[64 * 1024];
+        if (_replies) lock (_sending) _socket.Send(TcmuMessages.SetFeatures(_family, _sequence++, replies: true));
+        Rescan();
+        TcmuModule.AllowEvents();
+        while (!_stopping)
+        {
+            int length = _socket.Receive(buffer, out bool lost);
+            if (lost) Rescan();
+            if (length < 0)
+            {
+                _socket.Wait(_wake, 1000);
+                continue;
+            }
+            ReadOnlySpan<byte> rest = buffer.AsSpan(0, length);
+            while (NetlinkMessage.TryTake(ref rest, out var message))
+                if (TcmuMessages.ParseEvent(message, _family) is { } e && !Try(() => Handle(e))) Reply(e, -5); // EIO
+        }
     }
 
     /// <summary>Takes up devices of ours that are there and not known, and lets go of those that are gone.</summary>
