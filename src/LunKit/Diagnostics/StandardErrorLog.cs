@@ -1,14 +1,18 @@
+using LunKit.Backstores;
 using Microsoft.Extensions.Logging;
 
 namespace LunKit.Diagnostics;
 
 /// <summary>
 /// The log of those who give none: warnings and worse, a line each, on the standard error. Whoever wants silence says so with a logger
-/// that is silent.
+/// that is silent. Whoever logs neither waits nor fails, whatever is behind the standard error; a thread writes, which the first line starts.
 /// Thread safe.
 /// </summary>
 public sealed class StandardErrorLog : ILogger
 {
+    private readonly Lock _gate = new();
+    private LogLines? _lines;
+
     private StandardErrorLog()
     {
     }
@@ -27,14 +31,28 @@ public sealed class StandardErrorLog : ILogger
     {
         if (!IsEnabled(logLevel)) return;
         string text = formatter(state, exception);
-        try
+        Lines?.Add(exception is null ? $"LunKit: {text}" : $"LunKit: {text}: {exception}");
+    }
+
+    /// <summary>Null while no thread can be started: the line is lost.</summary>
+    private LogLines? Lines
+    {
+        get
         {
-            // One write: lines of several threads do not mix.
-            Console.Error.WriteLine(exception is null ? $"LunKit: {text}" : $"LunKit: {text}: {exception}");
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ObjectDisposedException)
-        {
-            // The disk behind it is full, or the terminal has gone: that ends no thread of whoever logs.
+            lock (_gate)
+            {
+                try
+                {
+                    return _lines ??= new LogLines(static line => Console.Error.WriteLine(line), static loss => $"LunKit: {loss}");
+                }
+                catch (Exception e) when (FileWorkers.IsThreadShortage(e))
+                {
+                    return null;
+                }
+            }
         }
     }
+
+    /// <summary>Waits until all lines are written, for a second at most.</summary>
+    internal void Flush() => Lines?.Flush();
 }

@@ -95,6 +95,7 @@ public sealed class HandlerErrorTests
         var log = StandardErrorLog.Instance;
         LunKit.Tcmu.LogMessages.HandlerGone(log, "device 4713");
         LunKit.Tcmu.LogMessages.Closed(log, "device 4714");
+        log.Flush();
         Assert.Contains("LunKit: device 4713 has no handler any more", text.ToString(), StringComparison.Ordinal);
         Assert.DoesNotContain("4714", text.ToString(), StringComparison.Ordinal);
     }
