@@ -128,10 +128,10 @@ internal sealed class SteppedInitiator
         Tsih = new LoginPdu(answer.Header).Tsih;
     }
 
-    public void Command(uint tag, uint cmdSn, byte[] cdb, int read = 0, int write = 0, byte[]? immediate = null, int? cut = null, int lun = 0)
+    public void Command(uint tag, uint cmdSn, byte[] cdb, int read = 0, int write = 0, byte[]? immediate = null, int? cut = null, int lun = 0, bool isFinal = true)
     {
         var pdu = new byte[Bhs.Length];
-        ScsiCommandPdu.Write(pdu, LunAddress.Encode(lun), tag, read > 0, write > 0, true, (int)TaskAttribute.Simple, (uint)(read + write), cdb);
+        ScsiCommandPdu.Write(pdu, LunAddress.Encode(lun), tag, read > 0, write > 0, isFinal, (int)TaskAttribute.Simple, (uint)(read + write), cdb);
         new Bhs(pdu).CmdSn = cmdSn;
         Send(pdu, immediate ?? [], cut);
     }
