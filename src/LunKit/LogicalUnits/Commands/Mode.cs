@@ -15,7 +15,9 @@ internal static class Mode
         bool noDescriptor = (cdb[1] & 0x08) != 0, longLba = ten && (cdb[1] & 0x10) != 0;
         var pages = unit.ModePages.All.Where(p =>
             (code == 0x3F || p.Code == code) && (subpage == 0xFF || p.Subpage == subpage)).ToList();
-        if (pages.Count == 0 && !(code == 0x3F && subpage is 0 or 0xFF)) return DataIn.InvalidCdb(pages.Count == 0 && unit.ModePages.All.Any(p => p.Code == code) ? 3 : 2);
+        // Of all pages there are those without subpages, or all; the subpages between are reserved (SPC-5 6.15).
+        if (code == 0x3F && subpage is not (0 or 0xFF)) return DataIn.InvalidCdb(3);
+        if (pages.Count == 0 && code != 0x3F) return DataIn.InvalidCdb(unit.ModePages.All.Any(p => p.Code == code) ? 3 : 2);
         var w = new ParameterWriter(stackalloc byte[1024]);
         w.Zeroes(ten ? 8 : 4);
         int header = w.Length;

@@ -52,7 +52,9 @@ public class ModeTests
         // The page is unknown, or its subpage.
         Assert.Equal("05/24/00 @2", bench.AnswerWithField(0, "5A 08 07 00 00 00 00 10 00 00"));
         Assert.Equal("05/24/00 @3", bench.AnswerWithField(0, "5A 08 08 01 00 00 00 10 00 00"));
-        Assert.Equal("05/24/00", bench.Answer(0, "5A 08 3F 05 00 00 00 10 00 00"));
+        Assert.Equal("05/24/00 @3", bench.AnswerWithField(0, "5A 08 3F 05 00 00 00 10 00 00"));
+        // Some page has this subpage.
+        Assert.Equal("05/24/00 @3", bench.AnswerWithField(0, "5A 08 3F 01 00 00 00 10 00 00"));
     }
 
     [Fact]
