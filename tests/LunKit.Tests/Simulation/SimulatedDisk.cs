@@ -61,6 +61,25 @@ internal sealed class SimulatedDisk(SimulatedWorld world, int blocks) : IBacksto
         IsClosed = true;
     }
 
+    /// <summary>What had a cache is gone, and what has not reached the medium with it; the blocks that are older now.</summary>
+    public List<int> LoseCache()
+    {
+        var lost = new List<int>();
+        for (int i = 0; i < _cache.Length; i++)
+        {
+            if (_cache[i].Change <= _medium[i].Change) continue;
+            // A cache is also written back by itself.
+            if (world.Chance(0.3))
+            {
+                _medium[i] = _cache[i];
+                continue;
+            }
+            _cache[i] = _medium[i];
+            lost.Add(i);
+        }
+        return lost;
+    }
+
     /// <summary>What the medium would have after a power loss.</summary>
     public ulong Durable(int block) => _medium[block].Value;
 

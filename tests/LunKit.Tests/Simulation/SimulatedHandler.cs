@@ -14,7 +14,7 @@ namespace LunKit.Tests.Simulation;
 /// <summary>
 /// A handler process that serves a ring, as an actor of a <see cref="SimulatedWorld"/>: it steps when its doorbell is rung and when the disk
 /// behind it has done something, and dies when it is told to. What it has not begun then never happens; what it has acknowledged stays, as in
-/// the system's page cache.
+/// the system's page cache, or is lost with its own (<see cref="SimulatedRing.Lost"/>).
 /// </summary>
 internal sealed class SimulatedHandler
 {
@@ -24,7 +24,7 @@ internal sealed class SimulatedHandler
     private readonly RingDevice _device;
     private readonly BlockUnit _unit;
     private readonly SafeFileHandle _lease;
-    private bool _isScheduled, _isStepping, _again, _isHung, _isLeaving;
+    private bool _isScheduled, _isStepping, _again, _isHung, _isLeaving, _isFlushing;
 
     public SimulatedHandler(SimulatedWorld world, SimulatedDisk disk, HandlerGrant grant, int regionBytes, Action notify)
     {
@@ -132,18 +132,18 @@ internal sealed class SimulatedHandler
 
     private async void EndInOrder()
     {
-        if (HasLeft) return;
-        HasLeft = true;
+        if (_isFlushing) return;
+        _isFlushing = true;
         try
         {
             await _unit.FlushAsync().ConfigureAwait(false);
             if (IsDead) return;
             _device.Leave();
+            HasLeft = true;
         }
         catch (BackstoreException)
         {
             // It does not say that all is flushed.
-            HasLeft = false;
         }
         if (!IsDead) End();
     }

@@ -206,7 +206,7 @@ internal sealed class UnitSimulation
     private void CheckDurable(string what, int first, int count, long since, SeenWrite? write = null)
     {
         for (int block = first; block < first + count; block++)
-            _history.Read("the medium", block, _disk.Durable(block), since, _world.Step + 1, $"{what}: what is on the medium", write);
+            _history.ReadMedium(block, _disk.Durable(block), since, _world.Step + 1, what, write);
     }
 
     private void SetWriteCache(SimulatedNexus nexus, bool on)

@@ -10,6 +10,7 @@ internal sealed class WireOperations(WireSimulation simulation)
 {
     // The tag of no command.
     private const uint NoTask = 1;
+    private const int LostWrites = 0x40C00;
 
     private SimulatedWorld World => simulation.World;
 
@@ -218,7 +219,17 @@ internal sealed class WireOperations(WireSimulation simulation)
         command = new WireCommand
         {
             Name = "SYNCHRONIZE CACHE", Unit = unit, Cdb = Cdb16(0x91, 0, 0), Attribute = Attribute(),
-            WhenGood = () => CheckDurable(unit, "SYNCHRONIZE CACHE", 0, unit.Blocks, command.Start),
+            WhenGood = () =>
+            {
+                if (unit.Deceived.TryGetValue(initiator.ToString(), out long since) && command.Start > since)
+                    throw new SimulationException($"{command} succeeds, and what {initiator} had written before is lost since {since}");
+                CheckDurable(unit, "SYNCHRONIZE CACHE", 0, unit.Blocks, command.Start);
+                unit.History.Flushed(command.Start);
+            },
+            WhenOver = () =>
+            {
+                if (command.Sense == LostWrites && command.Status == ScsiStatus.CheckCondition) unit.Deceived.Remove(initiator.ToString());
+            },
         };
         Send(initiator, command);
     }
@@ -227,8 +238,7 @@ internal sealed class WireOperations(WireSimulation simulation)
     private void CheckDurable(WireUnit unit, string what, int first, int count, long since, SeenWrite? write = null)
     {
         for (int block = first; block < first + count; block++)
-            unit.History.Read("the medium", block, unit.Disk.Durable(block), since, World.Step + 1, $"{what}: what is on the medium",
-                write);
+            unit.History.ReadMedium(block, unit.Disk.Durable(block), since, World.Step + 1, what, write);
     }
 
     private void SetWriteCache(WireInitiator initiator, WireUnit unit, bool on)

@@ -18,7 +18,7 @@ internal sealed class WireUnit
         string name = $"sim{lun}";
         if (hasRing)
         {
-            Ring = new SimulatedRing(world, Disk, name);
+            Ring = new SimulatedRing(world, Disk, name) { Lost = blocks => Lose(blocks, world.Step) };
             Unit = Ring.Unit;
             return;
         }
@@ -54,6 +54,14 @@ internal sealed class WireUnit
 
     /// <summary>Flushes that had failed when it was closed.</summary>
     public int FailedFlushes { get; set; }
+
+    /// <summary>Initiators that believe to have written what is lost, since when: their next flush must fail.</summary>
+    public Dictionary<string, long> Deceived { get; } = [];
+
+    private void Lose(IReadOnlyList<int> blocks, long now)
+    {
+        foreach (string who in History.Lose([.. blocks.Select(b => (b, Disk.Durable(b)))], now)) Deceived[who] = now;
+    }
 
     public ulong NextId() => (ulong)(Lun + 1) << 32 | ++_ids;
 }
