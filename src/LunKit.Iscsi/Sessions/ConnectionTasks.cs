@@ -85,10 +85,21 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
     /// </summary>
     private bool Refuse(IscsiTask task)
     {
-        if (task.UnitNexus is null) Respond(task, AbsentUnit.Execute(task, LunAddress.Decode(task.Lun)));
-        else if (task.Reads && task.Writes) Respond(task, CommandResult.CheckCondition(s_invalidInformationUnit));
+        if (RefuseAbsent(task)) return true;
+        if (task.Reads && task.Writes) Respond(task, CommandResult.CheckCondition(s_invalidInformationUnit));
         else if (Memory.IsExhausted) Respond(task, CommandResult.TaskSetFull);
         else return false;
+        return true;
+    }
+
+    /// <summary>
+    /// Answers a command at whose LUN there is nothing, or nothing any more: its unit went while its data was received, and whoever manages tasks
+    /// does not find it there.
+    /// </summary>
+    public bool RefuseAbsent(IscsiTask task)
+    {
+        if (task.UnitNexus is { IsUnmapped: false }) return false;
+        Respond(task, AbsentUnit.Execute(task, LunAddress.Decode(task.Lun)));
         return true;
     }
 
@@ -101,8 +112,7 @@ internal sealed class ConnectionTasks(FullFeaturePhase phase)
             return;
         }
         var task = Create(header, default, 0);
-        if (task.UnitNexus is null) Refuse(task);
-        else Respond(task, CommandResult.TaskSetFull);
+        if (!RefuseAbsent(task)) Respond(task, CommandResult.TaskSetFull);
     }
 
     /// <summary>Makes the task of a command PDU with <paramref name="immediate"/> bytes of data.</summary>

@@ -30,6 +30,8 @@ internal sealed class DataOutTransfers(FullFeaturePhase phase)
     {
         phase.Tasks.Register(task);
         task.UnitNexus!.Unit.Arrive(task);
+        // Who takes a unit away says so first, and ends its commands then: either finds this one.
+        if (!task.IsAborted && phase.Tasks.RefuseAbsent(task)) return;
         task.Received = Math.Min(immediate, task.CollectLength);
         task.Solicited = immediate;
         task.LastData = phase.Connection.LastReceived;

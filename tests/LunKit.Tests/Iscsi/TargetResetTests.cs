@@ -33,4 +33,29 @@ public class TargetResetTests
         var over = await resetter.AwaitAsync();
         Assert.Equal((PduOpcode.TaskManagementResponse, (byte)TaskManagementResult.Complete), (over.Opcode, over.Response));
     }
+
+    /// <summary>A unit goes while a command's immediate data comes: the command is answered then, and not behind what ends all commands.</summary>
+    [Fact]
+    public void ACommandWhoseUnitGoesWhileItComesIsRefusedAtOnce()
+    {
+        var target = new SteppedTarget();
+        var initiator = target.LogIn();
+        initiator.Command(0x100, 1, new byte[6]);
+        initiator.Step();
+        Assert.Equal((byte)ScsiStatus.CheckCondition, initiator.Receive().Status);
+        // More is to follow on request.
+        var data = new byte[32 * 1024];
+        initiator.Command(2, 2, Cdbs.Write16(0, 128), write: 64 * 1024, immediate: data, cut: 20_000);
+        initiator.Step();
+        target.SetLun(false);
+        initiator.Streams.Send(data.AsSpan(20_000));
+        initiator.Step();
+        var answer = initiator.Receive();
+        Assert.Equal((PduOpcode.ScsiResponse, 2u, (byte)ScsiStatus.CheckCondition), (answer.Opcode, answer.Tag, answer.Status));
+        Assert.Equal((byte)SenseKey.IllegalRequest, answer.Data[4] & 0x0F);
+        initiator.Manage(TaskManagementFunction.TargetWarmReset, 3, 3);
+        initiator.Step();
+        Assert.Equal((byte)TaskManagementResult.Complete, initiator.Receive().Response);
+        Assert.Equal((0, 0L), (target.Unit.Tasks.Count, target.Server.Memory.Bytes));
+    }
 }
