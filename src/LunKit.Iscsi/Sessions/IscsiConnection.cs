@@ -65,7 +65,7 @@ internal sealed class IscsiConnection
         _sender = new PduSender(_output, server.Log, remote);
         _receiver = new PduReceiver(this, stream, _output);
         _login = new LoginPhase(this, _sender, _receiver);
-        _leaving = new FinalSteps(LogFault, _stream.Close, _receiver.Disconnect, _output.Discard, () => _phase?.Disconnect(), KeepTasks);
+        _leaving = new FinalSteps(LogFault, _stream.Close, _receiver.Disconnect, _output.Discard, () => _phase?.Disconnect(), () => _session?.Nexus.Unheard(), KeepTasks);
         _ending = new FinalSteps(
             LogFault, _login.Abandon, _receiver.Close, _output.Close, () => _phase?.Tasks.Abandon(), () => _phase?.Custody?.Leave(), () => _phase?.Kept?.Close(),
             LeaveSession,

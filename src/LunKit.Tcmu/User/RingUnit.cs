@@ -99,6 +99,8 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
         return false;
     }
 
+    internal override void Unheard(Nexus nexus) => _ring.Unheard(nexus);
+
     internal override Task Leave(UnitNexus nexus, bool isLost)
     {
         var left = base.Leave(nexus, isLost);

@@ -31,6 +31,9 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     // An initiator that has not been told yet.
     private const long Untold = long.MaxValue;
 
+    // How long it may take until a connection that is lost, with what was sent on it, is known to be. Initiators wait two minutes for a new one.
+    private const long DoubtMilliseconds = 180_000;
+
     private readonly record struct Port(string Initiator, string Target);
 
     private readonly HashSet<Port> _gone = [];
@@ -82,7 +85,19 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     /// <summary>A nexus is gone: its initiator may come back, and believe that what it wrote is still there.</summary>
     public void NexusLeft(Nexus nexus)
     {
+        Unheard(nexus);
         if (Any && _gone.Count < MaxPorts) _gone.Add(PortOf(nexus));
+    }
+
+    /// <summary>
+    /// What a nexus was answered may not have reached its initiator: its command was aborted, or its connection is gone. If it has been told of
+    /// a loss lately it is told again.
+    /// </summary>
+    public void Unheard(Nexus nexus)
+    {
+        if (_owed.Count == 0) return;
+        var port = PortOf(nexus);
+        if (_owed.TryGetValue(port, out long until) && until != Untold && clock() < until + DoubtMilliseconds) _owed[port] = Untold;
     }
 
     /// <summary>
@@ -94,7 +109,7 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
         if (Survive || !Any) return false;
         long now = clock();
         foreach (var (port, until) in _owed)
-            if (now >= until) _owed.Remove(port);
+            if (until != Untold && now >= until + DoubtMilliseconds) _owed.Remove(port);
         foreach (var nexus in nexuses)
         {
             nexus.EstablishUnitAttention(HandlerRestarted);
@@ -118,7 +133,7 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
         if (!_owed.TryGetValue(port, out long until)) return false;
         long now = clock();
         if (until == Untold) _owed[port] = now + (long)reportTime.TotalMilliseconds;
-        else if (now >= until) return !_owed.Remove(port);
+        else if (now >= until) return false;
         return true;
     }
 

@@ -46,11 +46,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     }
 
     /// <summary>The unit whose initiators hear of what is lost with a handler.</summary>
-    public LogicalUnit? Unit
-    {
-        get => _commands.Unit;
-        set => _commands.Unit = value;
-    }
+    public LogicalUnit? Unit { get => _commands.Unit; set => _commands.Unit = value; }
 
     /// <summary>Called when a handler is gone, on the ring's thread.</summary>
     public Action? HandlerGone { get; set; }
@@ -326,6 +322,12 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             if (!_region.Producer.Publish()) return;
         }
         RingHandler();
+    }
+
+    /// <summary>The answer to a flush of a nexus may not have reached its initiator. Any thread.</summary>
+    public void Unheard(Nexus nexus)
+    {
+        lock (_gate) _writes.Unheard(nexus);
     }
 
     /// <summary>The handler lied. Its commands end as BUSY, which initiators repeat, and it keeps the old memory for itself.</summary>

@@ -91,7 +91,14 @@ public abstract class LogicalUnit : IAsyncDisposable
     /// The command is over for its fabric: the answer is queued for sending, or there is none. Called exactly once for each command that arrived
     /// or was executed; task management that affects the command is answered after this.
     /// </summary>
-    public void Complete(ScsiCommand command) => Tasks.Leave(command);
+    public void Complete(ScsiCommand command)
+    {
+        if (command.IsAborted) Unheard(command.Nexus);
+        Tasks.Leave(command);
+    }
+
+    /// <summary>An initiator may not have heard what its commands have ended with: one was aborted, or a connection is gone.</summary>
+    internal virtual void Unheard(Nexus nexus) { }
 
     /// <summary>
     /// Executes one command, on the caller's thread as far as that needs no waiting. When the task completes the unit has done with the command
@@ -272,10 +279,7 @@ public abstract class LogicalUnit : IAsyncDisposable
     /// <summary>Gives SPC-2's reservation back; a nexus that does not hold it changes nothing.</summary>
     internal void Release(UnitNexus nexus)
     {
-        lock (_gate)
-        {
-            if (ReserveHolder == nexus) ReserveHolder = null;
-        }
+        lock (_gate) ReserveHolder = ReserveHolder == nexus ? null : ReserveHolder;
     }
 
     /// <summary>Establishes a unit attention for all nexuses but one.</summary>

@@ -100,6 +100,12 @@ public sealed class Nexus
         }
     }
 
+    /// <summary>Answers to its initiator may be lost, with a connection: units that have told it something tell it again.</summary>
+    internal void Unheard()
+    {
+        foreach (var entry in Luns.Entries.Values) entry.Unit.Unheard(this);
+    }
+
     /// <inheritdoc/>
     public override string ToString() => $"{InitiatorPort} -> {TargetPort.Name}";
 }

@@ -1,6 +1,7 @@
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
+using LunKit.Tests.LogicalUnits;
 using LunKit.Tcmu.Ring;
 using LunKit.Tcmu.User;
 
@@ -219,6 +220,35 @@ public sealed class UnflushedWritesTests
         }
         // Who was not there has lost nothing.
         Assert.Equal(ScsiStatus.Good, (await UserBench.SendAsync(UserBench.Open("iqn.test:new", bench.Unit), Flush)).Result.Status);
+    }
+
+    /// <summary>An answer that was lost with its connection, or with its command's abort, has told nobody.</summary>
+    [Fact]
+    public async Task WhoMayNotHaveHeardItIsToldAgain()
+    {
+        await using var bench = NewBench(nexuses: 2);
+        var dying = new ScriptedHandler(bench.Path).Open();
+        await WriteAsync(bench, dying);
+        await DieAsync(bench, dying);
+        await using var next = bench.Handle(new MemoryBackstore(1 << 20));
+        // The first one's connection is lost behind the answer.
+        await ExpectAsync(UnflushedWrites.HandlerRestarted, bench, TestUnitReady);
+        await ExpectAsync(UnflushedWrites.FlushFailed, bench, Flush);
+        bench.Nexus(0).Close();
+        var again = UserBench.Open("iqn.test:0", bench.Unit);
+        Assert.Equal(UnflushedWrites.FlushFailed, (await UserBench.SendAsync(again, Flush)).Result.Sense);
+        Assert.Equal(ScsiStatus.Good, (await UserBench.SendAsync(again, Flush)).Result.Status);
+        // The flush of the second one is aborted before it is answered.
+        await ExpectAsync(UnflushedWrites.HandlerRestarted, bench, TestUnitReady, nexus: 1);
+        var flush = new TestCommand();
+        var second = bench.Nexus(1).Luns.Find(0)!;
+        flush.Prepare(second, TestUnit.Bytes(Flush), [], TaskAttribute.Simple);
+        Assert.Equal(UnflushedWrites.FlushFailed, (await bench.Unit.ExecuteAsync(flush)).Sense);
+        var aborted = bench.Unit.TaskManager.AbortTask(second, c => c == flush)!;
+        bench.Unit.Complete(flush);
+        await aborted;
+        await ExpectAsync(UnflushedWrites.FlushFailed, bench, Flush, nexus: 1);
+        await ExpectGoodAsync(bench, Flush, nexus: 1);
     }
 
     [Fact]
