@@ -71,8 +71,8 @@ internal sealed class BlockHistory
             foreach (var write in writes)
             {
                 if (there is not null && (write == there || write.End < there.Start)) continue;
-                _lost.TryAdd((write, block), now);
-                if (isClear && write is { IsDone: true, IsFlushed: false } && write.Start > (there?.End ?? 0)) deceived.Add(write.Who);
+                // Those that were lost before are not lost again.
+                if (_lost.TryAdd((write, block), now) && isClear && write is { IsDone: true, IsFlushed: false } && write.Start > (there?.End ?? 0)) deceived.Add(write.Who);
             }
         }
         return deceived;

@@ -17,14 +17,13 @@ internal sealed class SimulatedRing
     private readonly SimulatedDisk _disk;
     private readonly UserRing _ring;
     private SimulatedHandler? _handler;
-    private readonly bool _hasCache;
     private bool _isScheduled, _isTurning, _again, _isTicking, _isGone;
 
     public SimulatedRing(SimulatedWorld world, SimulatedDisk disk, string name)
     {
         (_world, _disk) = (world, disk);
         bool isSmall = world.Chance(0.3);
-        _hasCache = world.Chance(0.5);
+        HasCache = world.Chance(0.5);
         var options = new UserRingOptions
         {
             RingBytes = isSmall ? 8192 : 65536, DataAreaBytes = isSmall ? 256 * 1024 : 1 << 20, MaxCommands = isSmall ? 4 : 64,
@@ -48,6 +47,9 @@ internal sealed class SimulatedRing
 
     public RingUnit Unit { get; }
 
+    /// <summary>Whether handlers have a cache that dies with them.</summary>
+    public bool HasCache { get; }
+
     /// <summary>A handler has died with acknowledged writes in its own memory: called with the blocks that are older now.</summary>
     public required Action<IReadOnlyList<int>> Lost { get; init; }
 
@@ -62,13 +64,13 @@ internal sealed class SimulatedRing
         var grant = _ring.Attach();
         _world.Note("a handler comes");
         _handler = new SimulatedHandler(_world, _disk, grant, _ring.RegionBytes, Schedule) { Died = Forget };
-        _ring.Declares(survives: !_hasCache);
+        _ring.Declares(survives: !HasCache);
         Schedule();
     }
 
     private void Forget()
     {
-        if (_hasCache && _handler is { HasLeft: false })
+        if (HasCache && _handler is { HasLeft: false })
         {
             var blocks = _disk.LoseCache();
             if (blocks.Count > 0)

@@ -30,6 +30,9 @@ internal sealed class WireCommand
     /// <summary>Called when it is certain that nothing of it happens any more.</summary>
     public Action? WhenOver { get; set; }
 
+    /// <summary>An answer has come, also one to a command that is over already.</summary>
+    public Action<ScsiStatus>? WhenAnswered { get; init; }
+
     /// <summary>The initiator never sends the data that it is asked for.</summary>
     public bool Withholds { get; init; }
 
@@ -93,6 +96,7 @@ internal sealed class WireCommand
     public void Answer(ScsiStatus status, long sent)
     {
         if (IsAnswered) throw new SimulationException($"{this} is answered twice");
+        WhenAnswered?.Invoke(status);
         if (CoveredBy is not null && WasAdopted) return;
         if (CoveredBy is not null && sent > CoveredTick)
             throw new SimulationException($"{this} is answered after {CoveredBy}, which covers it, was");

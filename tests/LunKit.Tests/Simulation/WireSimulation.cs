@@ -290,6 +290,8 @@ internal sealed class WireSimulation
             if (isClosed && ready.Sense == 0x52500 || ready.Sense == 0x33103) return;
             if (i == 11) throw new SimulationException($"{ready} is answered {status} {ready.Sense:x}");
         }
+        Operations.Flush(initiator, unit);
+        Settle(TimeSpan.FromSeconds(3));
         // Somebody else may have the unit for himself, or it is being sanitized.
         for (int first = 0; first < unit.Blocks; first += 16)
         {
