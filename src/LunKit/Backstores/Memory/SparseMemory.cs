@@ -9,8 +9,11 @@ namespace LunKit.Backstores;
 internal sealed class SparseMemory
 {
     public const int ChunkBytes = 64 * 1024;
-    private const int ChunkBits = 16, LeafBits = 12, LeafChunks = 1 << LeafBits;
+    private const int ChunkBits = 16, LeafBits = 12, LeafChunks = 1 << LeafBits, WritingLocks = 64;
 
+    // For the chunks that have the number of their index in common. Not the chunks themselves: the head of one is a cache line that nobody else
+    // wants, and waiting for it costs more than copying a block.
+    private readonly Lock[] _writing = [.. Enumerable.Range(0, WritingLocks).Select(static _ => new Lock())];
     private readonly byte[]?[]?[] _leaves;
     private long _allocatedChunks;
 
@@ -51,7 +54,7 @@ internal sealed class SparseMemory
             int start = (int)(offset & (ChunkBytes - 1)), count = Math.Min(ChunkBytes - start, source.Length);
             var chunk = FindOrAllocate(offset);
             // Of two writes at once one is there as a whole, block by block, as on a disk.
-            lock (chunk) source[..count].CopyTo(View(chunk, start, count));
+            lock (WritingOf(offset)) source[..count].CopyTo(View(chunk, start, count));
             source = source[count..];
             offset += count;
         }
@@ -64,7 +67,7 @@ internal sealed class SparseMemory
         {
             int start = (int)(offset & (ChunkBytes - 1)), count = (int)Math.Min(ChunkBytes - start, length);
             if (count == ChunkBytes) Release(offset >> ChunkBits);
-            else if (Find(offset) is { } chunk) lock (chunk) View(chunk, start, count).Clear();
+            else if (Find(offset) is { } chunk) lock (WritingOf(offset)) View(chunk, start, count).Clear();
             offset += count;
             length -= count;
             if (length >= ChunkBytes) SkipAbsentLeaves(ref offset, ref length);
@@ -80,6 +83,8 @@ internal sealed class SparseMemory
             length -= leafBytes;
         }
     }
+
+    private Lock WritingOf(long offset) => _writing[offset >> ChunkBits & (WritingLocks - 1)];
 
     // Every chunk has ChunkBytes bytes: Allocate is the only place that makes one.
     private static Span<byte> View(byte[] chunk, int start, int count) => FixedArray.View(chunk, ChunkBytes, start, count);
