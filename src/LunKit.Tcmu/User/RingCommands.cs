@@ -211,7 +211,7 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
     public CommandResult? RefusalOf(ScsiCommand command, in ForwardingPlan plan)
     {
         if (plan.Effect is CommandEffect.Flushes or CommandEffect.FlushesAll && writes.Fails(command.Nexus))
-            return CommandResult.CheckCondition(UnflushedWrites.FlushFailed);
+            return CommandResult.CheckCondition(OwedFailures.FlushFailed);
         return !plan.IgnoresUnitAttention && command.UnitNexus is { HasUnitAttention: true } nexus && nexus.TryTakeUnitAttention(out var attention)
             ? CommandResult.CheckCondition(attention) : null;
     }

@@ -25,26 +25,9 @@ internal enum CommandEffect
 /// <param name="clock">The ring's time, in milliseconds.</param>
 internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
 {
-    // Initiator ports that are remembered: far more than a target has sessions. Those beyond get the unit attention alone.
-    private const int MaxPorts = 4096;
-
-    // An initiator that has not been told yet.
-    private const long Untold = long.MaxValue;
-
-    // How long it may take until a connection that is lost, with what was sent on it, is known to be. Initiators wait two minutes for a new one.
-    private const long DoubtMilliseconds = 180_000;
-
-    private readonly record struct Port(string Initiator, string Target);
-
-    private readonly HashSet<Port> _gone = [];
-    private readonly Dictionary<Port, long> _owed = [];
+    private readonly HashSet<NexusPorts> _gone = [];
+    private readonly OwedFailures _owed = new(reportTime, clock);
     private long _acknowledged, _flushed;
-
-    /// <summary>
-    /// How a flush ends when what it was to make durable is lost. HARDWARE ERROR: initiators repeat a flush that ends in MEDIUM ERROR,
-    /// take the second answer for the true one, and never tell.
-    /// </summary>
-    public static Sense FlushFailed { get; } = new(SenseKey.HardwareError, 0x0C, 0x00);
 
     /// <summary>DEVICE INTERNAL RESET (SPC-5 annex F): what was not on the medium may be gone.</summary>
     public static Sense HandlerRestarted { get; } = new(SenseKey.UnitAttention, 0x29, 0x04);
@@ -86,19 +69,12 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     public void NexusLeft(Nexus nexus)
     {
         Unheard(nexus);
-        if (Any && _gone.Count < MaxPorts) _gone.Add(PortOf(nexus));
+        // Those beyond get the unit attention alone.
+        if (Any && _gone.Count < OwedFailures.MaxPorts) _gone.Add(NexusPorts.Of(nexus));
     }
 
-    /// <summary>
-    /// What a nexus was answered may not have reached its initiator: its command was aborted, or its connection is gone. If it has been told of
-    /// a loss lately it is told again.
-    /// </summary>
-    public void Unheard(Nexus nexus)
-    {
-        if (_owed.Count == 0) return;
-        var port = PortOf(nexus);
-        if (_owed.TryGetValue(port, out long until) && until != Untold && clock() < until + DoubtMilliseconds) _owed[port] = Untold;
-    }
+    /// <summary>The answer to a flush of a nexus may not have reached its initiator.</summary>
+    public void Unheard(Nexus nexus) => _owed.Unheard(nexus);
 
     /// <summary>
     /// The handler is gone without having let go. True when acknowledged writes are lost: then each nexus has a unit attention, and the
@@ -107,35 +83,16 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     public bool HandlerDied(ReadOnlySpan<UnitNexus> nexuses)
     {
         if (Survive || !Any) return false;
-        long now = clock();
-        foreach (var (port, until) in _owed)
-            if (until != Untold && now >= until + DoubtMilliseconds) _owed.Remove(port);
         foreach (var nexus in nexuses)
         {
             nexus.EstablishUnitAttention(HandlerRestarted);
-            Owe(PortOf(nexus.Nexus));
+            _owed.Owe(NexusPorts.Of(nexus.Nexus));
         }
-        foreach (var port in _gone) Owe(port);
+        foreach (var ports in _gone) _owed.Owe(ports);
         Cover(_acknowledged);
         return true;
     }
 
-    private void Owe(Port port)
-    {
-        if (_owed.Count < MaxPorts || _owed.ContainsKey(port)) _owed[port] = Untold;
-    }
-
     /// <summary>Whether a flush of a nexus has to fail.</summary>
-    public bool Fails(Nexus nexus)
-    {
-        if (_owed.Count == 0) return false;
-        var port = PortOf(nexus);
-        if (!_owed.TryGetValue(port, out long until)) return false;
-        long now = clock();
-        if (until == Untold) _owed[port] = now + (long)reportTime.TotalMilliseconds;
-        else if (now >= until) return false;
-        return true;
-    }
-
-    private static Port PortOf(Nexus nexus) => new(nexus.InitiatorPort, nexus.TargetPort.Name);
+    public bool Fails(Nexus nexus) => _owed.Fails(nexus);
 }

@@ -10,9 +10,10 @@ namespace LunKit.LogicalUnits;
 public sealed class BlockUnit : LogicalUnit
 {
     // As long as an operator waits for a command of his own.
-    private static readonly TimeSpan s_resizing = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan s_resizing = TimeSpan.FromSeconds(30), s_reporting = TimeSpan.FromSeconds(10);
 
     private readonly BlockUnitOptions _options;
+    private readonly OwedFailures _owed;
     private long _blockCount;
     private volatile bool _softThresholdReported;
     private long _readCommands, _writeCommands;
@@ -33,6 +34,7 @@ public sealed class BlockUnit : LogicalUnit
         _options = options;
         Store = store;
         _blockCount = store.Geometry.BlockCount;
+        _owed = new OwedFailures(s_reporting, () => Runtime.Time.GetTimestamp() / (Runtime.Time.TimestampFrequency / 1000));
         Background = new BackgroundOperation(this);
         memory.Update(_ => { });
         Background.ResumeFailed();
@@ -250,6 +252,28 @@ public sealed class BlockUnit : LogicalUnit
         using var place = TaskBarrier.Hold(Tasks);
         if (IsClosing) throw new BackstoreException(BackstoreError.Busy, "the unit is being closed, and then flushed");
         await Store.FlushAsync(CancellationToken.None).ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// Flushes where nobody can be told that it failed: the next flushes of all who have written fail then. What is behind may tell a failure only
+    /// once.
+    /// </summary>
+    internal override async Task FlushUntoldAsync(string reason)
+    {
+        if (await TryAsync(FlushAsync, reason).ConfigureAwait(false) is null) return;
+        lock (_owed)
+            foreach (var nexus in Nexuses) _owed.Owe(NexusPorts.Of(nexus.Nexus));
+    }
+
+    /// <summary>Whether a flush of a nexus has to fail, because one has failed that nobody was told of.</summary>
+    internal bool OwesFailure(Nexus nexus)
+    {
+        lock (_owed) return _owed.Fails(nexus);
+    }
+
+    internal override void Unheard(Nexus nexus)
+    {
+        lock (_owed) _owed.Unheard(nexus);
     }
 
     private protected override ValueTask FlushLastAsync() => Store.FlushAsync(CancellationToken.None);

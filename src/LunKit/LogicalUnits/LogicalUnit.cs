@@ -316,9 +316,9 @@ public abstract class LogicalUnit : IAsyncDisposable
     public virtual ValueTask FlushAsync() => ValueTask.CompletedTask;
 
     /// <summary>The same, for somebody who can only log that it failed; the next flush of an initiator fails, too.</summary>
-    internal ValueTask<Exception?> TryFlushAsync(string reason) => TryAsync(FlushAsync, reason);
+    internal virtual async Task FlushUntoldAsync(string reason) => await TryAsync(FlushAsync, reason).ConfigureAwait(false);
 
-    private async ValueTask<Exception?> TryAsync(Func<ValueTask> step, string reason)
+    private protected async ValueTask<Exception?> TryAsync(Func<ValueTask> step, string reason)
     {
         try
         {

@@ -173,26 +173,14 @@ internal static class Provisioning
         static async ValueTask<CommandResult> FlushAsync(BlockUnit unit, ScsiCommand command)
         {
             await unit.Store.FlushAsync(command.CancellationToken).ConfigureAwait(false);
-            return CommandResult.Good;
+            return unit.OwesFailure(command.Nexus) ? CommandResult.CheckCondition(OwedFailures.FlushFailed) : CommandResult.Good;
         }
 
         // IMMED: the status is sent when the CDB has been checked (SBC-4 5.29); a failed flush is told by the next one.
         static ValueTask<CommandResult> StartAsync(BlockUnit unit)
         {
-            _ = Ignore(unit.FlushAsync());
+            _ = unit.FlushUntoldAsync("SYNCHRONIZE CACHE with IMMED");
             return new(CommandResult.Good);
-        }
-
-        static async Task Ignore(ValueTask flush)
-        {
-            try
-            {
-                await flush.ConfigureAwait(false);
-            }
-            catch (IOException)
-            {
-                // The backstore remembers a failed flush and fails the following ones.
-            }
         }
     }
 }

@@ -53,7 +53,7 @@ internal sealed class TaskManager(LogicalUnit unit)
         bool flushes = unit.EndByReset(attention);
         await drain.Task.ConfigureAwait(false);
         // A unit that is being closed flushes by itself.
-        if (flushes && !unit.IsClosing) await unit.TryFlushAsync("a reset has switched the write cache off").ConfigureAwait(false);
+        if (flushes && !unit.IsClosing) await unit.FlushUntoldAsync("a reset has switched the write cache off").ConfigureAwait(false);
     }
 
     /// <summary>

@@ -1,6 +1,7 @@
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
+using Microsoft.Extensions.Time.Testing;
 
 namespace LunKit.Tests.LogicalUnits.Tasks;
 
@@ -145,6 +146,27 @@ public class DurabilityTests
         Assert.Equal(immediate ? "Good" : null, command.Answer);
         bench.Release("flush");
         Assert.Equal("Good", command.Answer);
+    }
+
+    /// <summary>A flush that fails behind its answer is told by the next one of each initiator, also where what is behind tells it only once.</summary>
+    [Fact]
+    public async Task AFlushThatFailsUntoldIsToldByTheNext()
+    {
+        var time = new FakeTimeProvider();
+        await using var bench = new UnitBench(new GatedStore(Cached) { FlushFailure = new InvalidOperationException("once") }, time: time);
+        Assert.Equal("Good", bench.Answer(0, "35 02 00000000 00 0000 00"));
+        bench.Store.FlushFailure = null;
+        for (int nexus = 0; nexus < 2; nexus++)
+        {
+            Assert.Equal("04/0C/00", bench.Answer(nexus, "35 00 00000000 00 0000 00"));
+            // Others of the same host flush, too.
+            Assert.Equal("04/0C/00", bench.Answer(nexus, "91 00 0000000000000000 00000000 00 00"));
+        }
+        time.Advance(TimeSpan.FromSeconds(10));
+        Assert.Equal("Good", bench.Answer(0, "35 00 00000000 00 0000 00"));
+        bench.AddNexus();
+        Assert.Equal("Good", bench.Answer(3, "35 00 00000000 00 0000 00"));
+        Assert.Equal("04/0C/00", bench.Answer(2, "35 00 00000000 00 0000 00"));
     }
 
     [Fact]

@@ -54,7 +54,7 @@ public sealed class UnflushedWritesTests
         for (int nexus = 0; nexus < 2; nexus++)
         {
             await ExpectAsync(UnflushedWrites.HandlerRestarted, bench, TestUnitReady, nexus);
-            await ExpectAsync(UnflushedWrites.FlushFailed, bench, Flush, nexus);
+            await ExpectAsync(OwedFailures.FlushFailed, bench, Flush, nexus);
             await ExpectGoodAsync(bench, Flush, nexus);
         }
         Assert.Equal(1, bench.Listener.Devices[0].Losses);
@@ -144,7 +144,7 @@ public sealed class UnflushedWritesTests
         await DieAsync(bench, dying);
         await using var next = bench.Handle(new MemoryBackstore(1 << 20));
         await ExpectAsync(UnflushedWrites.HandlerRestarted, bench, TestUnitReady);
-        await ExpectAsync(UnflushedWrites.FlushFailed, bench, partial);
+        await ExpectAsync(OwedFailures.FlushFailed, bench, partial);
         await ExpectGoodAsync(bench, Flush);
     }
 
@@ -192,13 +192,13 @@ public sealed class UnflushedWritesTests
         var compare = bench.SendAsync("89 00 0000000000000000 000000 01 00 00", new byte[1024], nexus: 1);
         for (int i = 0; i < 3; i++) dying.Read();
         await DieAsync(bench, dying);
-        Assert.Equal(UnflushedWrites.FlushFailed, (await flush).Result.Sense);
+        Assert.Equal(OwedFailures.FlushFailed, (await flush).Result.Sense);
         Assert.Equal(UnflushedWrites.HandlerRestarted, (await read).Result.Sense);
         await using var next = bench.Handle(new MemoryBackstore(1 << 20));
         Assert.Equal(Sense.OutcomeUnknown, (await compare).Result.Sense);
         await ExpectAsync(UnflushedWrites.HandlerRestarted, bench, Flush);
         await ExpectGoodAsync(bench, Flush);
-        await ExpectAsync(UnflushedWrites.FlushFailed, bench, Flush, nexus: 1);
+        await ExpectAsync(OwedFailures.FlushFailed, bench, Flush, nexus: 1);
     }
 
     [Fact]
@@ -215,7 +215,7 @@ public sealed class UnflushedWritesTests
         for (int i = 0; i < 2; i++)
         {
             var again = UserBench.Open($"iqn.test:{i}", bench.Unit);
-            Assert.Equal(UnflushedWrites.FlushFailed, (await UserBench.SendAsync(again, Flush)).Result.Sense);
+            Assert.Equal(OwedFailures.FlushFailed, (await UserBench.SendAsync(again, Flush)).Result.Sense);
             Assert.Equal(ScsiStatus.Good, (await UserBench.SendAsync(again, Flush)).Result.Status);
         }
         // Who was not there has lost nothing.
@@ -233,21 +233,21 @@ public sealed class UnflushedWritesTests
         await using var next = bench.Handle(new MemoryBackstore(1 << 20));
         // The first one's connection is lost behind the answer.
         await ExpectAsync(UnflushedWrites.HandlerRestarted, bench, TestUnitReady);
-        await ExpectAsync(UnflushedWrites.FlushFailed, bench, Flush);
+        await ExpectAsync(OwedFailures.FlushFailed, bench, Flush);
         bench.Nexus(0).Close();
         var again = UserBench.Open("iqn.test:0", bench.Unit);
-        Assert.Equal(UnflushedWrites.FlushFailed, (await UserBench.SendAsync(again, Flush)).Result.Sense);
+        Assert.Equal(OwedFailures.FlushFailed, (await UserBench.SendAsync(again, Flush)).Result.Sense);
         Assert.Equal(ScsiStatus.Good, (await UserBench.SendAsync(again, Flush)).Result.Status);
         // The flush of the second one is aborted before it is answered.
         await ExpectAsync(UnflushedWrites.HandlerRestarted, bench, TestUnitReady, nexus: 1);
         var flush = new TestCommand();
         var second = bench.Nexus(1).Luns.Find(0)!;
         flush.Prepare(second, TestUnit.Bytes(Flush), [], TaskAttribute.Simple);
-        Assert.Equal(UnflushedWrites.FlushFailed, (await bench.Unit.ExecuteAsync(flush)).Sense);
+        Assert.Equal(OwedFailures.FlushFailed, (await bench.Unit.ExecuteAsync(flush)).Sense);
         var aborted = bench.Unit.TaskManager.AbortTask(second, c => c == flush)!;
         bench.Unit.Complete(flush);
         await aborted;
-        await ExpectAsync(UnflushedWrites.FlushFailed, bench, Flush, nexus: 1);
+        await ExpectAsync(OwedFailures.FlushFailed, bench, Flush, nexus: 1);
         await ExpectGoodAsync(bench, Flush, nexus: 1);
     }
 
@@ -264,7 +264,7 @@ public sealed class UnflushedWritesTests
         await DieAsync(bench, liar);
         Assert.Equal(1, bench.Listener.Devices[0].Losses);
         await ExpectAsync(UnflushedWrites.HandlerRestarted, bench, Flush);
-        await ExpectAsync(UnflushedWrites.FlushFailed, bench, Flush);
+        await ExpectAsync(OwedFailures.FlushFailed, bench, Flush);
     }
 
     [Theory]
