@@ -17,6 +17,7 @@ internal sealed record Attachment(string Name, int ProcessId, UserBackstore Back
     public const int Hba = 0;
 
     private const string SubtypePrefix = "attach.";
+    private static readonly TimeSpan s_writing = TimeSpan.FromSeconds(5);
 
     /// <summary>A subtype of its own keeps other handlers away.</summary>
     public static string SubtypeOf(string name) => SubtypePrefix + name;
@@ -63,9 +64,12 @@ internal sealed record Attachment(string Name, int ProcessId, UserBackstore Back
     {
         if (!hasHandler && Backstore.Exists)
         {
-            if (ScsiDevice(target) is { } device) TryTakeOffline(device);
+            string? device = ScsiDevice(target);
+            if (device is not null) TryTakeOffline(device);
             Backstore.Block(true);
             Backstore.FailRing();
+            // What was out has failed: nothing keeps the disk from taking the word.
+            if (device is not null) TryForgetCache(device);
         }
         foreach (var export in target.ExportsOf(Backstore))
         {
@@ -76,17 +80,32 @@ internal sealed record Attachment(string Name, int ProcessId, UserBackstore Back
         Backstore.Remove();
     }
 
-    /// <summary>Nobody would answer the cache flush with which the kernel lets go of a disk.</summary>
-    private static void TryTakeOffline(string device)
+    /// <summary>Commands that wait fail.</summary>
+    private static void TryTakeOffline(string device) => TryWrite(device, "state", "offline");
+
+    /// <summary>
+    /// The kernel flushes the cache of a disk that it lets go of, also of one that is offline, and repeats for minutes what the blocked device answers
+    /// BUSY; meanwhile every other command that touches the target hangs. A disk without a cache is not flushed, and this one's is gone with its process.
+    /// </summary>
+    private static void TryForgetCache(string device) =>
+        TryWrite(device, $"scsi_disk/{Path.GetFileName(device)}/cache_type", "temporary write through");
+
+    /// <summary>Writes, for some seconds at most: the kernel may wait for what is out.</summary>
+    private static void TryWrite(string device, string file, string value)
     {
-        try
+        var writing = new Thread(() =>
         {
-            new ConfigFolder(device).Write("state", "offline");
-        }
-        catch (IOException)
-        {
-            // A device that is going away takes no state any more.
-        }
+            try
+            {
+                new ConfigFolder(device).Write(file, value);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // A device that is going away takes nothing any more.
+            }
+        }) { IsBackground = true, Name = "lunkit-detach" };
+        writing.Start();
+        writing.Join(s_writing);
     }
 
     /// <summary>Asks the process to end, and waits until all is gone.</summary>
