@@ -27,7 +27,8 @@ internal sealed class AccessGroupFolder(string path, string target) : ConfigFold
         };
         byte supported = 0;
         foreach (var (file, bit) in s_supported) if (Has(file) && ReadNumber(file) != 0) supported |= bit;
-        int[] ports = [.. Read("members").Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(PortOf).OfType<int>().Distinct().Order()];
+        // The kernel ends each entry with a NUL, too.
+        int[] ports = [.. Read("members").Split(['\n', '\0'], StringSplitOptions.RemoveEmptyEntries).Select(PortOf).OfType<int>().Distinct().Order()];
         return new AccessGroup(id, (AccessState)(ReadNumber("alua_access_state") & 0x0F), status, ports)
         {
             Supported = supported, IsPreferred = Has("preferred") && ReadNumber("preferred") != 0,
@@ -41,6 +42,7 @@ internal sealed class AccessGroupFolder(string path, string target) : ConfigFold
         if (parts.Length != 4) return null;
         // The kernel names the fabric as it calls itself (iSCSI), its folder as configfs does (iscsi).
         var port = new ConfigFolder(Path.Combine(target, parts[0].ToLowerInvariant(), parts[1], parts[2], "lun", parts[3], "statistics", "scsi_port"));
-        return port.Has("indx") ? checked((int)port.ReadNumber("indx")) : null;
+        // 0 is no identifier of a port: loopback has it for all of them from 6.12 on.
+        return port.Has("indx") && port.ReadNumber("indx") is > 0 and <= ushort.MaxValue and var number ? (int)number : null;
     }
 }

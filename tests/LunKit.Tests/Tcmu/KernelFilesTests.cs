@@ -80,9 +80,11 @@ public sealed class KernelFilesTests : IDisposable
         Put(Group + "alua_support_standby", "1\n");
         Put(Group + "alua_support_active_optimized", "1\n");
         Put(Group + "alua_support_offline", "0\n");
-        Put(Group + "members", "iSCSI/iqn.2026-11.x:y/tpgt_1/lun_0\nloopback/naa.5001405000000001/tpgt_1/lun_0\niSCSI/iqn.gone/tpgt_1/lun_0\n");
+        Put(Group + "members", "iSCSI/iqn.2026-11.x:y/tpgt_1/lun_0\n\0loopback/naa.5001405000000001/tpgt_1/lun_0\n\0iSCSI/iqn.gone/tpgt_1/lun_0\n\0loopback/naa.5001405000000001/tpgt_1/lun_1\n\0");
         Put("iscsi/iqn.2026-11.x:y/tpgt_1/lun/lun_0/statistics/scsi_port/indx", "7\n");
         Put("loopback/naa.5001405000000001/tpgt_1/lun/lun_0/statistics/scsi_port/indx", "3\n");
+        // As newer kernels have it: no number at all.
+        Put("loopback/naa.5001405000000001/tpgt_1/lun/lun_1/statistics/scsi_port/indx", "0\n");
         Put(Other + "tg_pt_gp_id", "None\n");
         var folder = UserBackstore.Of(new TcmuDeviceName(0, "disk0", "file", "/x"), _root);
         var group = Assert.Single(folder.ReadPortGroups());
