@@ -86,10 +86,15 @@ public sealed class DirectFileTests : IDisposable
         using var image = new ImageFile(_file);
         var memory = new byte[8192];
         var data = segments == 1 ? new DataBuffer(memory) : new DataBuffer([memory.AsMemory(0, 512), memory.AsMemory(512)], 2);
-        Assert.False(image.ReadNow(0, data));
+        var expected = Noise(64 * 1024).AsSpan(0, 8192);
+        // Newer kernels begin to read it all the same, and have it when the medium is quick enough: then it is right.
+        if (image.ReadNow(0, data)) Assert.True(memory.AsSpan().SequenceEqual(expected));
+        memory.AsSpan().Clear();
         image.Read(0, data);
+        Assert.True(memory.AsSpan().SequenceEqual(expected));
+        memory.AsSpan().Clear();
         Assert.True(image.ReadNow(0, data));
-        Assert.True(memory.AsSpan().SequenceEqual(Noise(64 * 1024).AsSpan(0, 8192)));
+        Assert.True(memory.AsSpan().SequenceEqual(expected));
     }
 
     /// <summary>An image that is closed can be unmounted, direct or not.</summary>
