@@ -34,14 +34,23 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     /// Opens the backstore and begins to serve. <paramref name="takesOver"/>: another process may have served the ring before, and its
     /// entries need not be the commands that are out, so the ring is reset (initiators repeat what was out).
     /// </summary>
-    public async Task<DeviceReply> OpenAsync(bool takesOver)
+    /// <returns>What whoever offers it is told; null: nothing, for the device is another process's.</returns>
+    public async Task<DeviceReply?> OpenAsync(bool takesOver)
     {
         // The caller goes on meanwhile: one backend that cannot be reached delays nobody else.
         await Task.Yield();
         try
         {
+            if (!access.TryOwn())
+            {
+                (_state, _error) = (TcmuDeviceState.Elsewhere, "another process serves it");
+                return null;
+            }
             var snapshot = access.ReadSnapshot();
-            var config = new TcmuConfig(access.Name.Subtype, access.Name.Path, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", snapshot.SizeBytes, snapshot.BlockSize, KernelIdentity.Of(Name, snapshot));
+            var config = new TcmuConfig(access.Name.Subtype, access.Name.Path, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", snapshot.SizeBytes, snapshot.BlockSize, KernelIdentity.Of(Name, snapshot))
+            {
+                MustExist = takesOver,
+            };
             _unit = await factory(config, _closing.Token).ConfigureAwait(false);
             _unit.Alua = access.PortGroups is { } groups ? new Alua(groups) { AccessTypes = ImplicitAccess } : Alua.Elsewhere;
             if (_unit is BlockUnit block) await FitAsync(block, snapshot).ConfigureAwait(false);
@@ -57,7 +66,6 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             bool isWorded = e is IOException or UnauthorizedAccessException or OperationCanceledException or ArgumentException;
             string reason = isWorded ? e.Message : $"{e.GetType().Name}: {e.Message}";
             (_state, _error) = (TcmuDeviceState.Failed, reason);
-            LogMessages.NotServed(log, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", reason);
             if (_unit is not null) await _unit.DisposeAsync().ConfigureAwait(false);
             _unit = null;
             access.Dispose();
@@ -131,27 +139,52 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     /// <summary>Called when its ring is gone and nothing of it can be served any more. Any thread.</summary>
     public Action? Lost { get; set; }
 
+    /// <summary>What its full name is in a log.</summary>
+    public string FullName => $"{Name}/{access.Name.Subtype}/{access.Name.Path}";
+
+    /// <summary>What an event is told that says that the device is there, when it was taken up before that: whether it is served.</summary>
+    public Task<DeviceReply?> IsAddedAsync() => Task.FromResult<DeviceReply?>(_state == TcmuDeviceState.Serving ? 0 : new DeviceReply(Eio) { Reason = _error });
+
     /// <summary>What the kernel wants to change.</summary>
-    public async Task<DeviceReply> ReconfigureAsync(TcmuEvent change)
+    public async Task<DeviceReply?> ReconfigureAsync(TcmuEvent change)
     {
-        if (_unit is null || _state != TcmuDeviceState.Serving) return Eio;
+        if (_unit is null || _state != TcmuDeviceState.Serving) return new DeviceReply(Eio);
+        // Whoever restores a configuration writes the text that is there; the kernel passes on a line's end, too.
+        if (change.Config?.Trim() == $"{access.Name.Subtype}/{access.Name.Path}") return new DeviceReply(0);
         // The same disk under another name would be another disk.
-        if (_unit is not BlockUnit unit || change is { SizeBytes: null, WriteCache: null }) return Eopnotsupp;
+        if (_unit is not BlockUnit unit || change is { SizeBytes: null, WriteCache: null }) return new DeviceReply(Eopnotsupp);
         try
         {
             if (change.SizeBytes is { } size)
             {
+                if (WhyNotSize(unit, size) is { } why)
+                {
+                    LogMessages.NotReconfigured(log, Name, why);
+                    _ = access.KeepSizeAsync(unit.Store.Geometry.LengthBytes);
+                    return new DeviceReply(Einval) { Reason = why };
+                }
                 await unit.ResizeAsync(checked((long)size)).ConfigureAwait(false);
                 _ring?.CapacityIsTold();
             }
-            else if (!await unit.SetWriteCacheAsync(change.WriteCache!.Value).ConfigureAwait(false)) return Eopnotsupp;
-            return 0;
+            else if (!await unit.SetWriteCacheAsync(change.WriteCache!.Value).ConfigureAwait(false))
+            {
+                return new DeviceReply(Eopnotsupp);
+            }
+            return new DeviceReply(0);
         }
         catch (Exception e) when (e is IOException or ArgumentException or OverflowException)
         {
             LogMessages.NotReconfigured(log, Name, e.Message);
             return new DeviceReply(e is IOException ? ErrnoOf(e) : Einval) { Reason = e.Message };
         }
+    }
+
+    /// <summary>A typing error in a size must not cut off what is in use: to make a disk smaller is for its owner, at the image itself.</summary>
+    private static string? WhyNotSize(BlockUnit unit, ulong size)
+    {
+        long there = unit.Store.Geometry.LengthBytes;
+        if (size > long.MaxValue || size % (ulong)unit.BlockSize != 0) return $"{size} bytes are no multiple of a block of {unit.BlockSize}";
+        return (long)size < there ? $"{size} bytes are less than the {there} that the disk has: a disk in use is not cut off" : null;
     }
 
     /// <summary>

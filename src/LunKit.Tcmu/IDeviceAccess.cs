@@ -15,6 +15,12 @@ internal interface IDeviceAccess : IDisposable
     /// <summary>Where it is, for messages.</summary>
     string Path { get; }
 
+    /// <summary>
+    /// Takes the device for this process, until it is disposed. False: another process has it, and nothing of it may be touched, nor answered for.
+    /// Throws <see cref="IOException"/> when it cannot be opened.
+    /// </summary>
+    bool TryOwn();
+
     /// <summary>Size, blocks and names, as initiators see them. Throws <see cref="IOException"/>.</summary>
     UserBackstoreSnapshot ReadSnapshot();
 
@@ -30,4 +36,7 @@ internal interface IDeviceAccess : IDisposable
 
     /// <summary>The ring is served: what <see cref="OpenRing"/> has stopped goes on.</summary>
     void Admit(bool takesOver);
+
+    /// <summary>The unit keeps its size. Where whoever asks for another does not wait for the answer, that is put right.</summary>
+    Task KeepSizeAsync(long sizeBytes);
 }

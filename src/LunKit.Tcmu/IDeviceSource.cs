@@ -16,6 +16,9 @@ internal interface IDeviceSource : IAsyncDisposable
 
     /// <summary>Replies to an event. Any thread; never throws.</summary>
     void Reply(TcmuEvent e, DeviceReply reply);
+
+    /// <summary>The device of an event is another process's, which answers for it. Any thread; never throws.</summary>
+    void LeaveToOthers(TcmuEvent e);
 }
 
 /// <summary>What a handler replies to an event of a device.</summary>

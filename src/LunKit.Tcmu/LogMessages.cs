@@ -20,6 +20,9 @@ internal static partial class LogMessages
     [LoggerMessage(3005, LogLevel.Error, "{Device} cannot be served: {Reason}")]
     public static partial void NotServed(ILogger log, string device, string reason);
 
+    [LoggerMessage(3026, LogLevel.Warning, "{Device} is served by another process; it is taken over when that is gone")]
+    public static partial void ServedElsewhere(ILogger log, string device);
+
     [LoggerMessage(3006, LogLevel.Warning, "{Device}: its ring was reset and is served again")]
     public static partial void Recovered(ILogger log, string device);
 

@@ -10,7 +10,14 @@ namespace LunKit.Tcmu;
 /// <param name="SizeBytes">Size of the disk, as the kernel tells it to initiators.</param>
 /// <param name="BlockSize">Logical block size in bytes.</param>
 /// <param name="Identity">The unit's names, as the kernel has them: the ones to tell initiators.</param>
-public sealed record TcmuConfig(string Subtype, string Path, string DeviceName, long SizeBytes, int BlockSize, UnitIdentity Identity);
+public sealed record TcmuConfig(string Subtype, string Path, string DeviceName, long SizeBytes, int BlockSize, UnitIdentity Identity)
+{
+    /// <summary>
+    /// Whether the device was there before, so that what is behind it must be there: an image that is missing is on a file system that is not mounted,
+    /// and a new one in its place would be a blank disk under the old identity.
+    /// </summary>
+    public bool MustExist { get; init; }
+}
 
 /// <summary>
 /// Opens the backstore of a device. Throws <see cref="BackstoreException"/> or another <see cref="IOException"/> with a message for the

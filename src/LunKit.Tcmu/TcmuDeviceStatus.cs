@@ -11,6 +11,8 @@ public enum TcmuDeviceState
     Failed,
     /// <summary>It is gone, or let go.</summary>
     Closed,
+    /// <summary>Another process has it. It is looked at again now and then, and taken over when that process is gone.</summary>
+    Elsewhere,
 }
 
 /// <summary>A device of a handler.</summary>

@@ -1,4 +1,5 @@
 using System.Globalization;
+using LunKit.App.Handle;
 using LunKit.Tcmu.ConfigFs;
 using LunKit.Tcmu.Kernel;
 
@@ -28,8 +29,19 @@ internal static class DeviceChecks
             var exports = target.ExportsOf(backstore);
             string offered = exports.Count == 0 ? "not exported" : "exported by " + string.Join(", ", exports.Select(e => $"{e.Fabric} {e.Target} LUN {e.Number}"));
             if (!File.Exists(device.Path)) return new(Verdict.Bad, $"{what} ({backstore.Config}): {device.Path} is missing", "udev makes it; in a container pass /dev in");
-            if (OpenFiles.HolderOf(device.Path) is { } holder)
+            var holder = OpenFiles.HolderOf(device.Path);
+            if (holder is not null && IsBlocked(backstore))
+            {
+                return new(Verdict.Bad, $"{what} ({backstore.Config}) is blocked: its commands are answered BUSY, though {holder.Command}, process {holder.Id}, handles it",
+                    $"echo 0 > {backstore.FolderPath}/action/block_dev");
+            }
+            if (holder is not null)
                 return new(Verdict.Good, $"{what} ({backstore.Config}) is handled by {holder.Command}, process {holder.Id}, {offered}");
+            if (Subtype.BuiltIn.FirstOrDefault(s => s.Name == device.Name.Subtype)?.Missing(device.Name.Path) is { } image)
+            {
+                return new(Verdict.Bad, $"{what} ({backstore.Config}) has no handler: its image {image} is missing, {offered}",
+                    "mount its file system, or move the image back; `lunkit handle` takes the device up within seconds then");
+            }
             return new(exports.Count > 0 ? Verdict.Bad : Verdict.Note, $"{what} ({backstore.Config}) has no handler, {offered}",
                 $"start the handler of '{device.Name.Subtype}' (lunkit handle); commands fail after {backstore.Read("attrib/cmd_time_out")} s{(device.Name.Subtype.StartsWith("attach.", StringComparison.Ordinal) ? $", or remove it: lunkit detach {backstore.Name}" : "")}");
         }
@@ -38,6 +50,8 @@ internal static class DeviceChecks
             return new(Verdict.Note, $"{what} cannot be read: {e.Message}");
         }
     }
+
+    private static bool IsBlocked(UserBackstore backstore) => backstore.Has("action/block_dev") && backstore.Read("action/block_dev").Trim() == "blocked";
 
     private static string HbaOf(UserBackstore backstore) => Path.GetFileName(Path.GetDirectoryName(backstore.FolderPath)!)["user_".Length..];
 

@@ -42,7 +42,11 @@ internal sealed record Subtype(string Name, string Template, string Description)
     {
         try
         {
-            string text = Expand(config.Path, config.SizeBytes, config.BlockSize);
+            // Without a size nothing is created: what was there before must be there.
+            var subtype = config.MustExist ? this with { Template = Template.Replace(",size={size}", "", StringComparison.Ordinal) } : this;
+            string text = subtype.Expand(config.Path, config.SizeBytes, config.BlockSize);
+            if (config.MustExist && Missing(config.Path) is { } missing)
+                throw new TcmuException($"{missing} is missing, and the device was there before: its file system is not mounted, or somebody has moved the image");
             return ValueTask.FromResult<LogicalUnit>(PassThroughSpec.Matches(text) ? PassThroughSpec.Parse(text).Open(readOnly: false, log)
                 : BackstoreSpec.Parse(text).Open(readOnly: false, writeCache: true, config.DeviceName, log, config.Identity));
         }
@@ -51,6 +55,19 @@ internal sealed record Subtype(string Name, string Template, string Description)
             throw new TcmuException(e.Message, e);
         }
     };
+
+    /// <summary>The image file of a configuration that is not there; null where there is one, or the configuration is none of an image file.</summary>
+    public string? Missing(string path)
+    {
+        try
+        {
+            return Check(Expand(path, AnySize, AnyBlock)) is { Kind: "file" } spec && !File.Exists(spec.Argument) ? spec.Argument : null;
+        }
+        catch (UserException)
+        {
+            return null;
+        }
+    }
 
     /// <summary>Why a configuration, without the subtype, cannot be opened, as far as that can be said without opening it; or null.</summary>
     public string? WhyNot(string path)

@@ -90,6 +90,23 @@ public sealed class UserBackstore(string path) : ConfigFolder(path)
     /// <summary>Whether it is enabled, so that it has a UIO device.</summary>
     public bool IsEnabled => Read("enable").Trim() == "1";
 
+    /// <summary>Whether who changes the device waits for its handler's answer.</summary>
+    internal bool WaitsForReplies => !Has("attrib/nl_reply_supported") || ReadNumber("attrib/nl_reply_supported") >= 0;
+
+    /// <summary>
+    /// Gives the device back the size that its handler keeps. The kernel takes the other size when it has sent its event, so this waits for that.
+    /// </summary>
+    internal async Task KeepSizeAsync(long sizeBytes)
+    {
+        for (int tries = 0; tries < 20; tries++)
+        {
+            await Task.Delay(50).ConfigureAwait(false);
+            if (ReadNumber("attrib/dev_size") == sizeBytes) continue;
+            Write("attrib/dev_size", sizeBytes.ToString(CultureInfo.InvariantCulture));
+            return;
+        }
+    }
+
     /// <summary>Everything that a handler wants to know.</summary>
     public UserBackstoreSnapshot ReadSnapshot()
     {

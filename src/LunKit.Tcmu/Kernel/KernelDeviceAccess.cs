@@ -1,3 +1,4 @@
+using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu.ConfigFs;
 
@@ -7,10 +8,24 @@ namespace LunKit.Tcmu.Kernel;
 internal sealed class KernelDeviceAccess(UioDevice uio) : IDeviceAccess
 {
     private readonly UserBackstore _folder = UserBackstore.Of(uio.Name);
+    private UioHold? _hold;
 
     public TcmuDeviceName Name => uio.Name;
 
     public string Path => uio.Path;
+
+    public bool TryOwn()
+    {
+        try
+        {
+            _hold = new UioHold(uio.Path);
+            return true;
+        }
+        catch (LinuxException e) when (e.IsBusy)
+        {
+            return false;
+        }
+    }
 
     public UserBackstoreSnapshot ReadSnapshot() => _folder.ReadSnapshot();
 
@@ -18,13 +33,14 @@ internal sealed class KernelDeviceAccess(UioDevice uio) : IDeviceAccess
 
     public IRingTransport OpenRing(bool takesOver)
     {
+        var hold = _hold ?? throw new InvalidOperationException($"{Path} is not owned");
         // Initiators repeat what was out.
         if (takesOver)
         {
             _folder.Block(true);
             _folder.ResetRing();
         }
-        return new UioTransport(uio);
+        return new UioTransport(uio, hold);
     }
 
     public void Admit(bool takesOver)
@@ -32,7 +48,7 @@ internal sealed class KernelDeviceAccess(UioDevice uio) : IDeviceAccess
         if (takesOver) _folder.Block(false);
     }
 
-    public void Dispose()
-    {
-    }
+    public Task KeepSizeAsync(long sizeBytes) => _folder.WaitsForReplies ? Task.CompletedTask : _folder.KeepSizeAsync(sizeBytes);
+
+    public void Dispose() => _hold?.Dispose();
 }

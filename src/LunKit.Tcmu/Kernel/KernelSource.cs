@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using LunKit.Linux;
 using Microsoft.Extensions.Logging;
 
@@ -6,8 +7,9 @@ namespace LunKit.Tcmu.Kernel;
 /// <summary>The kernel's TCMU devices, told by generic netlink.</summary>
 internal sealed class KernelSource : IDeviceSource
 {
-    private const int RetryMilliseconds = 1000;
-    private static readonly TimeSpan s_othersPatience = TimeSpan.FromSeconds(5);
+    private const int RetryMilliseconds = 1000, ScanMilliseconds = 2000;
+    private const int OthersPatienceMilliseconds = 5000;
+    private const int NoHandler = -2, NoDevice = -19;
 
     private readonly ILogger _log;
     private readonly EventFd _wake = new();
@@ -17,6 +19,9 @@ internal sealed class KernelSource : IDeviceSource
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _sending = new();
     private HandledDevices _devices = null!;
+    private readonly ConcurrentQueue<(TcmuEvent Event, long Due)> _left = new();
+    private HashSet<string> _seen = [];
+    private long _scannedAt;
     private uint _sequence = 1;
     private volatile bool _stopping;
 
@@ -108,12 +113,13 @@ internal sealed class KernelSource : IDeviceSource
     {
         var buffer = new byte[64 * 1024];
         if (_replies) lock (_sending) _socket.Send(TcmuMessages.SetFeatures(_family, _sequence++, replies: true));
-        Rescan();
+        Rescan(isFirst: true);
         TcmuModule.AllowEvents();
         while (!_stopping)
         {
             int length = _socket.Receive(buffer, out bool lost);
-            if (lost) Rescan();
+            if (lost || length < 0 && Environment.TickCount64 - _scannedAt >= ScanMilliseconds) Rescan();
+            LookAtLeft();
             if (length < 0)
             {
                 _socket.Wait(_wake, 1000);
@@ -125,13 +131,23 @@ internal sealed class KernelSource : IDeviceSource
         }
     }
 
-    /// <summary>Takes up devices of ours that are there and not known, and lets go of those that are gone.</summary>
-    private void Rescan()
+    /// <summary>
+    /// Takes up devices of ours that are there and not known, among them those that could not be taken up before, and lets go of those that are gone.
+    /// </summary>
+    /// <param name="isFirst">No event was told before: what is there has been there.</param>
+    private void Rescan(bool isFirst = false)
     {
         var found = UioDevice.Find().Where(d => _devices.Handles(d.Name.Subtype)).ToDictionary(KeyOf);
         foreach (string gone in _devices.Keys.Except(found.Keys).ToList()) _devices.Remove(gone, null);
+        foreach (string lost in _devices.Keys.Where(_devices.HasFailed).ToList()) _devices.Remove(lost, null);
+        _devices.ForgetRefused(found.ContainsKey);
         foreach (var (key, device) in found)
-            if (!_devices.Contains(key)) _devices.Add(key, new KernelDeviceAccess(device), null, takesOver: true);
+        {
+            // One that has just come is told by an event, and not taken over but new.
+            if ((isFirst || _seen.Contains(key)) && !_devices.Contains(key)) _devices.Add(key, new KernelDeviceAccess(device), null, takesOver: true);
+        }
+        _seen = [.. found.Keys];
+        _scannedAt = Environment.TickCount64;
     }
 
     private static string KeyOf(UioDevice device) => $"{device.Name.ConfigFsPath}@{device.Number}";
@@ -141,15 +157,16 @@ internal sealed class KernelSource : IDeviceSource
         if (TcmuDeviceName.Parse(e.DeviceName) is not { } name) return;
         if (!_devices.Handles(name.Subtype))
         {
-            if (_replies) _ = AnswerIfNobodyHandlesAsync(e);
+            LeaveToOthers(e);
             return;
         }
         string key = $"{name.ConfigFsPath}@{e.Minor}";
         switch (e.Kind)
         {
             case TcmuEventKind.Added:
-                if (UioDevice.Find().FirstOrDefault(d => KeyOf(d) == key) is not { } device) Reply(e, -19);
-                else if (!_devices.Contains(key)) _devices.Add(key, new KernelDeviceAccess(device), e, takesOver: false);
+                if (UioDevice.Find().FirstOrDefault(d => KeyOf(d) == key) is not { } device) Reply(e, NoDevice);
+                else if (_devices.Contains(key)) _devices.AnswerAdded(key, e);
+                else _devices.Add(key, new KernelDeviceAccess(device), e, takesOver: false);
                 break;
             case TcmuEventKind.Removed:
                 _devices.Remove(key, e);
@@ -161,17 +178,39 @@ internal sealed class KernelSource : IDeviceSource
     }
 
     /// <summary>
-    /// The kernel waits without a limit for a reply; when no handler has the device open after a while, none will reply.
+    /// The kernel waits without a limit for a reply; when no handler has the device open after a while, none will reply. A handler of a new device may be
+    /// late.
     /// </summary>
-    private async Task AnswerIfNobodyHandlesAsync(TcmuEvent e)
+    public void LeaveToOthers(TcmuEvent e)
     {
-        await Task.Delay(s_othersPatience).ConfigureAwait(false);
-        // Not by opening it at once: the handler that is late would find it busy.
-        var device = UioDevice.Find().FirstOrDefault(d => d.Number == e.Minor);
-        if (device is null || device.Name != TcmuDeviceName.Parse(e.DeviceName) || OpenFiles.HolderOf(device.Path) is not null || DeviceNode.IsHandled(device.Path)) return;
+        if (!_replies) return;
+        if (e.Kind != TcmuEventKind.Added && Find(e) is { } device && !IsHeld(device)) Reply(e, e.Kind == TcmuEventKind.Removed ? 0 : NoDevice);
+        else _left.Enqueue((e, Environment.TickCount64 + OthersPatienceMilliseconds));
+    }
+
+    private static UioDevice? Find(TcmuEvent e) => UioDevice.Find().FirstOrDefault(d => d.Number == e.Minor && d.Name == TcmuDeviceName.Parse(e.DeviceName));
+
+    // The second look finds handlers in other containers. Not as the first one, and late: a handler that comes at that moment finds the device busy.
+    private static bool IsHeld(UioDevice device) => OpenFiles.HolderOf(device.Path) is not null || DeviceNode.IsHandled(device.Path);
+
+    /// <summary>Answers the events that were left to others, and that none of them has answered.</summary>
+    private void LookAtLeft()
+    {
+        while (_left.TryPeek(out var left) && left.Due <= Environment.TickCount64 && _left.TryDequeue(out left))
+        {
+            if (Find(left.Event) is not { } device) continue;
+            string key = KeyOf(device);
+            // Whoever had it is gone, and it was taken over here.
+            if (left.Event.Kind == TcmuEventKind.Added && _devices.Contains(key)) _devices.AnswerAdded(key, left.Event);
+            else if (!IsHeld(device)) AnswerForNobody(left.Event);
+        }
+    }
+
+    private void AnswerForNobody(TcmuEvent e)
+    {
         if (e.Kind == TcmuEventKind.Added) LogMessages.NobodyHandles(_log, e.DeviceName);
         // Nothing keeps a device from going; a new one, or a change, needs a handler.
-        Reply(e, e.Kind == TcmuEventKind.Removed ? 0 : -2);
+        Reply(e, e.Kind == TcmuEventKind.Removed ? 0 : NoHandler);
     }
 
     public void Reply(TcmuEvent e, DeviceReply reply)

@@ -37,6 +37,12 @@ internal sealed class TargetDeviceAccess : IDeviceAccess
     /// <summary>The target answers for its ports itself.</summary>
     public Func<IReadOnlyList<AccessGroup>>? PortGroups => null;
 
+    /// <summary>A grant is for one process.</summary>
+    public bool TryOwn() => true;
+
+    /// <summary>A target waits for the answer.</summary>
+    public Task KeepSizeAsync(long sizeBytes) => Task.CompletedTask;
+
     public UserBackstoreSnapshot ReadSnapshot() =>
         new(checked((long)_grant.SizeBytes), checked((int)_grant.BlockSize), checked((int)_grant.MaxTransferBytes), _grant.Serial, _grant.WriteCache);
 

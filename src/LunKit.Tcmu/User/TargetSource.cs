@@ -129,6 +129,9 @@ internal sealed class TargetSource(string path, IReadOnlySet<uint> users, ILogge
         if (reply.Status != 0) _wake.Signal();
     }
 
+    /// <summary>A target gives a device to one handler: there are no others.</summary>
+    public void LeaveToOthers(TcmuEvent e) => Reply(e, e.Kind == TcmuEventKind.Removed ? 0 : -19);
+
     private void Send(byte[] message)
     {
         try

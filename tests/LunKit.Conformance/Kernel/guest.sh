@@ -82,10 +82,12 @@ grow() {
 
 AccessStatesAreTheKernels() { with "file//dev/shm/alua.img" 1048576 access_states; }
 access_states() {
-  local group=$target/core/user_0/d/alua/default_tg_pt_gp
+  local group=$target/core/user_0/d/alua/default_tg_pt_gp port='Relative target port: 0x' id=0x
+  # Newer kernels have no number for a port of loopback: none is told then.
+  [[ $(<$loop/lun/lun_0/statistics/scsi_port/indx) != 0 ]] || port= id=
   sg_inq "$disk" >/tmp/out && [[ $(</tmp/out) == *TPGS=1* ]] || { cat /tmp/out; return 1; }
-  sg_vpd -p 0x83 "$disk" >/tmp/out && [[ $(</tmp/out) == *'Relative target port: 0x'* && $(</tmp/out) == *'Target port group: 0x'* ]] || { cat /tmp/out; return 1; }
-  sg_rtpg -d "$disk" >/tmp/out && [[ $(</tmp/out) == *'asymmetric access state : 0x00'* && $(</tmp/out) == *'Relative target port ids:'*0x* ]] || { cat /tmp/out; return 1; }
+  sg_vpd -p 0x83 "$disk" >/tmp/out && [[ $(</tmp/out) == *"$port"* && ( -z $port || $(</tmp/out) == *'Target port group: 0x'* ) ]] || { cat /tmp/out; return 1; }
+  sg_rtpg -d "$disk" >/tmp/out && [[ $(</tmp/out) == *'asymmetric access state : 0x00'* && ( -z $id || $(</tmp/out) == *'Relative target port ids:'*0x* ) ]] || { cat /tmp/out; return 1; }
   echo 1 >$group/alua_access_state && echo 1 >$group/preferred
   # The kernel tells the change as a unit attention, once.
   sg_turs "$disk" >/tmp/out
@@ -218,6 +220,108 @@ DetachAfterACrash() {
   "$lunkit" detach crash || return 1
   (($(now) - before < 25)) || { echo "detaching took $(($(now) - before)) s"; return 1; }
   nothing_left crash && { wait $writer || true; } && "$lunkit" doctor >/tmp/doctor || { cat /tmp/doctor; return 1; }
+}
+
+# A disk with a write cache: the kernel flushes it when it lets go of it, and nobody is there to answer.
+DetachOfAFileAfterACrash() {
+  local before
+  attach_start /dev/shm/crash.img,size=16M --name crash || return 1
+  dd if=/dev/urandom of="$attached" bs=1M count=1 oflag=direct status=none || return 1
+  kill -9 $attacher
+  wait $attacher
+  before=$(now)
+  "$lunkit" detach crash || return 1
+  (($(now) - before < 25)) || { echo "detaching took $(($(now) - before)) s"; return 1; }
+  nothing_left crash && "$lunkit" doctor >/tmp/doctor || { cat /tmp/doctor; return 1; }
+}
+
+RefusedOnceCanBeMadeAgain() {
+  local maker
+  rm -rf /tmp/later
+  { create again "file//tmp/later/x.img" 1048576; } 2>/tmp/error && { echo "it was made without its folder"; return 1; }
+  mkdir /tmp/later
+  # The same name, and mostly the same number; enabled once more, and made anew.
+  (echo 1 >$target/core/user_0/again/enable) 2>/tmp/error &
+  maker=$!
+  await 20 ended $maker || { echo "the second attempt hangs"; return 1; }
+  [[ $(<$target/core/user_0/again/enable) == 1 ]] || { destroy again; create again "file//tmp/later/x.img" 1048576 || { cat $log; return 1; }; }
+  plug again && dd if=/dev/zero of="$disk" bs=64k count=1 oflag=direct status=none && unplug && destroy again
+}
+
+SecondHandlerLeavesTheFirstAlone() {
+  local second status=0 i first=$handler
+  create d memory/d 1048576 || return 1
+  "$lunkit" handle >/tmp/second.log 2>&1 &
+  second=$!
+  await 20 grep -q 'LunKit handles' /tmp/second.log || status=1
+  rest 3
+  grep -q 'memory/d is served by another process' /tmp/second.log || { echo "the second one does not say that it waits"; status=1; }
+  [[ $(<$target/core/user_0/d/action/block_dev) == *unblocked* ]] || { echo "the device is blocked"; status=1; }
+  for i in 1 2 3 4 5; do create n$i memory/n 1048576 || status=1; done
+  plug d && dd if=/dev/zero of="$disk" bs=64k count=1 oflag=direct status=none || status=1
+  # Whoever is left takes over.
+  kill -9 $first
+  wait $first
+  await 20 eval 'grep -q "memory/d.* is served" /tmp/second.log' || { echo "nobody takes over"; status=1; }
+  timeout 20 dd if="$disk" of=/dev/null bs=64k count=1 iflag=direct status=none || status=1
+  unplug && destroy d || status=1
+  for i in 1 2 3 4 5; do destroy n$i || status=1; done
+  kill -TERM $second && wait $second || status=1
+  handler_start || status=1
+  [[ $status == 0 ]] || cat /tmp/second.log
+  return $status
+}
+
+MissingImageIsNotMadeAnew() { mkdir -p /dev/shm/mount && with "file//dev/shm/mount/miss.img" 16777216 missing_image; }
+missing_image() {
+  dd if=/dev/urandom of=/tmp/data bs=64k count=1 status=none && dd if=/tmp/data of="$disk" bs=64k count=1 oflag=direct conv=fsync status=none || return 1
+  kill -9 $handler
+  wait $handler
+  mv /dev/shm/mount /dev/shm/away && mkdir /dev/shm/mount
+  handler_start
+  await 10 logged 'miss.img is missing' || { echo "nothing says that it is missing"; return 1; }
+  rest 3
+  [[ ! -e /dev/shm/mount/miss.img ]] || { echo "a new image was made"; return 1; }
+  [[ $(grep -c 'miss.img is missing' $log) == 1 ]] || { echo "it is said again and again"; return 1; }
+  "$lunkit" doctor >/tmp/doctor && { echo "the doctor finds nothing"; return 1; }
+  rmdir /dev/shm/mount && mv /dev/shm/away /dev/shm/mount
+  await 10 logged 'miss.img is served' || { echo "it is not served when it is back"; return 1; }
+  timeout 20 dd if="$disk" of=/tmp/back bs=64k count=1 iflag=direct status=none && cmp /tmp/data /tmp/back
+}
+
+SizeCutsNothingOff() { with "file//dev/shm/size.img" 33554432 odd_sizes; }
+odd_sizes() {
+  local size
+  for size in 8388608 1000 33554433 0; do
+    ! { echo $size >$target/core/user_0/d/attrib/dev_size; } 2>/tmp/error && [[ $(</tmp/error) == *'Invalid argument'* ]] || { echo "$size: $(</tmp/error)"; return 1; }
+  done
+  [[ $(<$target/core/user_0/d/attrib/dev_size) == 33554432 && $(stat -c %s /dev/shm/size.img) == 33554432 ]] && echo 50331648 >$target/core/user_0/d/attrib/dev_size
+}
+AttachKeepsItsSize() {
+  attach_start /dev/shm/keep.img,size=32M --name keep || return 1
+  echo 8388608 >$target/core/user_0/keep/attrib/dev_size
+  await 10 size_is keep 33554432 || { echo "kernel and handler disagree: $(<$target/core/user_0/keep/attrib/dev_size)"; return 1; }
+  [[ $(stat -c %s /dev/shm/keep.img) == 33554432 ]] && attach_stop && nothing_left keep
+}
+size_is() { [[ $(<$target/core/user_0/$1/attrib/dev_size) == $2 ]]; }
+
+SameConfigurationIsTaken() { with "file//dev/shm/same.img" 1048576 same_configuration; }
+same_configuration() { echo "file//dev/shm/same.img" >$target/core/user_0/d/attrib/dev_config; }
+
+AllPortsAreSeen() { with "file//dev/shm/ports.img" 1048576 two_ports; }
+two_ports() {
+  local members status=0
+  mkdir -p $loop/lun/lun_1 && ln -s $target/core/user_0/d $loop/lun/lun_1/port && rest 1
+  members=$(tr '\0' '\n' <$target/core/user_0/d/alua/default_tg_pt_gp/members | grep -c lun_)
+  # Another LUN is there: a unit attention, once.
+  sg_turs "$disk" >/tmp/out 2>&1
+  sg_rtpg -d "$disk" >/tmp/out || status=1
+  # Newer kernels have no number for a port of loopback: then none is told.
+  if [[ $(<$loop/lun/lun_1/statistics/scsi_port/indx) != 0 ]]; then [[ $members == 2 && $(grep -c '^ *0x' /tmp/out) == 2 ]] || status=1; fi
+  sg_vpd -p 0x83 "$disk" >>/tmp/out
+  ! grep -q 'Relative target port: 0x0$' /tmp/out || status=1
+  [[ $status == 0 ]] || cat /tmp/out
+  rm $loop/lun/lun_1/port && rmdir $loop/lun/lun_1 && return $status
 }
 
 AttachRefusesClearly() {

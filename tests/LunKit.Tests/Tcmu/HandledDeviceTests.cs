@@ -43,6 +43,8 @@ public sealed class HandledDeviceTests
         public Func<IReadOnlyList<AccessGroup>>? PortGroups => null;
         public bool IsDisposed { get; private set; }
 
+        public bool TryOwn() => true;
+        public Task KeepSizeAsync(long sizeBytes) => Task.CompletedTask;
         public UserBackstoreSnapshot ReadSnapshot() => new(1 << 20, 512, 1 << 20, "", true);
         public IRingTransport OpenRing(bool takesOver) => open();
         public void Admit(bool takesOver) { }
@@ -68,7 +70,7 @@ public sealed class HandledDeviceTests
             return new Ring();
         });
         var device = Device(access);
-        Assert.Equal(0, (await device.OpenAsync(false)).Status);
+        Assert.Equal(0, (await device.OpenAsync(false))?.Status);
         first.Break();
         await opens.Task.WaitAsync(TimeSpan.FromSeconds(20));
         var closing = device.CloseAsync(TimeSpan.FromSeconds(5));
@@ -88,7 +90,7 @@ public sealed class HandledDeviceTests
         var device = Device(access);
         var lost = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         device.Lost = lost.SetResult;
-        Assert.Equal(0, (await device.OpenAsync(false)).Status);
+        Assert.Equal(0, (await device.OpenAsync(false))?.Status);
         first.Break();
         await lost.Task.WaitAsync(TimeSpan.FromSeconds(20));
         Assert.Equal((TcmuDeviceState.Failed, "no thread is left"), (device.Status.State, device.Status.Error));
