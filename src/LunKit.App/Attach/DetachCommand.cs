@@ -31,6 +31,8 @@ internal static class DetachCommand
         return command;
     }
 
+    private const int AskMilliseconds = 20_000, FailMilliseconds = 200;
+
     private static async Task<int> RunAsync(string[] names, bool all, bool force)
     {
         var target = new KernelTarget();
@@ -45,13 +47,31 @@ internal static class DetachCommand
             ?? throw new UserException($"'{n}' is not attached by LunKit; `lunkit detach` lists what is"))];
         foreach (var attachment in chosen)
         {
-            if (!force && attachment.Disk(target) is { } disk && DeviceNode.IsClaimed(disk))
+            if (!force && attachment.Disk(target) is { } disk && IsInUse(attachment, disk))
                 throw new UserException($"{attachment.Name}: {disk} is in use; unmount it first (or --force)");
             if (attachment.IsAlive) await attachment.StopAsync(TimeSpan.FromSeconds(60), again: force);
             else Remove(attachment, target);
             Console.WriteLine($"{attachment.Name} is detached");
         }
         return 0;
+    }
+
+    /// <summary>
+    /// Whether somebody has the disk mounted, or the like. While the kernel looks for partitions on it that question waits, and where the process is
+    /// gone nobody answers what the kernel reads: it fails then.
+    /// </summary>
+    private static bool IsInUse(Attachment attachment, string disk)
+    {
+        if (attachment.IsAlive) return DeviceNode.IsClaimed(disk);
+        bool isClaimed = false;
+        var asking = new Thread(() => isClaimed = DeviceNode.IsClaimed(disk)) { IsBackground = true, Name = "lunkit-claim" };
+        asking.Start();
+        for (long end = Environment.TickCount64 + AskMilliseconds; !asking.Join(FailMilliseconds);)
+        {
+            if (Environment.TickCount64 > end) throw new UserException($"{attachment.Name}: the kernel does not say whether {disk} is in use; --force detaches it all the same");
+            attachment.FailCommands();
+        }
+        return isClaimed;
     }
 
     private static void Remove(Attachment attachment, KernelTarget target)

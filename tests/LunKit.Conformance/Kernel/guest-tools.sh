@@ -1,0 +1,18 @@
+# To be sourced, in the virtual machine of eng/vm, with $target and $lunkit: what the scripts there have in common.
+loop=$target/loopback/naa.5001405000000001/tpgt_1
+log=/tmp/handle.log
+
+now() { local seconds; read -r seconds _ </proc/uptime; echo "${seconds%.*}"; }
+rest() { read -rt "$1" <> <(:) || true; }
+await() { local end=$(($(now) + $1)); shift; until "$@" >/dev/null 2>&1; do (($(now) < end)) || return 1; rest 0.1; done; }
+logged() { [[ $(<$log) == *"$1"* ]]; }
+handler_start() {
+  : >$log
+  "$lunkit" handle >>$log 2>&1 &
+  handler=$!
+  await 20 logged 'LunKit handles'
+}
+handler_stop() { kill -TERM $handler && wait $handler; }
+# create NAME CONFIG SIZE: the backstore, enabled.
+create() { mkdir -p $target/core/user_0/$1 && echo -n "dev_config=$2,dev_size=$3" >$target/core/user_0/$1/control && echo 1 >$target/core/user_0/$1/enable; }
+destroy() { rmdir $target/core/user_0/$1; }
