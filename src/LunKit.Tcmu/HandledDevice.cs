@@ -47,6 +47,8 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
                 return null;
             }
             var snapshot = access.ReadSnapshot();
+            // It may have taken until the device was gone.
+            _closing.Token.ThrowIfCancellationRequested();
             var config = new TcmuConfig(access.Name.Subtype, access.Name.Path, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", snapshot.SizeBytes, snapshot.BlockSize, KernelIdentity.Of(Name, snapshot))
             {
                 MustExist = takesOver,
@@ -138,6 +140,9 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
 
     /// <summary>Called when its ring is gone and nothing of it can be served any more. Any thread.</summary>
     public Action? Lost { get; set; }
+
+    /// <summary>It is about to be closed: its opening ends.</summary>
+    public void Leave() => _closing.Cancel();
 
     /// <summary>What its full name is in a log.</summary>
     public string FullName => $"{Name}/{access.Name.Subtype}/{access.Name.Path}";

@@ -11,6 +11,8 @@ namespace LunKit.Tcmu;
 internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, IDeviceSource source, ILogger log)
 {
     private readonly ConcurrentDictionary<string, HandledDevice> _devices = [];
+    private static readonly TimeSpan s_removing = TimeSpan.FromSeconds(2);
+
     private readonly Dictionary<string, Task> _work = [];
 
     // What could not be taken up, and why: it is forgotten, so that it can be taken up anew, but not for whoever asks.
@@ -69,11 +71,12 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
     /// <summary>Lets go of a device.</summary>
     public void Remove(string key, TcmuEvent? e)
     {
+        if (_devices.TryGetValue(key, out var leaving)) leaving.Leave();
         Follow(key, e, async d =>
         {
             await d.CloseAsync(CloseLimit).ConfigureAwait(false);
             return new DeviceReply(0);
-        });
+        }, isRemoval: true);
         _devices.TryRemove(key, out _);
         _refused.TryRemove(key, out _);
     }
@@ -85,7 +88,7 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
     public bool HasFailed(string key) => _devices.TryGetValue(key, out var device) && device.Status.State == TcmuDeviceState.Failed;
 
     /// <summary>Does something with a device when what was begun before is done, and replies. Other devices go on meanwhile.</summary>
-    private void Follow(string key, TcmuEvent? e, Func<HandledDevice, Task<DeviceReply?>> act)
+    private void Follow(string key, TcmuEvent? e, Func<HandledDevice, Task<DeviceReply?>> act, bool isRemoval = false)
     {
         if (!_devices.TryGetValue(key, out var device))
         {
@@ -96,6 +99,12 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
 
         async Task ThenAsync(Task before)
         {
+            // Whoever removes a device holds its folder, which its opening may be reading: neither would ever go on.
+            if (isRemoval && e is not null && await Task.WhenAny(before, Task.Delay(s_removing)).ConfigureAwait(false) != before)
+            {
+                source.Reply(e, 0);
+                e = null;
+            }
             await before.ConfigureAwait(false);
             DeviceReply? reply;
             try

@@ -74,8 +74,11 @@ public sealed class HandledDevicesTests
             return Task.CompletedTask;
         }
 
+        public ManualResetEventSlim Folder { get; } = new(true);
+
         public UserBackstoreSnapshot ReadSnapshot()
         {
+            Folder.Wait(TimeSpan.FromSeconds(30));
             Touched++;
             return new(1 << 20, 512, 1 << 20, "", true);
         }
@@ -152,6 +155,23 @@ public sealed class HandledDevicesTests
         devices.Remove(Key, Event(TcmuEventKind.Removed));
         Assert.Equal((TcmuEventKind.Removed, null), await _source.TakeAsync());
         Assert.Empty(devices.Statuses);
+    }
+
+    /// <summary>Whoever removes a device holds its folder until the removal is answered, and the opening waits for the folder.</summary>
+    [Fact]
+    public async Task ARemovalDoesNotWaitForAnOpeningThatWaitsForIt()
+    {
+        var devices = Devices();
+        var access = new Access();
+        access.Folder.Reset();
+        devices.Add(Key, access, null, takesOver: true);
+        devices.Remove(Key, Event(TcmuEventKind.Removed));
+        Assert.Equal((TcmuEventKind.Removed, 0), await _source.TakeAsync());
+        access.Folder.Set();
+        await devices.CloseAsync();
+        // Nothing was opened for a device that is gone.
+        Assert.Empty(_mustExist);
+        Assert.Empty(_source.Answers);
     }
 
     [Fact]
