@@ -1,8 +1,10 @@
-// A block handler for the kernel's target in one file: sudo dotnet run --project samples/HelloHandler
-// Then a backstore with dev_config=hello/ANYTHING is answered from here; every block says where it is.
 using System.Text;
 using LunKit.Backstores;
 using LunKit.Tcmu;
+using LunKit.Tcmu.Devices;
+
+// A block handler for the kernel's target in one file: sudo dotnet run --project samples/HelloHandler
+// Then a backstore with dev_config=hello/ANYTHING is answered from here; every block says where it is.
 
 [assembly: System.Runtime.Versioning.SupportedOSPlatform("linux")]
 

@@ -1,10 +1,12 @@
-// A pass-through handler for the kernel's target in one file: sudo dotnet run --project samples/RawHandler
-// It sees every CDB. Here: a read-only disk of counters, with a vendor command that says how often it was read, and one that answers with
-// sense data of its own. What it does not handle (INQUIRY, REQUEST SENSE, reservations, ...) the standard commands answer.
 using System.Buffers.Binary;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Tcmu;
+using LunKit.Tcmu.Devices;
+
+// A pass-through handler for the kernel's target in one file: sudo dotnet run --project samples/RawHandler
+// It sees every CDB. Here: a read-only disk of counters, with a vendor command that says how often it was read, and one that answers with
+// sense data of its own. What it does not handle (INQUIRY, REQUEST SENSE, reservations, ...) the standard commands answer.
 
 [assembly: System.Runtime.Versioning.SupportedOSPlatform("linux")]
 

@@ -3,8 +3,9 @@ using LunKit.Backstores;
 using LunKit.Diagnostics;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
+using LunKit.Tcmu.Devices;
+using LunKit.Tcmu.Handler;
 using LunKit.Tcmu.Kernel;
-using LunKit.Tcmu.User;
 using Microsoft.Extensions.Logging;
 
 namespace LunKit.Tcmu;

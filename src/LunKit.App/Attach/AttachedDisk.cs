@@ -9,6 +9,7 @@ using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu;
 using LunKit.Tcmu.ConfigFs;
+using LunKit.Tcmu.Devices;
 using Microsoft.Extensions.Logging;
 
 namespace LunKit.App.Attach;

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Runtime.InteropServices;
 using LunKit.App.Serve;
 using LunKit.Tcmu;
+using LunKit.Tcmu.Devices;
 using Microsoft.Extensions.Logging;
 
 namespace LunKit.App.Handle;

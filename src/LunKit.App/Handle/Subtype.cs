@@ -1,7 +1,7 @@
 using System.Globalization;
 using LunKit.App.Serve;
 using LunKit.LogicalUnits;
-using LunKit.Tcmu;
+using LunKit.Tcmu.Devices;
 using Microsoft.Extensions.Logging;
 
 namespace LunKit.App.Handle;

@@ -1,6 +1,6 @@
 using System.Net.Sockets;
 using LunKit.Linux;
-using LunKit.Tcmu.User;
+using LunKit.Tcmu.Target;
 using Microsoft.Extensions.Logging;
 
 namespace LunKit.App.Serve;

@@ -4,7 +4,7 @@ using LunKit.Diagnostics;
 using LunKit.Iscsi;
 using LunKit.LogicalUnits;
 using LunKit.Targets;
-using LunKit.Tcmu.User;
+using LunKit.Tcmu.Target;
 using Microsoft.Extensions.Logging;
 
 namespace LunKit.App.Serve;

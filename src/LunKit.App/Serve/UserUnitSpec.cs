@@ -1,6 +1,6 @@
 using LunKit.App.Backstores;
 using LunKit.LogicalUnits;
-using LunKit.Tcmu.User;
+using LunKit.Tcmu.Target;
 
 namespace LunKit.App.Serve;
 

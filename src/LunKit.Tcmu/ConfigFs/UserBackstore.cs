@@ -1,30 +1,9 @@
 using System.Globalization;
 using System.Text;
 using LunKit.LogicalUnits;
-using LunKit.Tcmu.Kernel;
+using LunKit.Tcmu.Devices;
 
 namespace LunKit.Tcmu.ConfigFs;
-
-/// <summary>What the kernel knows of a device, read once from configfs: never on the data path.</summary>
-/// <param name="SizeBytes">Size of the disk.</param>
-/// <param name="BlockSize">Logical block size.</param>
-/// <param name="MaxTransferBytes">Longest transfer of one command.</param>
-/// <param name="UnitSerial">Serial of the unit, from which its NAA name follows.</param>
-/// <param name="WriteCache">Whether the device tells initiators of a write cache.</param>
-public sealed record UserBackstoreSnapshot(long SizeBytes, int BlockSize, int MaxTransferBytes, string UnitSerial, bool WriteCache)
-{
-    /// <summary>T10 vendor identification that the operator has set, or the kernel's own.</summary>
-    public string Vendor { get; init; } = "";
-
-    /// <summary>Product identification, likewise.</summary>
-    public string Product { get; init; } = "";
-
-    /// <summary>Product revision level, likewise.</summary>
-    public string Revision { get; init; } = "";
-
-    /// <summary>The organisation (OUI) in the unit's NAA name.</summary>
-    public int CompanyId { get; init; } = 0x001405;
-}
 
 /// <summary>How a user backstore is made.</summary>
 public sealed record UserBackstoreOptions
@@ -108,7 +87,7 @@ public sealed class UserBackstore(string path) : ConfigFolder(path)
     }
 
     /// <summary>Everything that a handler wants to know.</summary>
-    public UserBackstoreSnapshot ReadSnapshot()
+    public DeviceDescription ReadSnapshot()
     {
         int block = (int)ReadNumber("attrib/hw_block_size");
         return new(ReadNumber("attrib/dev_size"), block, checked((int)(ReadNumber("attrib/hw_max_sectors") * block)), Labelled("wwn/vpd_unit_serial"),

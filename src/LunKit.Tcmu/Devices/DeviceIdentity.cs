@@ -1,17 +1,16 @@
 using LunKit.LogicalUnits;
-using LunKit.Tcmu.ConfigFs;
 
-namespace LunKit.Tcmu.Kernel;
+namespace LunKit.Tcmu.Devices;
 
 /// <summary>
 /// The names of a device of the kernel's target, as the kernel and its other handlers make them: a disk that changes its handler keeps
 /// its names, and so its paths.
 /// </summary>
-internal static class KernelIdentity
+internal static class DeviceIdentity
 {
     private const int NaaBytes = 16;
 
-    public static UnitIdentity Of(string device, UserBackstoreSnapshot snapshot)
+    public static UnitIdentity Of(string device, DeviceDescription snapshot)
     {
         string serial = snapshot.UnitSerial;
         var identity = new UnitIdentity

@@ -1,8 +1,6 @@
 using LunKit.LogicalUnits;
-using LunKit.Tcmu.ConfigFs;
-using LunKit.Tcmu.Kernel;
 
-namespace LunKit.Tcmu;
+namespace LunKit.Tcmu.Devices;
 
 /// <summary>
 /// A device that a handler may serve, as whoever has made it shows it: the kernel, or LunKit's own target. Disposed when it is served no more.
@@ -22,7 +20,7 @@ internal interface IDeviceAccess : IDisposable
     bool TryOwn();
 
     /// <summary>Size, blocks and names, as initiators see them. Throws <see cref="IOException"/>.</summary>
-    UserBackstoreSnapshot ReadSnapshot();
+    DeviceDescription ReadSnapshot();
 
     /// <summary>Reads the target port groups from whoever keeps them; null where nobody says. Throws <see cref="IOException"/>.</summary>
     Func<IReadOnlyList<AccessGroup>>? PortGroups { get; }

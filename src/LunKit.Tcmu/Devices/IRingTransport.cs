@@ -1,4 +1,4 @@
-namespace LunKit.Tcmu;
+namespace LunKit.Tcmu.Devices;
 
 /// <summary>
 /// What carries a ring: the shared region and the doorbells. One thread, the device's, uses it, except <see cref="Wake"/>. The device

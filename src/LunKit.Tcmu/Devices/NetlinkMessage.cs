@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Text;
 
-namespace LunKit.Tcmu.Kernel;
+namespace LunKit.Tcmu.Devices;
 
 /// <summary>
 /// One netlink message (linux/netlink.h, host byte order): a header of 16 bytes, for generic netlink a command header of 4 more, then

@@ -1,7 +1,7 @@
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
 
-namespace LunKit.Tcmu;
+namespace LunKit.Tcmu.Devices;
 
 /// <summary>What a handler is told of the device that it is to serve.</summary>
 /// <param name="Subtype">The handler's own name, by which the kernel's configuration calls it.</param>

@@ -1,4 +1,4 @@
-namespace LunKit.Tcmu.Kernel;
+namespace LunKit.Tcmu.Devices;
 
 /// <summary>
 /// The name of a TCMU device's UIO device: <c>tcm-user/HBA/NAME/SUBTYPE/PATH</c>. The path is the handler's and may hold slashes; the

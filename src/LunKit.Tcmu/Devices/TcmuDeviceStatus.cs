@@ -1,4 +1,4 @@
-namespace LunKit.Tcmu;
+namespace LunKit.Tcmu.Devices;
 
 /// <summary>Where a device stands.</summary>
 public enum TcmuDeviceState

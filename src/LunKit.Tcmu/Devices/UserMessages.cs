@@ -1,8 +1,6 @@
 using System.Text;
-using LunKit.Tcmu.ConfigFs;
-using LunKit.Tcmu.Kernel;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Devices;
 
 /// <summary>
 /// What goes over the socket between LunKit's target and its handlers, beside the messages of TCM-USER, in the same form: each is one
@@ -52,7 +50,7 @@ internal static class UserMessages
         return writer.Finish().ToArray();
     }
 
-    public static byte[] Grant(uint device, string name, int regionBytes, UserBackstoreSnapshot snapshot)
+    public static byte[] Grant(uint device, string name, int regionBytes, DeviceDescription snapshot)
     {
         var writer = Begin(stackalloc byte[MaxLength], Command.Grant, device);
         writer.Add(Status, 0u);

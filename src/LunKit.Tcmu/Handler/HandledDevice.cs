@@ -1,11 +1,10 @@
 using LunKit.Backstores;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
-using LunKit.Tcmu.ConfigFs;
-using LunKit.Tcmu.Kernel;
+using LunKit.Tcmu.Devices;
 using Microsoft.Extensions.Logging;
 
-namespace LunKit.Tcmu;
+namespace LunKit.Tcmu.Handler;
 
 /// <summary>
 /// One device that is handled, from its opening to its end: backstore, unit, ring. A broken ring is reset and served again. Nothing of it
@@ -49,7 +48,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             var snapshot = access.ReadSnapshot();
             // It may have taken until the device was gone.
             _closing.Token.ThrowIfCancellationRequested();
-            var config = new TcmuConfig(access.Name.Subtype, access.Name.Path, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", snapshot.SizeBytes, snapshot.BlockSize, KernelIdentity.Of(Name, snapshot))
+            var config = new TcmuConfig(access.Name.Subtype, access.Name.Path, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", snapshot.SizeBytes, snapshot.BlockSize, DeviceIdentity.Of(Name, snapshot))
             {
                 MustExist = takesOver,
             };
@@ -83,7 +82,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     };
 
     /// <summary>Initiators learn size and blocks from the unit, and the kernel has its own idea of them: they are the same.</summary>
-    private static async Task FitAsync(BlockUnit unit, UserBackstoreSnapshot snapshot)
+    private static async Task FitAsync(BlockUnit unit, DeviceDescription snapshot)
     {
         if (unit.BlockSize != snapshot.BlockSize)
             throw new TcmuException($"the backstore has blocks of {unit.BlockSize} bytes, the device of {snapshot.BlockSize} (hw_block_size)");

@@ -1,8 +1,8 @@
 using System.Collections.Concurrent;
-using LunKit.Tcmu.Kernel;
+using LunKit.Tcmu.Devices;
 using Microsoft.Extensions.Logging;
 
-namespace LunKit.Tcmu;
+namespace LunKit.Tcmu.Handler;
 
 /// <summary>
 /// The devices of one handler. What happens to one device is done in order, different devices side by side. The source's thread calls it,

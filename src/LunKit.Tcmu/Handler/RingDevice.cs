@@ -3,10 +3,11 @@ using LunKit.Fabrics;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
+using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Ring;
 using Microsoft.Extensions.Logging;
 
-namespace LunKit.Tcmu;
+namespace LunKit.Tcmu.Handler;
 
 /// <summary>How the service of a ring has ended.</summary>
 internal enum RingEnd

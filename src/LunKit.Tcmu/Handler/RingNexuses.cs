@@ -3,7 +3,7 @@ using LunKit.Scsi;
 using LunKit.Targets;
 using LunKit.Tcmu.Ring;
 
-namespace LunKit.Tcmu;
+namespace LunKit.Tcmu.Handler;
 
 /// <summary>
 /// Who the commands of a ring come from. Where the producer says it (<see cref="CommandOriginAbi"/>) each initiator is a nexus of its own;

@@ -5,7 +5,7 @@ using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Tcmu.Ring;
 
-namespace LunKit.Tcmu;
+namespace LunKit.Tcmu.Handler;
 
 /// <summary>
 /// A command of a ring on its way through the unit. Its data stays in the shared data area: writes go from there, reads go there. Pooled

@@ -1,10 +1,9 @@
 using LunKit.Linux;
 using LunKit.LogicalUnits;
-using LunKit.Tcmu.ConfigFs;
-using LunKit.Tcmu.Kernel;
+using LunKit.Tcmu.Devices;
 using Microsoft.Win32.SafeHandles;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Handler;
 
 /// <summary>
 /// A device that a LunKit target has granted to this handler, once. Holds the lease: when it is disposed (or this process ends) nothing
@@ -43,7 +42,7 @@ internal sealed class TargetDeviceAccess : IDeviceAccess
     /// <summary>A target waits for the answer.</summary>
     public Task KeepSizeAsync(long sizeBytes) => Task.CompletedTask;
 
-    public UserBackstoreSnapshot ReadSnapshot() =>
+    public DeviceDescription ReadSnapshot() =>
         new(checked((long)_grant.SizeBytes), checked((int)_grant.BlockSize), checked((int)_grant.MaxTransferBytes), _grant.Serial, _grant.WriteCache);
 
     public IRingTransport OpenRing(bool takesOver)

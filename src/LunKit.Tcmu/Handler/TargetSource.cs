@@ -1,10 +1,10 @@
 using System.Net.Sockets;
 using LunKit.Linux;
-using LunKit.Tcmu.Kernel;
+using LunKit.Tcmu.Devices;
 using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Handler;
 
 /// <summary>
 /// The devices of a LunKit target, told over its socket. When the target is gone all of them are let go, and it is looked for again. A target

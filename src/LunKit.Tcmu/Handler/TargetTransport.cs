@@ -1,7 +1,8 @@
 using LunKit.Linux;
+using LunKit.Tcmu.Devices;
 using Microsoft.Win32.SafeHandles;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Handler;
 
 /// <summary>A ring of a LunKit target, at the handler's end: shared memory and eventfds.</summary>
 internal sealed class TargetTransport : IRingTransport

@@ -1,6 +1,7 @@
 using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu.ConfigFs;
+using LunKit.Tcmu.Devices;
 
 namespace LunKit.Tcmu.Kernel;
 
@@ -27,7 +28,7 @@ internal sealed class KernelDeviceAccess(UioDevice uio) : IDeviceAccess
         }
     }
 
-    public UserBackstoreSnapshot ReadSnapshot() => _folder.ReadSnapshot();
+    public DeviceDescription ReadSnapshot() => _folder.ReadSnapshot();
 
     public Func<IReadOnlyList<AccessGroup>> PortGroups => _folder.ReadPortGroups;
 

@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
 using LunKit.Linux;
+using LunKit.Tcmu.Devices;
+using LunKit.Tcmu.Handler;
 using Microsoft.Extensions.Logging;
 
 namespace LunKit.Tcmu.Kernel;

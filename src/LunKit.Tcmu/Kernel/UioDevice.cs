@@ -1,4 +1,5 @@
 using System.Globalization;
+using LunKit.Tcmu.Devices;
 
 namespace LunKit.Tcmu.Kernel;
 

@@ -1,4 +1,5 @@
 using LunKit.Linux;
+using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Ring;
 
 namespace LunKit.Tcmu.Kernel;

@@ -1,7 +1,7 @@
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>
 /// What is left of a command that was answered because its time was over, while its handler may still carry it out: it has the command's

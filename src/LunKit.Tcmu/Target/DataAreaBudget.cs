@@ -1,4 +1,4 @@
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>
 /// The memory that the data areas of many devices may have together, as the kernel's <c>global_max_data_area_mb</c>. A device that has no

@@ -3,7 +3,7 @@ using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Tcmu.Ring;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>What the target knows of a command that a handler executes.</summary>
 /// <param name="DataInLength">Bytes that it takes, if its handler does not say another number.</param>

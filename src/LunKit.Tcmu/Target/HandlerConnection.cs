@@ -1,8 +1,8 @@
 using LunKit.Linux;
-using LunKit.Tcmu.Kernel;
+using LunKit.Tcmu.Devices;
 using Microsoft.Extensions.Logging;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>A handler process that is connected to this target: its thread reads what it says. Sending is thread safe and never throws.</summary>
 internal sealed class HandlerConnection

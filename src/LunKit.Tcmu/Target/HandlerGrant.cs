@@ -1,6 +1,6 @@
 using Microsoft.Win32.SafeHandles;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>What a handler gets to serve a device, in the order in which the descriptors go with the message.</summary>
 /// <param name="Memory">The shared region, to be mapped whole.</param>

@@ -1,8 +1,8 @@
 using LunKit.Linux;
-using LunKit.Tcmu.Kernel;
+using LunKit.Tcmu.Devices;
 using Microsoft.Extensions.Logging;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>
 /// The target's door for handler processes: offers devices over a Unix socket with the messages of TCM-USER, and gives each to one handler
@@ -55,6 +55,9 @@ public sealed class HandlerListener : IDisposable
     /// <summary>Starts the thread of a connection; a test has one that fails.</summary>
     internal Action<Thread> StartThread { get; init; } = static thread => thread.Start();
 
+    /// <summary>What the rings take from the system; a test has a clock of its own.</summary>
+    internal RingRuntime Runtime { get; init; } = RingRuntime.System;
+
     /// <summary>The devices and who has them.</summary>
     public IReadOnlyList<UserDeviceStatus> Devices
     {
@@ -68,7 +71,7 @@ public sealed class HandlerListener : IDisposable
         if (TcmuDeviceName.Parse(name) is not { Subtype.Length: > 0 } parsed || parsed.Name != options.Name || name.Length > 1000)
             throw new ArgumentException($"'{options.Config}' is no configuration: write SUBTYPE/PATH", nameof(options));
         if (options.SizeBytes < options.BlockSize) throw new ArgumentException($"a device of {options.SizeBytes} bytes has no block of {options.BlockSize}", nameof(options));
-        var ring = new UserRing(name, options.Ring, Memory, _log);
+        var ring = new UserRing(name, options.Ring, Memory, _log, Runtime);
         var unit = new RingUnit(ring, options.BlockSize, options.Identity, options.State, _log);
         UserDevice device;
         lock (_gate)

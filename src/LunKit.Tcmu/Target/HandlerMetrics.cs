@@ -1,7 +1,7 @@
 using System.Diagnostics.Metrics;
 using LunKit.Diagnostics;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>
 /// The devices of a <see cref="HandlerListener"/> in the meter <see cref="LunKitMetrics.MeterName"/>, read when somebody listens. Thread

@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
 using LunKit.Tcmu.Ring;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>Initiators that are gone, of which the handler is to hear before the next command. The lock of the <see cref="UserRing"/> guards it.</summary>
 internal sealed class LostNexuses

@@ -5,7 +5,7 @@ using LunKit.Scsi;
 using LunKit.Tcmu.Ring;
 using Microsoft.Extensions.Logging;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>A command that has an answer, which is brought when the ring's lock is free.</summary>
 internal readonly record struct EndedCommand(ForwardedCommand Command, CommandResult Result);

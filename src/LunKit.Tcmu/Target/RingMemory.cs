@@ -2,7 +2,7 @@ using System.Buffers;
 using LunKit.Backstores;
 using LunKit.Tcmu.Ring;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>
 /// A piece of a device's data area, lent to a command: for the handler, and where it saves a copy for a fabric too, which receives into it or sends

@@ -1,7 +1,7 @@
 using LunKit.Linux;
 using LunKit.Tcmu.Ring;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>
 /// The shared memory of one device: mailbox, ring, data area. A handler that broke its ring keeps it, and the device gets another; then

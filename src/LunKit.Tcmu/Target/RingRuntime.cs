@@ -1,4 +1,4 @@
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>What a ring takes from the system.</summary>
 internal sealed record RingRuntime

@@ -4,7 +4,7 @@ using LunKit.Scsi;
 using LunKit.Tcmu.Ring;
 using Microsoft.Extensions.Logging;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>
 /// A logical unit whose commands a handler process answers, over a ring in shared memory. As with the kernel's TCMU, REPORT LUNS,

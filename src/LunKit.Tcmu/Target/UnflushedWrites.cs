@@ -1,7 +1,7 @@
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>What a command that ended well means for what its handler may still have in memory.</summary>
 internal enum CommandEffect

@@ -1,7 +1,7 @@
 using LunKit.LogicalUnits;
-using LunKit.Tcmu.ConfigFs;
+using LunKit.Tcmu.Devices;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>What a LunKit target offers to handler processes: the same that configfs says of the kernel's user backstores.</summary>
 public sealed record UserDeviceOptions
@@ -78,7 +78,7 @@ internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRin
     /// <summary>Waits for the holder's reply to a change.</summary>
     public TaskCompletionSource<DeviceReply>? Reply { get; set; }
 
-    public UserBackstoreSnapshot Snapshot => new(SizeBytes, options.BlockSize, BlockLimits.MaxTransferBytes, options.Identity.Serial, WriteCache);
+    public DeviceDescription Snapshot => new(SizeBytes, options.BlockSize, BlockLimits.MaxTransferBytes, options.Identity.Serial, WriteCache);
 
     public UserDeviceStatus Status => new(Name, Holder?.Peer.ProcessId ?? 0, IsServed, ring.CommandCount, ring.DataBytesInUse, ring.TimedOutCount, ring.BrokenCount, LastError)
     {

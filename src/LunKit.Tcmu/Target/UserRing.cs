@@ -4,7 +4,7 @@ using LunKit.Scsi;
 using LunKit.Tcmu.Ring;
 using Microsoft.Extensions.Logging;
 
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>
 /// The target's end of one device: shared memory, ring, handlers that come and go. Outlives them: what one has not completed the next one

@@ -1,4 +1,4 @@
-namespace LunKit.Tcmu.User;
+namespace LunKit.Tcmu.Target;
 
 /// <summary>Limits of one device whose commands a handler process answers; the names are those of the kernel's TCMU.</summary>
 public sealed record UserRingOptions

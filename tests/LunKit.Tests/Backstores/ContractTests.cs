@@ -1,7 +1,7 @@
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
 using LunKit.Testing;
-using LunKit.Tests.Tcmu.User;
+using LunKit.Tests.Tcmu.Target;
 
 namespace LunKit.Tests.Backstores;
 

@@ -18,7 +18,7 @@ public sealed class PassThroughUnitTests : IAsyncDisposable
     {
         _device.Type = type;
         _unit = PassThroughUnit.Over(_device, options ?? new PassThroughOptions { Path = "/dev/fake" }, null, NullLogger.Instance);
-        _nexus = Tcmu.User.UserBench.Open("iqn.test:0", _unit);
+        _nexus = Tcmu.Target.UserBench.Open("iqn.test:0", _unit);
         return _unit;
     }
 

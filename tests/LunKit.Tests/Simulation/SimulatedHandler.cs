@@ -3,9 +3,10 @@ using LunKit.Backstores;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
-using LunKit.Tcmu;
+using LunKit.Tcmu.Devices;
+using LunKit.Tcmu.Handler;
 using LunKit.Tcmu.Ring;
-using LunKit.Tcmu.User;
+using LunKit.Tcmu.Target;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Win32.SafeHandles;
 

@@ -1,6 +1,6 @@
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
-using LunKit.Tcmu.User;
+using LunKit.Tcmu.Target;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace LunKit.Tests.Simulation;

@@ -1,8 +1,7 @@
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
-using LunKit.Tcmu;
-using LunKit.Tcmu.ConfigFs;
-using LunKit.Tcmu.Kernel;
+using LunKit.Tcmu.Devices;
+using LunKit.Tcmu.Handler;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace LunKit.Tests.Tcmu;
@@ -45,7 +44,7 @@ public sealed class HandledDeviceTests
 
         public bool TryOwn() => true;
         public Task KeepSizeAsync(long sizeBytes) => Task.CompletedTask;
-        public UserBackstoreSnapshot ReadSnapshot() => new(1 << 20, 512, 1 << 20, "", true);
+        public DeviceDescription ReadSnapshot() => new(1 << 20, 512, 1 << 20, "", true);
         public IRingTransport OpenRing(bool takesOver) => open();
         public void Admit(bool takesOver) { }
         public void Dispose() => IsDisposed = true;

@@ -1,8 +1,7 @@
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
-using LunKit.Tcmu;
-using LunKit.Tcmu.ConfigFs;
-using LunKit.Tcmu.Kernel;
+using LunKit.Tcmu.Devices;
+using LunKit.Tcmu.Handler;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace LunKit.Tests.Tcmu;
@@ -76,7 +75,7 @@ public sealed class HandledDevicesTests
 
         public ManualResetEventSlim Folder { get; } = new(true);
 
-        public UserBackstoreSnapshot ReadSnapshot()
+        public DeviceDescription ReadSnapshot()
         {
             Folder.Wait(TimeSpan.FromSeconds(30));
             Touched++;

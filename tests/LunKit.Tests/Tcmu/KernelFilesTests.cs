@@ -1,6 +1,7 @@
 using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu.ConfigFs;
+using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Kernel;
 
 namespace LunKit.Tests.Tcmu;
@@ -60,7 +61,7 @@ public sealed class KernelFilesTests : IDisposable
         Put("core/user_0/disk0/wwn/vpd_unit_serial", "T10 VPD Unit Serial Number: 8a53a3d5-71b9\n");
         Put("core/user_0/disk0/action/block_dev", "");
         var folder = UserBackstore.Of(new TcmuDeviceName(0, "disk0", "file", "/x"), _root);
-        Assert.Equal(new UserBackstoreSnapshot(67108864, 512, 65536, "8a53a3d5-71b9", true), folder.ReadSnapshot());
+        Assert.Equal(new DeviceDescription(67108864, 512, 65536, "8a53a3d5-71b9", true), folder.ReadSnapshot());
         folder.Block(true);
         Assert.Equal("1", File.ReadAllText(Path.Combine(_root, "core/user_0/disk0/action/block_dev")));
         // An action that this kernel does not have is an error, not a new file.

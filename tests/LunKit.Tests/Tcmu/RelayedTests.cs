@@ -1,9 +1,9 @@
 using System.Reflection;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
-using LunKit.Tcmu;
+using LunKit.Tcmu.Devices;
 using LunKit.Tests.LogicalUnits;
-using LunKit.Tests.Tcmu.User;
+using LunKit.Tests.Tcmu.Target;
 
 namespace LunKit.Tests.Tcmu;
 

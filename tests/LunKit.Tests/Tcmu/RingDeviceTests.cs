@@ -1,6 +1,7 @@
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
-using LunKit.Tcmu;
+using LunKit.Tcmu.Devices;
+using LunKit.Tcmu.Handler;
 using LunKit.Tcmu.Ring;
 
 namespace LunKit.Tests.Tcmu;

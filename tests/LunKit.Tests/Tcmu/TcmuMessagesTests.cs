@@ -1,5 +1,5 @@
 using LunKit.Linux;
-using LunKit.Tcmu.Kernel;
+using LunKit.Tcmu.Devices;
 
 namespace LunKit.Tests.Tcmu;
 

@@ -52,6 +52,21 @@ public partial class TidyTests
                 Assert.False(File.ReadAllText(file).Contains($"using LunKit.{name}", StringComparison.Ordinal), $"{file} uses LunKit.{name}");
     }
 
+    /// <summary>The sides of TCMU and what they share; the root, which composes them, sees all.</summary>
+    [Theory]
+    [InlineData("Ring")]
+    [InlineData("Devices")]
+    [InlineData("ConfigFs", "Devices")]
+    [InlineData("Handler", "Devices", "Ring")]
+    [InlineData("Kernel", "Handler", "ConfigFs", "Devices", "Ring")]
+    [InlineData("Target", "Devices", "Ring")]
+    public void FoldersOfTcmuLookDown(string folder, params string[] allowed)
+    {
+        foreach (string file in Sources($"src/LunKit.Tcmu/{folder}"))
+            foreach (Match other in TcmuFolder().Matches(File.ReadAllText(file)))
+                Assert.True(other.Groups[1].Value == folder || allowed.Contains(other.Groups[1].Value), $"{file} uses {other.Value}");
+    }
+
     [Fact]
     public void OnlyLinuxAndTheNativeBindingsAreUnsafe()
     {
@@ -115,6 +130,9 @@ public partial class TidyTests
         foreach (var row in LunKit.LogicalUnits.BlockCommands.Table.Rows) Assert.Contains($"| {row.Name} |", text, StringComparison.Ordinal);
         foreach (Match code in Code().Matches(text)) Assert.True(File.Exists(Path.Combine(Root, code.Value.Trim('`'))), $"{code.Value} is not there");
     }
+
+    [GeneratedRegex(@"LunKit\.Tcmu\.([A-Z]\w+)")]
+    private static partial Regex TcmuFolder();
 
     [GeneratedRegex(@"partial (?:class|struct) (\w+)")]
     private static partial Regex PartialType();

@@ -2,20 +2,23 @@ using LunKit.Backstores;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Tcmu.Ring;
-using LunKit.Tcmu.User;
+using LunKit.Tcmu.Target;
 using LunKit.Tests.LogicalUnits;
 
-namespace LunKit.Tests.Tcmu.User;
+namespace LunKit.Tests.Tcmu.Target;
 
 /// <summary>A command whose initiator has its answer while its handler may still carry it out: nothing of it lands on what comes later.</summary>
 public sealed class AbandonedCommandTests
 {
     private static readonly UserRingOptions s_impatient = new() { CommandTimeout = TimeSpan.FromMilliseconds(300), ClosingTime = TimeSpan.FromMilliseconds(300) };
 
-    private static async Task<RingEntry> TimeOutAsync(UserBench bench, ScriptedHandler handler, string cdb, byte[]? data = null, int dataIn = 0)
+    private readonly SteppedClock _clock = new();
+
+    private async Task<RingEntry> TimeOutAsync(UserBench bench, ScriptedHandler handler, string cdb, byte[]? data = null, int dataIn = 0)
     {
         var sent = bench.SendAsync(cdb, data, dataIn);
         var entry = handler.Read();
+        _clock.Pass(s_impatient.CommandTimeout);
         Assert.Equal(Sense.LogicalUnitCommunicationFailure, (await sent).Result.Sense);
         return entry;
     }
@@ -23,7 +26,7 @@ public sealed class AbandonedCommandTests
     [Fact]
     public async Task ItsBlocksAreItsOwnUntilTheHandlerAnswers()
     {
-        await using var bench = new UserBench(s_impatient);
+        await using var bench = new UserBench(s_impatient, clock: _clock);
         using var handler = new ScriptedHandler(bench.Path).Open();
         var slow = await TimeOutAsync(bench, handler, UserBench.Write(8, 8), UserBench.Pattern(1, 8));
         var write = bench.SendAsync(UserBench.Write(15, 2), UserBench.Pattern(2, 2));
@@ -34,7 +37,7 @@ public sealed class AbandonedCommandTests
         Assert.Equal(16, entry.Cdb[5]);
         handler.Complete(entry);
         Assert.Equal(ScsiStatus.Good, (await beside).Result.Status);
-        await Task.Delay(400, TestContext.Current.CancellationToken);
+        await Task.Delay(100, TestContext.Current.CancellationToken);
         Assert.NotEqual(RingOpcode.Command, handler.TryRead(new RingEntry()));
         Assert.False(write.IsCompleted || read.IsCompleted);
         // Now it is over.
@@ -51,7 +54,7 @@ public sealed class AbandonedCommandTests
     [Fact]
     public async Task ItEndsWithItsHandler()
     {
-        await using var bench = new UserBench(s_impatient);
+        await using var bench = new UserBench(s_impatient, clock: _clock);
         var dying = new ScriptedHandler(bench.Path).Open();
         await TimeOutAsync(bench, dying, UserBench.Write(8, 8), UserBench.Pattern(1, 8));
         var write = bench.SendAsync(UserBench.Write(8, 1), UserBench.Pattern(2, 1));
@@ -65,7 +68,7 @@ public sealed class AbandonedCommandTests
     [Fact]
     public async Task AReadLeavesNothingBehind()
     {
-        await using var bench = new UserBench(s_impatient);
+        await using var bench = new UserBench(s_impatient, clock: _clock);
         using var handler = new ScriptedHandler(bench.Path).Open();
         await TimeOutAsync(bench, handler, UserBench.Read(8, 1), dataIn: 512);
         var write = bench.SendAsync(UserBench.Write(8, 1), UserBench.Pattern(2, 1));
@@ -76,7 +79,7 @@ public sealed class AbandonedCommandTests
     [Fact]
     public async Task WhatNobodyKnowsMayWriteEverywhere()
     {
-        await using var bench = new UserBench(s_impatient);
+        await using var bench = new UserBench(s_impatient, clock: _clock);
         using var handler = new ScriptedHandler(bench.Path).Open();
         var slow = await TimeOutAsync(bench, handler, "C5 00 00000000 00 0000 00");
         var read = bench.SendAsync(UserBench.Read(100, 1), dataIn: 512);

@@ -2,9 +2,9 @@ using System.Diagnostics.Metrics;
 using LunKit.Diagnostics;
 using LunKit.Scsi;
 using LunKit.Tcmu.Ring;
-using LunKit.Tcmu.User;
+using LunKit.Tcmu.Target;
 
-namespace LunKit.Tests.Tcmu.User;
+namespace LunKit.Tests.Tcmu.Target;
 
 /// <summary>The memory of all data areas together is limited, nobody starves, and what it is can be seen.</summary>
 public sealed class DataAreaBudgetTests
@@ -62,6 +62,7 @@ public sealed class DataAreaBudgetTests
         await using var bench = new UserBench(new UserRingOptions { CommandTimeout = TimeSpan.FromMilliseconds(100) });
         using var metrics = new HandlerMetrics(bench.Listener);
         using var handler = new ScriptedHandler(bench.Path).Open();
+        // Nobody answers it.
         Assert.Equal(ScsiStatus.CheckCondition, (await bench.SendAsync(UserBench.Read(0, 8), dataIn: 4096)).Result.Status);
         await UserBench.UntilAsync(() => bench.Listener.Devices[0].IsServed, "serving");
         var seen = new Dictionary<string, long>();

@@ -1,9 +1,9 @@
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Tcmu.Ring;
-using LunKit.Tcmu.User;
+using LunKit.Tcmu.Target;
 
-namespace LunKit.Tests.Tcmu.User;
+namespace LunKit.Tests.Tcmu.Target;
 
 /// <summary>
 /// Any order of commands, completions out of order, deaths, time-outs and aborts: every command ends exactly once, with its own data, and nothing

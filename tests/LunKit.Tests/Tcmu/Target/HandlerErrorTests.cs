@@ -3,10 +3,10 @@ using LunKit.Diagnostics;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Tcmu;
-using LunKit.Tcmu.User;
+using LunKit.Tcmu.Devices;
 using LunKit.Tests.LogicalUnits;
 
-namespace LunKit.Tests.Tcmu.User;
+namespace LunKit.Tests.Tcmu.Target;
 
 /// <summary>Why a handler fails is to be seen: at the target, and in the handler also where nobody has given it a log.</summary>
 public sealed class HandlerErrorTests

@@ -2,11 +2,12 @@ using LunKit.Backstores;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Tcmu;
+using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Ring;
-using LunKit.Tcmu.User;
+using LunKit.Tcmu.Target;
 using LunKit.Tests.LogicalUnits;
 
-namespace LunKit.Tests.Tcmu.User;
+namespace LunKit.Tests.Tcmu.Target;
 
 /// <summary>
 /// The contingencies of the TCMU design: a handler that never comes, hangs, dies, or is replaced. All bounded, and no command ends twice or
@@ -71,11 +72,14 @@ public sealed class HandlerLifeTests
     [Fact]
     public async Task WithoutAHandlerCommandsFailInTimeAndCanBeRepeated()
     {
-        await using var bench = new UserBench(s_impatient);
-        long start = Environment.TickCount64;
-        var (result, _) = await bench.SendAsync(UserBench.Read(0, 1), dataIn: 512);
-        Assert.Equal(Sense.LogicalUnitCommunicationFailure, result.Sense);
-        Assert.InRange(Environment.TickCount64 - start, 300, 15_000);
+        var clock = new SteppedClock();
+        await using var bench = new UserBench(s_impatient, clock: clock);
+        var early = bench.SendAsync(UserBench.Read(0, 1), dataIn: 512);
+        clock.Pass(s_impatient.CommandTimeout - TimeSpan.FromMilliseconds(10));
+        await Task.Delay(500, TestContext.Current.CancellationToken);
+        Assert.False(early.IsCompleted);
+        clock.Pass(TimeSpan.FromMilliseconds(10));
+        Assert.Equal(Sense.LogicalUnitCommunicationFailure, (await early).Result.Sense);
         await using var handler = bench.Handle(new MemoryBackstore(1 << 20));
         await UserBench.UntilAsync(() => bench.Listener.Devices[0].IsServed, "serving");
         Assert.Equal(ScsiStatus.Good, (await bench.SendAsync(UserBench.Read(0, 1), dataIn: 512)).Result.Status);
@@ -84,7 +88,8 @@ public sealed class HandlerLifeTests
     [Fact]
     public async Task AHangingHandlerTimesOutAndItsLateAnswerHurtsNobody()
     {
-        await using var bench = new UserBench(s_impatient);
+        var clock = new SteppedClock();
+        await using var bench = new UserBench(s_impatient, clock: clock);
         var other = bench.AddDevice("other", subtype: "other");
         using var hanging = new ScriptedHandler(bench.Path).Open();
         await using var scope = other;
@@ -94,6 +99,7 @@ public sealed class HandlerLifeTests
         // The other device never notices.
         var nexus = UserBench.Open("iqn.test:other", other);
         Assert.Equal(ScsiStatus.Good, (await UserBench.SendAsync(nexus, UserBench.Read(0, 1), dataIn: 512)).Result.Status);
+        clock.Pass(s_impatient.CommandTimeout);
         Assert.Equal(Sense.LogicalUnitCommunicationFailure, (await slow).Result.Sense);
         // Its id and its data are still the handler's; the next command has others.
         var next = bench.SendAsync(UserBench.Read(1, 1), dataIn: 512);

@@ -1,12 +1,12 @@
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
-using LunKit.Tcmu.Kernel;
+using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Ring;
-using LunKit.Tcmu.User;
+using LunKit.Tcmu.Target;
 using LunKit.Tests.LogicalUnits;
 
-namespace LunKit.Tests.Tcmu.User;
+namespace LunKit.Tests.Tcmu.Target;
 
 /// <summary>A handler that lies, or misuses what it may do, breaks its own device at most, and that recovers.</summary>
 public sealed class LyingHandlerTests
@@ -122,7 +122,8 @@ public sealed class LyingHandlerTests
     public async Task KeptBuffersStayUntilTheyAreGivenBack()
     {
         var options = new UserRingOptions { MaxCommands = 2, QueueTimeout = TimeSpan.FromMilliseconds(300) };
-        await using var bench = new UserBench(options);
+        var clock = new SteppedClock();
+        await using var bench = new UserBench(options, clock: clock);
         using var handler = new ScriptedHandler(bench.Path).Open();
         var first = bench.SendAsync(UserBench.Read(0, 1), dataIn: 512);
         var entry = handler.Read();
@@ -134,7 +135,9 @@ public sealed class LyingHandlerTests
         var second = bench.SendAsync(UserBench.Read(1, 1), dataIn: 512);
         var open = handler.Read();
         Assert.NotEqual(entry.Id, open.Id);
-        Assert.Equal(ScsiStatus.TaskSetFull, (await bench.SendAsync(UserBench.Read(2, 1), dataIn: 512)).Result.Status);
+        var full = bench.SendAsync(UserBench.Read(2, 1), dataIn: 512);
+        clock.Pass(options.QueueTimeout);
+        Assert.Equal(ScsiStatus.TaskSetFull, (await full).Result.Status);
         handler.Channel.Send(UserMessages.FreeKept(handler.Added.DeviceId, entry.Id));
         var third = bench.SendAsync(UserBench.Read(3, 1), dataIn: 512);
         handler.Complete(handler.Read());

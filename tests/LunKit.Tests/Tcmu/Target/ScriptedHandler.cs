@@ -1,12 +1,10 @@
 using System.Runtime.InteropServices;
 using LunKit.Linux;
-using LunKit.Tcmu;
-using LunKit.Tcmu.Kernel;
+using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Ring;
-using LunKit.Tcmu.User;
 using Microsoft.Win32.SafeHandles;
 
-namespace LunKit.Tests.Tcmu.User;
+namespace LunKit.Tests.Tcmu.Target;
 
 /// <summary>
 /// A handler process played by a test: it connects, opens a device, and does with the ring what the test wants, lies included. Its end is a

@@ -1,11 +1,11 @@
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
-using LunKit.Tests.LogicalUnits;
 using LunKit.Tcmu.Ring;
-using LunKit.Tcmu.User;
+using LunKit.Tcmu.Target;
+using LunKit.Tests.LogicalUnits;
 
-namespace LunKit.Tests.Tcmu.User;
+namespace LunKit.Tests.Tcmu.Target;
 
 /// <summary>
 /// A handler that has acknowledged writes and dies before it has flushed them: no initiator believes that they are durable, and nobody hears of a

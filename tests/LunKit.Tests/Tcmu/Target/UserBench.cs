@@ -3,11 +3,12 @@ using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Targets;
 using LunKit.Tcmu;
-using LunKit.Tcmu.User;
+using LunKit.Tcmu.Devices;
+using LunKit.Tcmu.Target;
 using LunKit.Tests.LogicalUnits;
 using Microsoft.Extensions.Logging.Abstractions;
 
-namespace LunKit.Tests.Tcmu.User;
+namespace LunKit.Tests.Tcmu.Target;
 
 /// <summary>A target's door for handlers with one device behind it, and initiators that send CDBs.</summary>
 internal sealed class UserBench : IAsyncDisposable
@@ -17,10 +18,10 @@ internal sealed class UserBench : IAsyncDisposable
     private static int s_count;
     private readonly Nexus[] _nexuses;
 
-    public UserBench(UserRingOptions? options = null, int nexuses = 1, long sizeBytes = 1 << 20, long memoryBytes = 1 << 30)
+    public UserBench(UserRingOptions? options = null, int nexuses = 1, long sizeBytes = 1 << 20, long memoryBytes = 1 << 30, SteppedClock? clock = null)
     {
         Path = $"@lunkit-test-{Environment.ProcessId}-{Interlocked.Increment(ref s_count)}";
-        Listener = new HandlerListener(Path, NullLogger.Instance) { Memory = new DataAreaBudget(memoryBytes) };
+        Listener = new HandlerListener(Path, NullLogger.Instance) { Memory = new DataAreaBudget(memoryBytes), Runtime = clock is null ? RingRuntime.System : new RingRuntime { Clock = () => clock.Now } };
         Unit = AddDevice("disk", options, sizeBytes);
         _nexuses = [.. Enumerable.Range(0, nexuses).Select(i => Open($"iqn.test:{i}", Unit))];
     }
@@ -90,4 +91,15 @@ internal sealed class UserBench : IAsyncDisposable
         await Unit.DisposeAsync();
         Listener.Dispose();
     }
+}
+
+/// <summary>A ring's time, which passes when a test says so: on a busy machine no command is late that should not be. Thread safe.</summary>
+internal sealed class SteppedClock
+{
+    private long _now = 1000;
+
+    public long Now => Volatile.Read(ref _now);
+
+    /// <summary>Lets time pass; the ring reads it at every tick.</summary>
+    public void Pass(TimeSpan time) => Interlocked.Add(ref _now, (long)time.TotalMilliseconds + 1);
 }

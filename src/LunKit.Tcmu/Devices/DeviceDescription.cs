@@ -1,0 +1,22 @@
+namespace LunKit.Tcmu.Devices;
+
+/// <summary>What a handler must know of a device, as the target that made it says: read once, never on the data path.</summary>
+/// <param name="SizeBytes">Size of the disk.</param>
+/// <param name="BlockSize">Logical block size.</param>
+/// <param name="MaxTransferBytes">Longest transfer of one command.</param>
+/// <param name="UnitSerial">Serial of the unit, from which its NAA name follows.</param>
+/// <param name="WriteCache">Whether the device tells initiators of a write cache.</param>
+public sealed record DeviceDescription(long SizeBytes, int BlockSize, int MaxTransferBytes, string UnitSerial, bool WriteCache)
+{
+    /// <summary>T10 vendor identification that the operator has set, or the kernel's own.</summary>
+    public string Vendor { get; init; } = "";
+
+    /// <summary>Product identification, likewise.</summary>
+    public string Product { get; init; } = "";
+
+    /// <summary>Product revision level, likewise.</summary>
+    public string Revision { get; init; } = "";
+
+    /// <summary>The organisation (OUI) in the unit's NAA name.</summary>
+    public int CompanyId { get; init; } = 0x001405;
+}
