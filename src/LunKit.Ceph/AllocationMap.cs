@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using LunKit.Ceph.Native;
+using LunKit.Linux;
 
 namespace LunKit.Ceph;
 
@@ -19,8 +20,8 @@ internal sealed unsafe class AllocationMap
 
     public long LengthBytes { get; private set; }
 
-    /// <summary>A negative errno when the map could not be read.</summary>
-    public int Error { get; private set; }
+    /// <summary>Why the map could not be read.</summary>
+    public Errno Error { get; private set; }
 
     /// <summary>Asks the cluster. Waits.</summary>
     public void Read(nint image)
@@ -30,7 +31,7 @@ internal sealed unsafe class AllocationMap
         {
             // SAFETY: the callback is called before this returns, with the handle that lives until then.
             int error = Rbd.rbd_diff_iterate2(image, null, (ulong)_offset, (ulong)LengthBytes, 1, 1, &Take, (void*)GCHandle.ToIntPtr(self));
-            if (error is < 0 and not Enough) Error = error;
+            if (error is < 0 and not Enough) Error = Errno.Of(error);
             if (IsAllocated) LengthBytes = Math.Min(LengthBytes, _end - _offset);
         }
         finally

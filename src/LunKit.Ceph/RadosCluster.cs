@@ -35,8 +35,8 @@ internal sealed class RadosCluster : IDisposable
     /// <summary>An I/O context for a pool and a namespace.</summary>
     public nint OpenPool(string pool, string name)
     {
-        int error = Rados.rados_ioctx_create(_connection.Handle, pool, out nint context);
-        if (error < 0) throw CephErrors.OfOpening(error, $"pool '{pool}'", error == CephErrors.Enoent ? "; ceph osd pool ls shows the pools that there are" : "");
+        var error = Errno.Of(Rados.rados_ioctx_create(_connection.Handle, pool, out nint context));
+        if (error != Errno.None) throw CephErrors.OfOpening(error, $"pool '{pool}'", error == Errno.ENOENT ? "; ceph osd pool ls shows the pools that there are" : "");
         if (name.Length > 0) Rados.rados_ioctx_set_namespace(context, name);
         return context;
     }
@@ -47,18 +47,18 @@ internal sealed class RadosCluster : IDisposable
         try
         {
             Check(Rados.rados_create(out cluster, configuration.Id), "librados");
-            int error = Rados.rados_conf_read_file(cluster, configuration.File);
+            var error = Errno.Of(Rados.rados_conf_read_file(cluster, configuration.File));
             // Without any file the environment and defaults may do.
-            if (error < 0 && (configuration.File is not null || error != CephErrors.Enoent))
+            if (error != Errno.None && (configuration.File is not null || error != Errno.ENOENT))
                 throw CephErrors.OfOpening(error, $"Ceph configuration {configuration.File ?? "(default)"}", "; name it with conf=PATH or CEPH_CONF");
             foreach (var (option, value) in Settings(configuration)) Check(Rados.rados_conf_set(cluster, option, value), $"Ceph option {option}");
             // How often a client that has no OSD for its operations asks whether there is one now; Ceph's own 5 s are a pause that initiators notice. A
             // release without it serves all the same.
             _ = Rados.rados_conf_set(cluster, "objecter_tick_interval", "1");
-            error = Rados.rados_connect(cluster);
-            if (error < 0)
+            error = Errno.Of(Rados.rados_connect(cluster));
+            if (error != Errno.None)
                 throw CephErrors.OfOpening(error, $"Ceph cluster as client.{configuration.Id ?? "admin"} ({configuration.File ?? Environment.GetEnvironmentVariable("CEPH_CONF") ?? "/etc/ceph/ceph.conf"})",
-                    error is CephErrors.Enoent or CephErrors.Eacces ? "; is there a keyring for this user? Name it with keyring=PATH, the user with id=NAME" : "");
+                    error is Errno.ENOENT or Errno.EACCES ? "; is there a keyring for this user? Name it with keyring=PATH, the user with id=NAME" : "");
             return cluster;
         }
         catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException)
@@ -83,9 +83,9 @@ internal sealed class RadosCluster : IDisposable
         if (configuration.Keyring is { } keyring) yield return ("keyring", keyring);
     }
 
-    private static void Check(int error, string what)
+    private static void Check(int result, string what)
     {
-        if (error < 0) throw CephErrors.OfOpening(error, what, "");
+        if (result < 0) throw CephErrors.OfOpening(Errno.Of(result), what, "");
     }
 
     /// <summary>One user less.</summary>

@@ -135,7 +135,7 @@ public sealed partial class RbdBackstore : IBackstore
         try
         {
             long result = await SubmittedAsync(operation, completion, error).ConfigureAwait(false);
-            if (result < 0) throw Failed(image, (int)result, what, offset, writes);
+            if (result < 0) throw Failed(image, Errno.Of(result), what, offset, writes);
         }
         finally
         {
@@ -152,7 +152,7 @@ public sealed partial class RbdBackstore : IBackstore
         return new ValueTask<long>(error);
     }
 
-    private BackstoreException Failed(RbdImage image, int error, string what, long offset, bool writes)
+    private BackstoreException Failed(RbdImage image, Errno error, string what, long offset, bool writes)
     {
         if (CephErrors.IsFenced(error)) Fenced(image);
         return CephErrors.OfOperation(error, what, _options.Path, offset, writes);
@@ -222,8 +222,8 @@ public sealed partial class RbdBackstore : IBackstore
         {
             long result = await SubmittedAsync(operation, completion, error).ConfigureAwait(false);
             // librbd says where in the image, as if the operation had begun at its object's start.
-            if (result == CephErrors.Eilseq) return BitConverter.ToInt64(mismatch) % CompareBytes;
-            return result < 0 ? throw Failed(image, (int)result, "compare and write", offset, writes: true) : -1;
+            if (result == Errno.EILSEQ.Result) return BitConverter.ToInt64(mismatch) % CompareBytes;
+            return result < 0 ? throw Failed(image, Errno.Of(result), "compare and write", offset, writes: true) : -1;
         }
         finally
         {
@@ -246,7 +246,7 @@ public sealed partial class RbdBackstore : IBackstore
         {
             image.Release();
         }
-        if (map.Error < 0) throw Failed(image, map.Error, "allocation map", offset, writes: false);
+        if (map.Error != Errno.None) throw Failed(image, map.Error, "allocation map", offset, writes: false);
         long run = map.LengthBytes / _options.BlockSize * _options.BlockSize;
         return run > 0 ? new BackstoreExtent(run, map.IsAllocated) : new BackstoreExtent(_options.BlockSize, true);
     }

@@ -29,8 +29,8 @@ internal sealed class RbdImage : CountedUse
         {
             context = cluster.OpenPool(options.Pool, options.Namespace);
             bool readOnly = options.ReadOnly || options.Snapshot is not null;
-            int error = readOnly ? Rbd.rbd_open_read_only(context, options.Image, out handle, options.Snapshot) : Rbd.rbd_open(context, options.Image, out handle, null);
-            if (error < 0) throw CephErrors.OfOpening(error, $"rbd:{options.Path}", error == CephErrors.Enoent ? $"; rbd create --size 10G {options.Path} makes an image" : "");
+            var error = Errno.Of(readOnly ? Rbd.rbd_open_read_only(context, options.Image, out handle, options.Snapshot) : Rbd.rbd_open(context, options.Image, out handle, null));
+            if (error != Errno.None) throw CephErrors.OfOpening(error, $"rbd:{options.Path}", error == Errno.ENOENT ? $"; rbd create --size 10G {options.Path} makes an image" : "");
             var image = new RbdImage(cluster, options.Path, context, handle);
             image.ReadLayout();
             return image;
@@ -39,7 +39,7 @@ internal sealed class RbdImage : CountedUse
         {
             if (handle != 0) _ = Rbd.rbd_close(handle);
             if (context != 0) Rados.rados_ioctx_destroy(context);
-            if (e is BackstoreException { InnerException: LinuxException { Errno: -CephErrors.Eshutdown } }) cluster.Abandon();
+            if (e is BackstoreException { InnerException: LinuxException { Errno: Errno.ESHUTDOWN } }) cluster.Abandon();
             cluster.Dispose();
             throw;
         }
@@ -81,9 +81,9 @@ internal sealed class RbdImage : CountedUse
         Check(Rbd.rbd_update_watch(Handle, out _watch, callback, watcher.Address));
     }
 
-    private void Check(int error)
+    private void Check(int result)
     {
-        if (error < 0) throw CephErrors.OfOpening(error, $"rbd:{_path}", "");
+        if (result < 0) throw CephErrors.OfOpening(Errno.Of(result), $"rbd:{_path}", "");
     }
 
     /// <inheritdoc/>

@@ -1,4 +1,5 @@
 using LunKit.Backstores;
+using LunKit.Linux;
 
 namespace LunKit.Gluster;
 
@@ -42,10 +43,10 @@ public sealed partial class GlusterBackstore
     {
         private readonly long _deadline = started + (long)store._options.Timeout.TotalMilliseconds;
         private bool _waits;
-        private int _errno;
+        private Errno _errno;
 
         /// <summary>Waits a little after a failure; throws when that failure is final, or the time is over.</summary>
-        public async ValueTask WaitAsync(int errno, string what, long offset, bool writes)
+        public async ValueTask WaitAsync(Errno errno, string what, long offset, bool writes)
         {
             if (store._file is null)
             {
@@ -76,10 +77,10 @@ public sealed partial class GlusterBackstore
         }
 
         /// <summary>The first of all operations that wait says so.</summary>
-        private void Begin(int errno)
+        private void Begin(Errno errno)
         {
             if (!_waits && Interlocked.Increment(ref store._waiting) == 1)
-                LogMessages.Waiting(store._log, store._options.Name, System.Runtime.InteropServices.Marshal.GetPInvokeErrorMessage(errno), store._options.Timeout.TotalSeconds);
+                LogMessages.Waiting(store._log, store._options.Name, errno.Text, store._options.Timeout.TotalSeconds);
             _waits = true;
         }
 

@@ -95,13 +95,13 @@ public sealed partial class GlusterBackstore : IBackstore
             if (result < 0)
             {
                 patience ??= new Patience(this, started, cancellationToken);
-                await patience.WaitAsync((int)-result, write ? "write" : "read", offset + done, write).ConfigureAwait(false);
+                await patience.WaitAsync(Errno.Of(result), write ? "write" : "read", offset + done, write).ConfigureAwait(false);
                 continue;
             }
             patience?.Relieve();
             // Past the end of a file that somebody has cut.
             if (result == 0 && !write) rest.Clear();
-            else if (result == 0) throw GlusterErrors.OfOperation(GlusterErrors.Eio, "write", _options.Name, offset + done, writes: true);
+            else if (result == 0) throw GlusterErrors.OfOperation(Errno.EIO, "write", _options.Name, offset + done, writes: true);
             done += result == 0 ? rest.Length : (int)result;
         }
     }
@@ -109,7 +109,7 @@ public sealed partial class GlusterBackstore : IBackstore
     /// <summary>Moves some bytes, not fewer than one; their number, 0 past the end, or a negative errno.</summary>
     private async ValueTask<long> TransferOnceAsync(long offset, DataBuffer data, bool write)
     {
-        if (_file is not { } file || !file.TryUse()) return -GlusterErrors.Enotconn;
+        if (_file is not { } file || !file.TryUse()) return Errno.ENOTCONN.Result;
         try
         {
             var operation = _operations.Rent();
@@ -131,7 +131,7 @@ public sealed partial class GlusterBackstore : IBackstore
     private static ValueTask<long> SubmittedAsync(NativeOperation operation, int error)
     {
         if (error == 0) return operation.Task;
-        int errno = Math.Max(1, Marshal.GetLastPInvokeError());
+        int errno = Math.Max(1, Marshal.GetLastPInvokeError()); // one that was not set
         operation.Abandon();
         return new ValueTask<long>(-errno);
     }
@@ -177,7 +177,7 @@ public sealed partial class GlusterBackstore : IBackstore
         Patience? patience = null;
         while (true)
         {
-            long result = -GlusterErrors.Enotconn;
+            long result = Errno.ENOTCONN.Result;
             if (_file is { } file && file.TryUse())
             {
                 try
@@ -190,13 +190,13 @@ public sealed partial class GlusterBackstore : IBackstore
                     file.Release();
                 }
             }
-            if (result >= 0 || result is -GlusterErrors.Eopnotsupp or -GlusterErrors.Enosys)
+            if (Errno.Of(result) is Errno.None or Errno.EOPNOTSUPP or Errno.ENOSYS)
             {
                 patience?.Relieve();
                 return result >= 0;
             }
             patience ??= new Patience(this, started, cancellationToken);
-            await patience.WaitAsync((int)-result, what, offset, writes: true).ConfigureAwait(false);
+            await patience.WaitAsync(Errno.Of(result), what, offset, writes: true).ConfigureAwait(false);
         }
     }
 
@@ -215,7 +215,7 @@ public sealed partial class GlusterBackstore : IBackstore
     {
         int block = _options.BlockSize;
         long data = file.Seek(offset, Gfapi.SeekData);
-        if (data < 0) return new(length, Marshal.GetLastPInvokeError() != GlusterErrors.Enxio); // a hole to the end
+        if (data < 0) return new(length, (Errno)Marshal.GetLastPInvokeError() != Errno.ENXIO); // a hole to the end
         if (data - offset >= block) return new(Math.Min(length, (data - offset) / block * block), false);
         long hole = file.Seek(data, Gfapi.SeekHole);
         return new(hole <= offset ? length : Math.Min(length, (hole - offset + block - 1) / block * block), true);

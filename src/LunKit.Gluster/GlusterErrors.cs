@@ -6,28 +6,25 @@ namespace LunKit.Gluster;
 /// <summary>What libgfapi means by its error numbers.</summary>
 internal static class GlusterErrors
 {
-    public const int Enoent = 2, Eio = 5, Enxio = 6, Einval = 22, Enotconn = 107, Ebadfd = 77, Eopnotsupp = 95, Enosys = 38;
-    private const int Enospc = 28, Edquot = 122, Efbig = 27, Erofs = 30, Eacces = 13, Eperm = 1, Etimedout = 110, Econnrefused = 111, Econnreset = 104, Estale = 116, Ehostunreach = 113;
-
     /// <summary>Whether the servers have said that it fails; all else says that nobody answers, or nothing at all.</summary>
-    public static bool IsFinal(int errno) => errno is Enospc or Edquot or Efbig or Erofs or Eacces or Eperm or Eio or Einval;
+    public static bool IsFinal(Errno errno) => errno is Errno.ENOSPC or Errno.EDQUOT or Errno.EFBIG or Errno.EROFS or Errno.EACCES or Errno.EPERM or Errno.EIO or Errno.EINVAL;
 
     /// <summary>Nobody answers, for now.</summary>
-    public static bool IsUnreachable(int errno) => errno is Enotconn or Etimedout or Econnrefused or Econnreset or Ehostunreach or Ebadfd;
+    public static bool IsUnreachable(Errno errno) => errno is Errno.ENOTCONN or Errno.ETIMEDOUT or Errno.ECONNREFUSED or Errno.ECONNRESET or Errno.EHOSTUNREACH or Errno.EBADFD;
 
     /// <summary>The open file is not one any more for the server; the file itself may be.</summary>
-    public static bool NeedsReopening(int errno) => errno is Ebadfd or Estale;
+    public static bool NeedsReopening(Errno errno) => errno is Errno.EBADFD or Errno.ESTALE;
 
-    public static BackstoreException OfOperation(int errno, string what, string file, long offset, bool writes) => new(errno switch
+    public static BackstoreException OfOperation(Errno errno, string what, string file, long offset, bool writes) => new(errno switch
     {
-        Enospc or Edquot => BackstoreError.NoSpace,
-        Erofs or Eacces or Eperm when writes => BackstoreError.ReadOnly,
+        Errno.ENOSPC or Errno.EDQUOT => BackstoreError.NoSpace,
+        Errno.EROFS or Errno.EACCES or Errno.EPERM when writes => BackstoreError.ReadOnly,
         _ when !IsFinal(errno) => BackstoreError.Unreachable,
         _ => writes ? BackstoreError.MediumWrite : BackstoreError.MediumRead,
     }, $"gluster:{file}: {what} at {offset}: {Text(errno)}", offset, new LinuxException(what, errno));
 
-    public static BackstoreException OfOpening(int errno, string what, string hint) =>
+    public static BackstoreException OfOpening(Errno errno, string what, string hint) =>
         new(IsUnreachable(errno) ? BackstoreError.Unreachable : BackstoreError.Internal, $"{what}: {Text(errno)}{hint}", null, new LinuxException(what, errno));
 
-    private static string Text(int errno) => errno == Enotconn ? "no server of the volume answers" : $"{System.Runtime.InteropServices.Marshal.GetPInvokeErrorMessage(errno)} (errno {errno})";
+    private static string Text(Errno errno) => errno == Errno.ENOTCONN ? "no server of the volume answers" : $"{errno.Text} (errno {(int)errno})";
 }

@@ -51,12 +51,12 @@ internal sealed class GlusterVolume : IDisposable
     public nint Open(string path, int mode, bool creates)
     {
         nint file = Gfapi.glfs_open(_connection.Handle, path, mode);
-        if (file != 0 || !creates || Marshal.GetLastPInvokeError() != GlusterErrors.Enoent) return file;
+        if (file != 0 || !creates || (Errno)Marshal.GetLastPInvokeError() != Errno.ENOENT) return file;
         return Gfapi.glfs_creat(_connection.Handle, path, mode | Gfapi.Create, 0x180); // rw for the owner
     }
 
     /// <summary>What an errno says of an opening.</summary>
-    public static BackstoreException Failed(string what, string hint = "") => GlusterErrors.OfOpening(Marshal.GetLastPInvokeError(), what, hint);
+    public static BackstoreException Failed(string what, string hint = "") => GlusterErrors.OfOpening((Errno)Marshal.GetLastPInvokeError(), what, hint);
 
     /// <summary>
     /// libgfapi takes seconds to let go of a volume: no caller waits for that. Without a thread to do it the volume stays open until the next one

@@ -8,16 +8,16 @@ namespace LunKit.Linux;
 public static class DeviceNode
 {
     /// <summary>Whether a block device is claimed: mounted, swapped to, or part of a RAID, a volume group or a mapping. False when it is gone.</summary>
-    public static bool IsClaimed(string path) => CanOpen(path, LibC.O_RDONLY | LibC.O_EXCL) == LibC.EBUSY;
+    public static bool IsClaimed(string path) => CanOpen(path, LibC.O_RDONLY | LibC.O_EXCL) == Errno.EBUSY;
 
     /// <summary>Whether some process has a UIO device open, which lets only one in.</summary>
-    public static bool IsHandled(string path) => CanOpen(path, LibC.O_RDWR) == LibC.EBUSY;
+    public static bool IsHandled(string path) => CanOpen(path, LibC.O_RDWR) == Errno.EBUSY;
 
-    private static int CanOpen(string path, int flags)
+    private static Errno CanOpen(string path, int flags)
     {
         int fd = LibC.open(path, flags | LibC.O_CLOEXEC | LibC.O_NONBLOCK, 0);
         if (fd < 0) return LibC.Errno;
         new SafeFileHandle(fd, ownsHandle: true).Dispose();
-        return 0;
+        return Errno.None;
     }
 }

@@ -33,7 +33,7 @@ internal sealed unsafe class EdgePoll : IDisposable
         *(ulong*)(change + s_size - 8) = data;
         // SAFETY: a whole epoll_event on the stack, of either layout.
         if (LibC.epoll_ctl(poll.Number, LibC.EPOLL_CTL_ADD, watched.Number, change) == 0) return;
-        int errno = LibC.Errno;
+        var errno = LibC.Errno;
         _epoll.Dispose();
         throw new LinuxException("epoll_ctl", errno);
     }

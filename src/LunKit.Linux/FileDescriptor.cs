@@ -25,9 +25,9 @@ public static unsafe class FileDescriptor
             nint n = Transfer(file, offset, segments[..count], skip, onlyCached ? Direction.ReadCached : Direction.Read);
             if (n < 0)
             {
-                int errno = LibC.Errno;
-                if (errno == LibC.EINTR) continue;
-                if (onlyCached && errno is LibC.EAGAIN or LibC.EOPNOTSUPP) return false;
+                var errno = LibC.Errno;
+                if (errno == Errno.EINTR) continue;
+                if (onlyCached && errno is Errno.EAGAIN or Errno.EOPNOTSUPP) return false;
                 throw new LinuxException("preadv", errno);
             }
             // Without waiting, no byte proves nothing: the read that waits decides whether this is the end.
@@ -62,10 +62,10 @@ public static unsafe class FileDescriptor
                     done += (int)n;
                     continue;
                 }
-                int errno = n < 0 ? LibC.Errno : 0;
-                if (errno == LibC.EINTR) continue;
-                if (onlyCached && errno is 0 or LibC.EAGAIN or LibC.EOPNOTSUPP) return false;
-                if (errno != 0) throw new LinuxException("preadv", errno);
+                var errno = n < 0 ? LibC.Errno : Errno.None;
+                if (errno == Errno.EINTR) continue;
+                if (onlyCached && errno is Errno.None or Errno.EAGAIN or Errno.EOPNOTSUPP) return false;
+                if (errno != Errno.None) throw new LinuxException("preadv", errno);
                 data[done..].Clear();
                 return true;
             }
@@ -83,8 +83,8 @@ public static unsafe class FileDescriptor
             for (int done = 0; done < data.Length;)
             {
                 nint n = LibC.pwrite(fd.Number, start + done, (nuint)(data.Length - done), offset + done);
-                int errno = n < 0 ? LibC.Errno : n == 0 ? LibC.EIO : 0;
-                if (errno is not (0 or LibC.EINTR)) throw new LinuxException("pwrite", errno);
+                var errno = n < 0 ? LibC.Errno : n == 0 ? Errno.EIO : Errno.None;
+                if (errno is not (Errno.None or Errno.EINTR)) throw new LinuxException("pwrite", errno);
                 if (n > 0) done += (int)n;
             }
         }
@@ -100,11 +100,11 @@ public static unsafe class FileDescriptor
             nint n = Transfer(file, offset, segments[..count], skip, Direction.Write);
             if (n < 0)
             {
-                int errno = LibC.Errno;
-                if (errno == LibC.EINTR) continue;
+                var errno = LibC.Errno;
+                if (errno == Errno.EINTR) continue;
                 throw new LinuxException("pwritev", errno);
             }
-            if (n == 0) throw new LinuxException("pwritev", LibC.EIO);
+            if (n == 0) throw new LinuxException("pwritev", Errno.EIO);
             offset += n;
             Advance(ref segments, ref skip, n);
         }
@@ -116,8 +116,8 @@ public static unsafe class FileDescriptor
         using var fd = new OpenDescriptor(file);
         while (LibC.fdatasync(fd.Number) != 0)
         {
-            int errno = LibC.Errno;
-            if (errno != LibC.EINTR) throw new LinuxException("fdatasync", errno);
+            var errno = LibC.Errno;
+            if (errno != Errno.EINTR) throw new LinuxException("fdatasync", errno);
         }
     }
 
@@ -141,7 +141,7 @@ public static unsafe class FileDescriptor
     {
         using var fd = new OpenDescriptor(file);
         long data = LibC.lseek(fd.Number, offset, LibC.SEEK_DATA);
-        if (data < 0) return LibC.Errno == LibC.ENXIO ? (false, limit) : (true, limit);
+        if (data < 0) return LibC.Errno == Errno.ENXIO ? (false, limit) : (true, limit);
         if (data > offset) return (false, Math.Min(data, limit));
         long hole = LibC.lseek(fd.Number, offset, LibC.SEEK_HOLE);
         return (true, hole <= offset ? limit : Math.Min(hole, limit));
@@ -183,9 +183,10 @@ public static unsafe class FileDescriptor
     {
         int fd = LibC.open(path, LibC.O_DIRECTORY | LibC.O_CLOEXEC, 0);
         if (fd < 0) throw new LinuxException("open", LibC.Errno);
-        int rc = LibC.fsync(fd), errno = LibC.Errno;
+        int rc = LibC.fsync(fd);
+        var errno = LibC.Errno;
         _ = LibC.close(fd);
-        if (rc != 0 && errno != LibC.EINVAL) throw new LinuxException("fsync", errno);
+        if (rc != 0 && errno != Errno.EINVAL) throw new LinuxException("fsync", errno);
     }
 
     private static bool Allocate(SafeFileHandle file, int mode, long offset, long length)
@@ -193,9 +194,9 @@ public static unsafe class FileDescriptor
         using var fd = new OpenDescriptor(file);
         while (LibC.fallocate(fd.Number, mode, offset, length) != 0)
         {
-            int errno = LibC.Errno;
-            if (errno == LibC.EOPNOTSUPP) return false;
-            if (errno != LibC.EINTR) throw new LinuxException("fallocate", errno);
+            var errno = LibC.Errno;
+            if (errno == Errno.EOPNOTSUPP) return false;
+            if (errno != Errno.EINTR) throw new LinuxException("fallocate", errno);
         }
         return true;
     }

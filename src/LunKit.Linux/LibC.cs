@@ -10,8 +10,6 @@ namespace LunKit.Linux;
 [SupportedOSPlatform("linux")]
 internal static unsafe partial class LibC
 {
-    public const int EINTR = 4, EIO = 5, EAGAIN = 11, EACCES = 13, EINVAL = 22, EFBIG = 27, ENOSPC = 28, EPIPE = 32, EOPNOTSUPP = 95, EBUSY = 16, ENOBUFS = 105;
-    public const int ECONNRESET = 104, EDQUOT = 122, ENODATA = 61, ENXIO = 6, EROFS = 30, EREMOTEIO = 121, EILSEQ = 84;
     public const short POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16, POLLRDHUP = 0x2000;
     public const int MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000, MSG_MORE = 0x8000;
     public const nuint FIONREAD = 0x541B;
@@ -120,5 +118,5 @@ internal static unsafe partial class LibC
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int open(string path, int flags, uint mode);
 
-    public static int Errno => Marshal.GetLastPInvokeError();
+    public static Errno Errno => (Errno)Marshal.GetLastPInvokeError();
 }

@@ -19,7 +19,7 @@ public sealed class MemoryFile : IDisposable
         if (fd < 0) throw new LinuxException("memfd_create", LibC.Errno);
         Handle = new SafeFileHandle(fd, ownsHandle: true);
         if (LibC.ftruncate(fd, bytes) == 0 && LibC.fcntl(fd, LibC.F_ADD_SEALS, LibC.F_SEAL_SHRINK | LibC.F_SEAL_GROW | LibC.F_SEAL_SEAL) == 0) return;
-        int errno = LibC.Errno;
+        var errno = LibC.Errno;
         Handle.Dispose();
         throw new LinuxException("ftruncate", errno);
     }

@@ -25,7 +25,7 @@ public sealed unsafe class NetlinkSocket : IDisposable
         // SAFETY: the address is a local of its own size.
         if (LibC.bind(fd, &address, sizeof(LibC.sockaddr_nl)) != 0)
         {
-            int errno = LibC.Errno;
+            var errno = LibC.Errno;
             _socket.Dispose();
             throw new LinuxException("bind", errno);
         }
@@ -53,8 +53,8 @@ public sealed unsafe class NetlinkSocket : IDisposable
         {
             while (LibC.sendto(fd.Number, p, (nuint)message.Length, 0, &kernel, sizeof(LibC.sockaddr_nl)) < 0)
             {
-                int errno = LibC.Errno;
-                if (errno != LibC.EINTR) throw new LinuxException("sendto", errno);
+                var errno = LibC.Errno;
+                if (errno != Errno.EINTR) throw new LinuxException("sendto", errno);
             }
         }
     }
@@ -78,10 +78,10 @@ public sealed unsafe class NetlinkSocket : IDisposable
                 // Only the kernel has port 0; what another process sends is none of it.
                 if (n >= 0 && from.nl_pid != 0) continue;
                 if (n >= 0) return (int)n;
-                int errno = LibC.Errno;
-                if (errno == LibC.EINTR) continue;
-                if (errno == LibC.EAGAIN) return -1;
-                if (errno != LibC.ENOBUFS) throw new LinuxException("recvfrom", errno);
+                var errno = LibC.Errno;
+                if (errno == Errno.EINTR) continue;
+                if (errno == Errno.EAGAIN) return -1;
+                if (errno != Errno.ENOBUFS) throw new LinuxException("recvfrom", errno);
                 lost = true;
             }
         }

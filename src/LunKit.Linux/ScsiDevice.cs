@@ -101,7 +101,7 @@ public sealed unsafe class ScsiDevice : IScsiDevice
                 TransferLength = (uint)data.Length, Data = d, Cdb = c, Sense = s, TimeoutMilliseconds = (uint)Math.Min(timeout.TotalMilliseconds, int.MaxValue),
             };
             while (LibC.ioctl(fd.Number, SgIo, (int*)&header) < 0)
-                if (LibC.Errno != LibC.EINTR) throw new LinuxException("SG_IO", LibC.Errno);
+                if (LibC.Errno != Errno.EINTR) throw new LinuxException("SG_IO", LibC.Errno);
             int written = (header.DriverStatus & DriverSense) != 0 || header.Status == 2 ? header.SenseWritten : 0;
             return new(header.Status, header.HostStatus, data.Length - Math.Clamp(header.Residual, 0, data.Length), written);
         }

@@ -38,9 +38,9 @@ public sealed unsafe class StreamSocket : IByteStream
             {
                 nint n = LibC.recv(_fd, p, (nuint)buffer.Length, LibC.MSG_DONTWAIT);
                 if (n >= 0) return (int)n;
-                int errno = LibC.Errno;
-                if (errno == LibC.EAGAIN) return -1;
-                if (errno != LibC.EINTR) throw new LinuxException("recv", errno);
+                var errno = LibC.Errno;
+                if (errno == Errno.EAGAIN) return -1;
+                if (errno != Errno.EINTR) throw new LinuxException("recv", errno);
             }
         }
     }
@@ -58,9 +58,9 @@ public sealed unsafe class StreamSocket : IByteStream
             {
                 nint n = LibC.readv(_fd, msg, 2);
                 if (n >= 0) return (int)n;
-                int errno = LibC.Errno;
-                if (errno == LibC.EAGAIN) return -1;
-                if (errno != LibC.EINTR) throw new LinuxException("readv", errno);
+                var errno = LibC.Errno;
+                if (errno == Errno.EAGAIN) return -1;
+                if (errno != Errno.EINTR) throw new LinuxException("readv", errno);
             }
         }
     }
@@ -106,9 +106,9 @@ public sealed unsafe class StreamSocket : IByteStream
             {
                 nint n = LibC.send(_fd, p, (nuint)buffer.Length, flags);
                 if (n >= 0) return (int)n;
-                int errno = LibC.Errno;
-                if (errno == LibC.EAGAIN) return -1;
-                if (errno != LibC.EINTR) throw new LinuxException("send", errno);
+                var errno = LibC.Errno;
+                if (errno == Errno.EAGAIN) return -1;
+                if (errno != Errno.EINTR) throw new LinuxException("send", errno);
             }
         }
     }
@@ -133,9 +133,9 @@ public sealed unsafe class StreamSocket : IByteStream
                 // SAFETY: every vector is pinned until the finally block, with its own length; the call reads only.
                 nint n = LibC.sendmsg(_fd, &message, flags);
                 if (n >= 0) return (int)n;
-                int errno = LibC.Errno;
-                if (errno == LibC.EAGAIN) return -1;
-                if (errno != LibC.EINTR) throw new LinuxException("sendmsg", errno);
+                var errno = LibC.Errno;
+                if (errno == Errno.EAGAIN) return -1;
+                if (errno != Errno.EINTR) throw new LinuxException("sendmsg", errno);
             }
         }
         finally

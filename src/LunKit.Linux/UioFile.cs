@@ -41,8 +41,8 @@ public sealed unsafe class UioFile : IDisposable
         // SAFETY: four bytes of a local are read; UIO takes exactly four.
         while (LibC.write(fd.Number, (byte*)&value, 4) < 0)
         {
-            int errno = LibC.Errno;
-            if (errno != LibC.EINTR) throw new LinuxException("write", errno);
+            var errno = LibC.Errno;
+            if (errno != Errno.EINTR) throw new LinuxException("write", errno);
         }
     }
 
@@ -57,7 +57,7 @@ public sealed unsafe class UioFile : IDisposable
         using var fd = new OpenDescriptor(_file);
         int count;
         // SAFETY: four bytes are read into a local; UIO gives exactly four, or EAGAIN when there was no event.
-        return LibC.read(fd.Number, (byte*)&count, 4) == 4 || LibC.Errno is LibC.EAGAIN or LibC.EINTR;
+        return LibC.read(fd.Number, (byte*)&count, 4) == 4 || LibC.Errno is Errno.EAGAIN or Errno.EINTR;
     }
 
     /// <inheritdoc/>

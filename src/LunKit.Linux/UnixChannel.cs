@@ -31,6 +31,8 @@ public sealed unsafe class UnixChannel : IDisposable
     /// <summary>Suffix of the file whose lock says who listens at a path; it stays, for a lock on a file that is deleted keeps nobody out.</summary>
     public const string LockSuffix = ".lock";
 
+    private const int BindTries = 10, BindPauseMilliseconds = 50;
+
     /// <summary>
     /// Listens at a path, or with '@' before it in the abstract namespace. The socket that a dead process left is taken over; anything else that
     /// lies there stays. Throws <see cref="SocketException"/> when it is in use or not allowed, <see cref="IOException"/> or
@@ -49,7 +51,7 @@ public sealed unsafe class UnixChannel : IDisposable
             var socket = new Socket(AddressFamily.Unix, SocketType.Seqpacket, ProtocolType.Unspecified);
             try
             {
-                socket.Bind(EndPoint(path));
+                Bind(socket, path);
                 if (!isAbstract) File.SetUnixFileMode(path, mode);
                 socket.Listen(64);
                 socket.Blocking = false;
@@ -68,13 +70,31 @@ public sealed unsafe class UnixChannel : IDisposable
         }
     }
 
+    /// <summary>A process that is being started has this one's descriptors until its program runs, and so a name that was closed a moment ago.</summary>
+    private static void Bind(Socket socket, string path)
+    {
+        for (int tries = 0; ; tries++)
+        {
+            try
+            {
+                socket.Bind(EndPoint(path));
+                return;
+            }
+            catch (SocketException e) when (e.SocketErrorCode == SocketError.AddressAlreadyInUse && tries < BindTries)
+            {
+                using var nobody = new EventFd();
+                nobody.Wait(BindPauseMilliseconds);
+            }
+        }
+    }
+
     private static SafeFileHandle Occupy(string path)
     {
         try
         {
             return File.OpenHandle(path + LockSuffix, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
         }
-        catch (IOException e) when (e.HResult == LibC.EAGAIN)
+        catch (IOException e) when (e.HResult == (int)Errno.EAGAIN)
         {
             throw new SocketException((int)SocketError.AddressAlreadyInUse);
         }
@@ -210,9 +230,9 @@ public sealed unsafe class UnixChannel : IDisposable
             nint length = LibC.recvmsg(fd.Number, &packet, LibC.MSG_CMSG_CLOEXEC | LibC.MSG_DONTWAIT);
             if (length < 0)
             {
-                int errno = LibC.Errno;
-                if (errno is LibC.EAGAIN or LibC.EINTR) return -1;
-                if (errno == LibC.ECONNRESET) return 0;
+                var errno = LibC.Errno;
+                if (errno is Errno.EAGAIN or Errno.EINTR) return -1;
+                if (errno == Errno.ECONNRESET) return 0;
                 throw new LinuxException("recvmsg", errno);
             }
             var header = (LibC.cmsghdr*)control;

@@ -25,7 +25,7 @@ public sealed class TcmuHandler : IAsyncDisposable
     private TcmuHandler(IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, ILogger log, IDeviceSource source)
     {
         _source = source;
-        _devices = new HandledDevices(subtypes, source, log);
+        _devices = new HandledDevices(subtypes, log);
         source.Start(_devices);
     }
 

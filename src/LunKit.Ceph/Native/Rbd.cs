@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using LunKit.Linux;
 
 namespace LunKit.Ceph.Native;
 
@@ -66,7 +67,7 @@ internal static unsafe partial class Rbd
         if (error < 0) return error;
         bool isOwner = count == 1 && Marshal.PtrToStringUTF8(owner) == address;
         if (count > 0) rbd_lock_get_owners_cleanup(&owner, count);
-        return isOwner ? rbd_lock_break(image, mode, address) : CephErrors.Enoent;
+        return isOwner ? rbd_lock_break(image, mode, address) : Errno.ENOENT.Result;
     }
 
     /// <summary>A completion that completes an operation; the library's when the operation is submitted, else to be released.</summary>

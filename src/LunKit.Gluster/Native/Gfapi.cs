@@ -64,6 +64,6 @@ internal static unsafe partial class Gfapi
         // Before anything else of the runtime's can change it. A read that fails sets none, and where this thread was unknown to the runtime
         // until now it is another: GlusterErrors knows which are believed.
         int errno = Marshal.GetLastSystemError();
-        NativeOperation.Of(argument).Complete(result < 0 ? (errno == 0 ? -GlusterErrors.Enotconn : -errno) : result);
+        NativeOperation.Of(argument).Complete(result < 0 ? (errno == 0 ? Errno.ENOTCONN.Result : -errno) : result);
     }
 }

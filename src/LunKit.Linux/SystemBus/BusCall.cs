@@ -71,7 +71,7 @@ public sealed unsafe class BusCall : IDisposable
 
     internal static void Check(int result)
     {
-        if (result < 0) throw new LinuxException("sd-bus", -result);
+        if (result < 0) throw new LinuxException("sd-bus", Errno.Of(result));
     }
 
     /// <inheritdoc/>

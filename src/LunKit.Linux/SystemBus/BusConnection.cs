@@ -19,13 +19,13 @@ public sealed unsafe class BusConnection : IDisposable
         reason = "libsystemd.so.0 is not installed";
         if (!SdBus.IsInstalled) return null;
         int error = SdBus.sd_bus_open_system(out nint bus);
-        reason = $"the system bus cannot be reached: {new LinuxException("connect", -error).Message}";
+        reason = $"the system bus cannot be reached: {new LinuxException("connect", Errno.Of(error)).Message}";
         if (error < 0) return null;
         var connection = new BusConnection(bus);
         error = SdBus.sd_bus_request_name(bus, name, 0);
         if (error >= 0) return connection;
         connection.Dispose();
-        reason = $"the name {name} cannot be had, another handler may have it, or the bus's policy forbids it: {new LinuxException("request", -error).Message}";
+        reason = $"the name {name} cannot be had, another handler may have it, or the bus's policy forbids it: {new LinuxException("request", Errno.Of(error)).Message}";
         return null;
     }
 
@@ -36,7 +36,7 @@ public sealed unsafe class BusConnection : IDisposable
         while (true)
         {
             int done = SdBus.sd_bus_process(_bus, out nint message);
-            if (done < 0) throw new LinuxException("sd_bus_process", -done);
+            if (done < 0) throw new LinuxException("sd_bus_process", Errno.Of(done));
             if (message != 0)
             {
                 SdBus.sd_bus_message_get_type(message, out byte type);

@@ -1,4 +1,5 @@
 using System.Text;
+using LunKit.Linux;
 
 namespace LunKit.Tcmu.Devices;
 
@@ -58,18 +59,18 @@ internal static class TcmuMessages
         return writer.Finish().ToArray();
     }
 
-    /// <summary>The reply to an event: 0, or a negative errno, which the writer of the attribute in configfs gets.</summary>
-    public static byte[] Done(ushort family, uint sequence, TcmuEvent of, int status)
+    /// <summary>The reply to an event; an error is what the writer of the attribute in configfs gets.</summary>
+    public static byte[] Done(ushort family, uint sequence, TcmuEvent of, Errno error)
     {
-        return BeginDone(stackalloc byte[64], family, sequence, of, status).Finish().ToArray();
+        return BeginDone(stackalloc byte[64], family, sequence, of, error).Finish().ToArray();
     }
 
     /// <summary>The same, to be continued.</summary>
-    public static NetlinkWriter BeginDone(Span<byte> buffer, ushort family, uint sequence, TcmuEvent of, int status)
+    public static NetlinkWriter BeginDone(Span<byte> buffer, ushort family, uint sequence, TcmuEvent of, Errno error)
     {
         // The DONE commands follow the events' at a distance of three.
         var writer = new NetlinkWriter(buffer, family, Request, sequence, (byte)((byte)of.Kind + 3), Version);
-        writer.Add(CommandStatus, (uint)status);
+        writer.Add(CommandStatus, (uint)error.Result);
         writer.Add(DeviceNumber, of.DeviceId);
         return writer;
     }
@@ -87,19 +88,22 @@ internal static class TcmuMessages
         return writer.Finish().ToArray();
     }
 
-    /// <summary>What a reply is to, which device, and its status; null when the message is no reply.</summary>
-    public static (TcmuEventKind Kind, uint DeviceId, int Status)? ParseDone(NetlinkMessage message, ushort family)
+    /// <summary>What a reply is to, which device, and its error; null when the message is no reply.</summary>
+    public static (TcmuEventKind Kind, uint DeviceId, Errno Error)? ParseDone(NetlinkMessage message, ushort family)
     {
         if (message.Type != family || message.Command is < 4 or > 6) return null;
         uint device = 0;
-        int status = 0;
+        var error = Errno.None;
         for (var attribute = message.Payload; attribute.Next();)
         {
             if (attribute.Type == DeviceNumber) device = attribute.UInt32;
-            if (attribute.Type == CommandStatus) status = (int)attribute.UInt32;
+            if (attribute.Type == CommandStatus) error = ErrorOf(attribute.UInt32);
         }
-        return ((TcmuEventKind)(message.Command - 3), device, status);
+        return ((TcmuEventKind)(message.Command - 3), device, error);
     }
+
+    /// <summary>What a status says: 0 or a negative errno; all else is no good sign.</summary>
+    public static Errno ErrorOf(uint status) => (int)status > 0 ? Errno.EIO : Errno.Of((int)status);
 
     /// <summary>An event, or null when the message is none.</summary>
     public static TcmuEvent? ParseEvent(NetlinkMessage message, ushort family)

@@ -1,4 +1,5 @@
 using System.Text;
+using LunKit.Linux;
 
 namespace LunKit.Tcmu.Devices;
 
@@ -43,10 +44,10 @@ internal static class UserMessages
 
     public static byte[] Open(uint device) => Begin(stackalloc byte[64], Command.Open, device).Finish().ToArray();
 
-    public static byte[] Refuse(uint device, int status)
+    public static byte[] Refuse(uint device, Errno error)
     {
         var writer = Begin(stackalloc byte[64], Command.Grant, device);
-        writer.Add(Status, (uint)status);
+        writer.Add(Status, (uint)error.Result);
         return writer.Finish().ToArray();
     }
 
@@ -74,7 +75,7 @@ internal static class UserMessages
     /// <summary>A handler's reply to an event: that of TCM-USER, and what the kernel has no place for.</summary>
     public static byte[] Done(uint sequence, TcmuEvent of, DeviceReply reply)
     {
-        var writer = TcmuMessages.BeginDone(stackalloc byte[MaxLength], Family, sequence, of, reply.Status);
+        var writer = TcmuMessages.BeginDone(stackalloc byte[MaxLength], Family, sequence, of, reply.Error);
         if (reply.Survives) writer.Add(Survives, [1]);
         if (reply.Reason is { } reason)
         {
@@ -92,7 +93,7 @@ internal static class UserMessages
     public static (TcmuEventKind Kind, uint DeviceId, DeviceReply Reply)? ParseDone(NetlinkMessage message)
     {
         if (TcmuMessages.ParseDone(message, Family) is not { } done) return null;
-        var reply = new DeviceReply(done.Status);
+        var reply = new DeviceReply(done.Error);
         for (var attribute = message.Payload; attribute.Next();)
         {
             if (attribute.Type == Survives) reply = reply with { Survives = attribute.Byte == 1 };
@@ -113,7 +114,7 @@ internal static class UserMessages
             found = attribute.Type switch
             {
                 DeviceNumber => found with { DeviceId = attribute.UInt32 },
-                Status => found with { Status = (int)attribute.UInt32 },
+                Status => found with { Error = TcmuMessages.ErrorOf(attribute.UInt32) },
                 Device => found with { Name = attribute.Text },
                 RegionBytes => found with { RegionBytes = attribute.UInt64 },
                 DeviceSize => found with { SizeBytes = attribute.UInt64 },
@@ -133,7 +134,7 @@ internal static class UserMessages
 internal sealed record UserMessage(UserMessages.Command Command)
 {
     public uint DeviceId { get; init; }
-    public int Status { get; init; }
+    public Errno Error { get; init; }
     public string Name { get; init; } = "";
     public ulong RegionBytes { get; init; }
     public ulong SizeBytes { get; init; }

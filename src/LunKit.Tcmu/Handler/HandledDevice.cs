@@ -12,7 +12,6 @@ namespace LunKit.Tcmu.Handler;
 /// </summary>
 internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factory, ILogger log)
 {
-    private const int Enoent = -2, Eio = -5, Ebusy = -16, Einval = -22, Enospc = -28, Eopnotsupp = -95;
     // The kernel heeds the states and changes them by configfs; SET TARGET PORT GROUPS comes here, and has nothing that it could change.
     private const int ImplicitAccess = 1;
     private static readonly TimeSpan s_recoveryPause = TimeSpan.FromSeconds(1);
@@ -59,7 +58,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             _state = TcmuDeviceState.Serving;
             LogMessages.Serving(log, config.DeviceName, access.Path, snapshot.SizeBytes);
             _serving = SuperviseAsync();
-            return new DeviceReply(0) { Survives = SurvivesProcess(_unit) };
+            return DeviceReply.Done with { Survives = SurvivesProcess(_unit) };
         }
         catch (Exception e)
         {
@@ -92,15 +91,15 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     }
 
     /// <summary>The error number of what went wrong at the bottom; whoever words it for people wraps it.</summary>
-    private static int ErrnoOf(Exception e) => e switch
+    private static Errno ErrnoOf(Exception e) => e switch
     {
-        LinuxException linux => -linux.Errno,
-        FileNotFoundException or DirectoryNotFoundException => Enoent,
-        BackstoreException { Error: BackstoreError.NoSpace } => Enospc,
-        BackstoreException { Error: BackstoreError.InUse } => Ebusy,
+        LinuxException linux => linux.Errno,
+        FileNotFoundException or DirectoryNotFoundException => Errno.ENOENT,
+        BackstoreException { Error: BackstoreError.NoSpace } => Errno.ENOSPC,
+        BackstoreException { Error: BackstoreError.InUse } => Errno.EBUSY,
         { InnerException: { } inner } => ErrnoOf(inner),
-        TcmuException or ArgumentException => Einval,
-        _ => Eio,
+        TcmuException or ArgumentException => Errno.EINVAL,
+        _ => Errno.EIO,
     };
 
     private void Attach(bool takesOver)
@@ -147,16 +146,16 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     public string FullName => $"{Name}/{access.Name.Subtype}/{access.Name.Path}";
 
     /// <summary>What an event is told that says that the device is there, when it was taken up before that: whether it is served.</summary>
-    public Task<DeviceReply?> IsAddedAsync() => Task.FromResult<DeviceReply?>(_state == TcmuDeviceState.Serving ? 0 : new DeviceReply(Eio) { Reason = _error });
+    public Task<DeviceReply?> IsAddedAsync() => Task.FromResult<DeviceReply?>(_state == TcmuDeviceState.Serving ? DeviceReply.Done : new DeviceReply(Errno.EIO) { Reason = _error });
 
     /// <summary>What the kernel wants to change.</summary>
     public async Task<DeviceReply?> ReconfigureAsync(TcmuEvent change)
     {
-        if (_unit is null || _state != TcmuDeviceState.Serving) return new DeviceReply(Eio);
+        if (_unit is null || _state != TcmuDeviceState.Serving) return new DeviceReply(Errno.EIO);
         // Whoever restores a configuration writes the text that is there; the kernel passes on a line's end, too.
-        if (change.Config?.Trim() == $"{access.Name.Subtype}/{access.Name.Path}") return new DeviceReply(0);
+        if (change.Config?.Trim() == $"{access.Name.Subtype}/{access.Name.Path}") return DeviceReply.Done;
         // The same disk under another name would be another disk.
-        if (_unit is not BlockUnit unit || change is { SizeBytes: null, WriteCache: null }) return new DeviceReply(Eopnotsupp);
+        if (_unit is not BlockUnit unit || change is { SizeBytes: null, WriteCache: null }) return new DeviceReply(Errno.EOPNOTSUPP);
         try
         {
             if (change.SizeBytes is { } size)
@@ -165,21 +164,21 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
                 {
                     LogMessages.NotReconfigured(log, Name, why);
                     _ = access.KeepSizeAsync(unit.Store.Geometry.LengthBytes);
-                    return new DeviceReply(Einval) { Reason = why };
+                    return new DeviceReply(Errno.EINVAL) { Reason = why };
                 }
                 await unit.ResizeAsync(checked((long)size)).ConfigureAwait(false);
                 _ring?.CapacityIsTold();
             }
             else if (!await unit.SetWriteCacheAsync(change.WriteCache!.Value).ConfigureAwait(false))
             {
-                return new DeviceReply(Eopnotsupp);
+                return new DeviceReply(Errno.EOPNOTSUPP);
             }
-            return new DeviceReply(0);
+            return DeviceReply.Done;
         }
         catch (Exception e) when (e is IOException or ArgumentException or OverflowException)
         {
             LogMessages.NotReconfigured(log, Name, e.Message);
-            return new DeviceReply(e is IOException ? ErrnoOf(e) : Einval) { Reason = e.Message };
+            return new DeviceReply(e is IOException ? ErrnoOf(e) : Errno.EINVAL) { Reason = e.Message };
         }
     }
 

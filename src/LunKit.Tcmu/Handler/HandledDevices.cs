@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using LunKit.Linux;
 using LunKit.Tcmu.Devices;
 using Microsoft.Extensions.Logging;
 
@@ -6,9 +7,10 @@ namespace LunKit.Tcmu.Handler;
 
 /// <summary>
 /// The devices of one handler. What happens to one device is done in order, different devices side by side. The source's thread calls it,
-/// except where something else is said.
+/// except where something else is said. Whatever a source says of a device is answered: each of these methods returns what whoever waits is told, or null
+/// where that is for another handler; none of these tasks fails, and none waits for more than the device's own work.
 /// </summary>
-internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, IDeviceSource source, ILogger log)
+internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory> subtypes, ILogger log)
 {
     private readonly ConcurrentDictionary<string, HandledDevice> _devices = [];
     private static readonly TimeSpan s_removing = TimeSpan.FromSeconds(2);
@@ -31,16 +33,16 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
     public bool Contains(string key) => _devices.ContainsKey(key);
 
     /// <summary>
-    /// Takes up a device, and replies to <paramref name="e"/> when it is served, or cannot be. One that cannot be is forgotten: the kernel has none
-    /// that it was refused, and gives its number to the next.
+    /// Takes up a device; over when it is served, or cannot be. One that cannot be is forgotten: the kernel has none that it was refused, and gives its
+    /// number to the next.
     /// </summary>
-    public void Add(string key, IDeviceAccess access, TcmuEvent? e, bool takesOver, Action? lost = null)
+    public Task<DeviceReply?> AddAsync(string key, IDeviceAccess access, bool takesOver, Action? lost = null)
     {
         _devices[key] = new HandledDevice(access, subtypes[access.Name.Subtype], log) { Lost = lost };
-        Follow(key, e, async d =>
+        return FollowAsync(key, async d =>
         {
             var reply = await d.OpenAsync(takesOver).ConfigureAwait(false);
-            if (reply is { Status: 0 }) _refused.TryRemove(key, out _);
+            if (reply is { Error: Errno.None }) _refused.TryRemove(key, out _);
             else Refused(key, d);
             return reply;
         });
@@ -59,8 +61,8 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
         _devices.TryRemove(KeyValuePair.Create(key, device));
     }
 
-    /// <summary>Answers an event that says that a device is there which is known already.</summary>
-    public void AnswerAdded(string key, TcmuEvent e) => Follow(key, e, d => d.IsAddedAsync());
+    /// <summary>Whether a device is served that is known already.</summary>
+    public Task<DeviceReply?> IsAddedAsync(string key) => FollowAsync(key, d => d.IsAddedAsync());
 
     /// <summary>Forgets why devices could not be taken up that are not there any more.</summary>
     public void ForgetRefused(Func<string, bool> isThere)
@@ -68,57 +70,51 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
         foreach (string key in _refused.Keys.Where(k => !isThere(k))) _refused.TryRemove(key, out _);
     }
 
-    /// <summary>Lets go of a device.</summary>
-    public void Remove(string key, TcmuEvent? e)
+    /// <summary>
+    /// Lets go of a device; over when nothing of it is used any more. Whoever removes a device holds its folder, which its opening may be reading: the
+    /// answer does not wait for an opening for long, or neither would ever go on.
+    /// </summary>
+    public async Task<DeviceReply?> RemoveAsync(string key)
     {
         if (_devices.TryGetValue(key, out var leaving)) leaving.Leave();
-        Follow(key, e, async d =>
+        var opening = _work.GetValueOrDefault(key, Task.CompletedTask);
+        var closing = FollowAsync(key, async d =>
         {
             await d.CloseAsync(CloseLimit).ConfigureAwait(false);
-            return new DeviceReply(0);
-        }, isRemoval: true);
-        _devices.TryRemove(key, out _);
+            return DeviceReply.Done;
+        });
+        bool isKnown = _devices.TryRemove(key, out _);
         _refused.TryRemove(key, out _);
+        if (isKnown && await Task.WhenAny(opening, Task.Delay(s_removing)).ConfigureAwait(false) != opening) return DeviceReply.Done;
+        return await closing.ConfigureAwait(false);
     }
 
     /// <summary>Changes a device.</summary>
-    public void Reconfigure(string key, TcmuEvent e) => Follow(key, e, d => d.ReconfigureAsync(e));
+    public Task<DeviceReply?> ReconfigureAsync(string key, TcmuEvent change) => FollowAsync(key, d => d.ReconfigureAsync(change));
 
     /// <summary>Whether a device could not be opened, or its ring was lost. Any thread.</summary>
     public bool HasFailed(string key) => _devices.TryGetValue(key, out var device) && device.Status.State == TcmuDeviceState.Failed;
 
-    /// <summary>Does something with a device when what was begun before is done, and replies. Other devices go on meanwhile.</summary>
-    private void Follow(string key, TcmuEvent? e, Func<HandledDevice, Task<DeviceReply?>> act, bool isRemoval = false)
+    /// <summary>Does something with a device when what was begun before is done. Other devices go on meanwhile.</summary>
+    private Task<DeviceReply?> FollowAsync(string key, Func<HandledDevice, Task<DeviceReply?>> act)
     {
-        if (!_devices.TryGetValue(key, out var device))
-        {
-            if (e is not null) source.LeaveToOthers(e);
-            return;
-        }
-        _work[key] = ThenAsync(_work.GetValueOrDefault(key, Task.CompletedTask));
+        if (!_devices.TryGetValue(key, out var device)) return Task.FromResult<DeviceReply?>(null);
+        var work = ThenAsync(_work.GetValueOrDefault(key, Task.CompletedTask));
+        _work[key] = work;
+        return work;
 
-        async Task ThenAsync(Task before)
+        async Task<DeviceReply?> ThenAsync(Task before)
         {
-            // Whoever removes a device holds its folder, which its opening may be reading: neither would ever go on.
-            if (isRemoval && e is not null && await Task.WhenAny(before, Task.Delay(s_removing)).ConfigureAwait(false) != before)
-            {
-                source.Reply(e, 0);
-                e = null;
-            }
             await before.ConfigureAwait(false);
-            DeviceReply? reply;
             try
             {
-                reply = await act(device).ConfigureAwait(false);
+                return await act(device).ConfigureAwait(false);
             }
             catch (Exception fault)
             {
                 LogMessages.HandlerCrashed(log, fault);
-                reply = new DeviceReply(-5) { Reason = fault.Message };
+                return new DeviceReply(Errno.EIO) { Reason = fault.Message };
             }
-            if (e is null) return;
-            if (reply is { } said) source.Reply(e, said);
-            else source.LeaveToOthers(e);
         }
     }
 

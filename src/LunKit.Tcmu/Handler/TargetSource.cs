@@ -58,7 +58,7 @@ internal sealed class TargetSource(string path, IReadOnlySet<uint> users, ILogge
                 LogMessages.HandlerCrashed(log, e);
             }
             // What is still executed ends; the target, or its successor, has new rings.
-            if (!_stopping) foreach (string key in _devices.Keys) _devices.Remove(key, null);
+            if (!_stopping) foreach (string key in _devices.Keys) _ = _devices.RemoveAsync(key);
             _opening.Clear();
             if (!_stopping) _wake.Wait(RetryMilliseconds);
         }
@@ -102,35 +102,35 @@ internal sealed class TargetSource(string path, IReadOnlySet<uint> users, ILogge
             }
             else if (e.Kind == TcmuEventKind.Removed)
             {
-                _devices.Remove(key, e);
+                _ = AnswerAsync(e, _devices.RemoveAsync(key));
             }
             else
             {
-                _devices.Reconfigure(key, e);
+                _ = AnswerAsync(e, _devices.ReconfigureAsync(key, e));
             }
             return;
         }
         if (UserMessages.Parse(message) is not { } user) return;
         // Another handler may have it: then its end will be told.
-        if (user.Command != UserMessages.Command.Grant || !_opening.Remove(user.DeviceId, out var opening) || user.Status != 0) return;
-        _devices.Add(KeyOf(user.DeviceId), new TargetDeviceAccess(user, descriptors), opening, takesOver: false, lost: _wake.Signal);
+        if (user.Command != UserMessages.Command.Grant || !_opening.Remove(user.DeviceId, out var opening) || user.Error != Errno.None) return;
+        var access = new TargetDeviceAccess(user, descriptors);
+        _ = AnswerAsync(opening, _devices.AddAsync(KeyOf(user.DeviceId), access, takesOver: false, lost: _wake.Signal));
     }
 
     /// <summary>Lets go of devices that could not be opened: the target offers them again after a while.</summary>
     private void ForgetFailed()
     {
-        foreach (string key in _devices.Keys.Where(_devices.HasFailed)) _devices.Remove(key, null);
+        foreach (string key in _devices.Keys.Where(_devices.HasFailed)) _ = _devices.RemoveAsync(key);
     }
 
-    public void Reply(TcmuEvent e, DeviceReply reply)
+    /// <summary>A target gives a device to one handler: there are no others who would answer.</summary>
+    private async Task AnswerAsync(TcmuEvent e, Task<DeviceReply?> decision)
     {
+        var reply = await decision.ConfigureAwait(false) ?? (e.Kind == TcmuEventKind.Removed ? DeviceReply.Done : new DeviceReply(Errno.ENODEV));
         Send(UserMessages.Done(Interlocked.Increment(ref _sequence), e, reply));
         // A device that cannot be opened is let go at once.
-        if (reply.Status != 0) _wake.Signal();
+        if (reply.Error != Errno.None) _wake.Signal();
     }
-
-    /// <summary>A target gives a device to one handler: there are no others.</summary>
-    public void LeaveToOthers(TcmuEvent e) => Reply(e, e.Kind == TcmuEventKind.Removed ? 0 : -19);
 
     private void Send(byte[] message)
     {

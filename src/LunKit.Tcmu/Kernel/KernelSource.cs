@@ -11,7 +11,6 @@ internal sealed class KernelSource : IDeviceSource
 {
     private const int RetryMilliseconds = 1000, ScanMilliseconds = 2000;
     private const int OthersPatienceMilliseconds = 5000;
-    private const int NoHandler = -2, NoDevice = -19;
 
     private readonly ILogger _log;
     private readonly EventFd _wake = new();
@@ -39,7 +38,7 @@ internal sealed class KernelSource : IDeviceSource
         catch (Exception e)
         {
             _socket.Dispose();
-            if (e is LinuxException { Errno: 1 or 13 }) throw new TcmuException("only root may handle TCMU devices", e);
+            if (e is LinuxException { Errno: Errno.EPERM or Errno.EACCES }) throw new TcmuException("only root may handle TCMU devices", e);
             throw;
         }
     }
@@ -129,7 +128,7 @@ internal sealed class KernelSource : IDeviceSource
             }
             ReadOnlySpan<byte> rest = buffer.AsSpan(0, length);
             while (NetlinkMessage.TryTake(ref rest, out var message))
-                if (TcmuMessages.ParseEvent(message, _family) is { } e && !Try(() => Handle(e))) Reply(e, -5); // EIO
+                if (TcmuMessages.ParseEvent(message, _family) is { } e) _ = AnswerAsync(e, DecideAsync(e));
         }
     }
 
@@ -140,13 +139,13 @@ internal sealed class KernelSource : IDeviceSource
     private void Rescan(bool isFirst = false)
     {
         var found = UioDevice.Find().Where(d => _devices.Handles(d.Name.Subtype)).ToDictionary(KeyOf);
-        foreach (string gone in _devices.Keys.Except(found.Keys).ToList()) _devices.Remove(gone, null);
-        foreach (string lost in _devices.Keys.Where(_devices.HasFailed).ToList()) _devices.Remove(lost, null);
+        foreach (string gone in _devices.Keys.Except(found.Keys).ToList()) _ = _devices.RemoveAsync(gone);
+        foreach (string lost in _devices.Keys.Where(_devices.HasFailed).ToList()) _ = _devices.RemoveAsync(lost);
         _devices.ForgetRefused(found.ContainsKey);
         foreach (var (key, device) in found)
         {
             // One that has just come is told by an event, and not taken over but new.
-            if ((isFirst || _seen.Contains(key)) && !_devices.Contains(key)) _devices.Add(key, new KernelDeviceAccess(device), null, takesOver: true);
+            if ((isFirst || _seen.Contains(key)) && !_devices.Contains(key)) _ = _devices.AddAsync(key, new KernelDeviceAccess(device), takesOver: true);
         }
         _seen = [.. found.Keys];
         _scannedAt = Environment.TickCount64;
@@ -154,28 +153,47 @@ internal sealed class KernelSource : IDeviceSource
 
     private static string KeyOf(UioDevice device) => $"{device.Name.ConfigFsPath}@{device.Number}";
 
-    private void Handle(TcmuEvent e)
+    /// <summary>
+    /// What an event is answered. Whoever has made the event waits for that without a limit: there is no way out of this without an answer, and
+    /// <see cref="AnswerAsync"/> is the only one who calls it.
+    /// </summary>
+    private async Task<DeviceReply?> DecideAsync(TcmuEvent e)
     {
-        if (TcmuDeviceName.Parse(e.DeviceName) is not { } name) return;
-        if (!_devices.Handles(name.Subtype))
-        {
-            LeaveToOthers(e);
-            return;
-        }
+        if (TcmuDeviceName.Parse(e.DeviceName) is not { } name || !_devices.Handles(name.Subtype)) return null;
         string key = $"{name.ConfigFsPath}@{e.Minor}";
+        Task<DeviceReply?> work;
         switch (e.Kind)
         {
+            case TcmuEventKind.Added when _devices.Contains(key):
+                work = _devices.IsAddedAsync(key);
+                break;
             case TcmuEventKind.Added:
-                if (UioDevice.Find().FirstOrDefault(d => KeyOf(d) == key) is not { } device) Reply(e, NoDevice);
-                else if (_devices.Contains(key)) _devices.AnswerAdded(key, e);
-                else _devices.Add(key, new KernelDeviceAccess(device), e, takesOver: false);
+                if (Find(e) is not { } device) return new DeviceReply(Errno.ENODEV);
+                work = _devices.AddAsync(key, new KernelDeviceAccess(device), takesOver: false);
                 break;
             case TcmuEventKind.Removed:
-                _devices.Remove(key, e);
+                // Not taken up again by a look that comes before it is gone.
+                _seen.Remove(key);
+                work = _devices.RemoveAsync(key);
                 break;
             default:
-                _devices.Reconfigure(key, e);
+                work = _devices.ReconfigureAsync(key, e);
                 break;
+        }
+        return await work.ConfigureAwait(false);
+    }
+
+    private async Task AnswerAsync(TcmuEvent e, Task<DeviceReply?> decision)
+    {
+        try
+        {
+            if (await decision.ConfigureAwait(false) is { } reply) Reply(e, reply);
+            else LeaveToOthers(e);
+        }
+        catch (Exception fault)
+        {
+            LogMessages.HandlerCrashed(_log, fault);
+            Reply(e, new DeviceReply(Errno.EIO));
         }
     }
 
@@ -183,10 +201,10 @@ internal sealed class KernelSource : IDeviceSource
     /// The kernel waits without a limit for a reply; when no handler has the device open after a while, none will reply. A handler of a new device may be
     /// late.
     /// </summary>
-    public void LeaveToOthers(TcmuEvent e)
+    private void LeaveToOthers(TcmuEvent e)
     {
         if (!_replies) return;
-        if (e.Kind != TcmuEventKind.Added && Find(e) is { } device && !IsHeld(device)) Reply(e, e.Kind == TcmuEventKind.Removed ? 0 : NoDevice);
+        if (e.Kind != TcmuEventKind.Added && Find(e) is { } device && !IsHeld(device)) AnswerForNobody(e, Errno.ENODEV);
         else _left.Enqueue((e, Environment.TickCount64 + OthersPatienceMilliseconds));
     }
 
@@ -203,24 +221,24 @@ internal sealed class KernelSource : IDeviceSource
             if (Find(left.Event) is not { } device) continue;
             string key = KeyOf(device);
             // Whoever had it is gone, and it was taken over here.
-            if (left.Event.Kind == TcmuEventKind.Added && _devices.Contains(key)) _devices.AnswerAdded(key, left.Event);
-            else if (!IsHeld(device)) AnswerForNobody(left.Event);
+            if (left.Event.Kind == TcmuEventKind.Added && _devices.Contains(key)) _ = AnswerAsync(left.Event, _devices.IsAddedAsync(key));
+            else if (!IsHeld(device)) AnswerForNobody(left.Event, Errno.ENOENT);
         }
     }
 
-    private void AnswerForNobody(TcmuEvent e)
+    /// <summary>Nothing keeps a device from going; a new one, or a change, needs a handler.</summary>
+    private void AnswerForNobody(TcmuEvent e, Errno error)
     {
         if (e.Kind == TcmuEventKind.Added) LogMessages.NobodyHandles(_log, e.DeviceName);
-        // Nothing keeps a device from going; a new one, or a change, needs a handler.
-        Reply(e, e.Kind == TcmuEventKind.Removed ? 0 : NoHandler);
+        Reply(e, e.Kind == TcmuEventKind.Removed ? DeviceReply.Done : new DeviceReply(error));
     }
 
-    public void Reply(TcmuEvent e, DeviceReply reply)
+    private void Reply(TcmuEvent e, DeviceReply reply)
     {
         if (!_replies) return;
         try
         {
-            lock (_sending) _socket.Send(TcmuMessages.Done(_family, _sequence++, e, reply.Status));
+            lock (_sending) _socket.Send(TcmuMessages.Done(_family, _sequence++, e, reply.Error));
         }
         catch (Exception fault) when (fault is LinuxException or ObjectDisposedException)
         {

@@ -177,9 +177,9 @@ public sealed class HandlerListener : IDisposable
     }
 
     /// <summary>A handler that refuses a device and leaves at once may be gone before its reply is read: why it did is to be seen all the same.</summary>
-    private UserDevice? JustLeft(HandlerConnection connection, uint number, int status)
+    private UserDevice? JustLeft(HandlerConnection connection, uint number, Errno error)
     {
-        lock (_gate) return status < 0 && _devices.TryGetValue(number, out var device) && device is { Holder: null } && device.LastHolder == connection ? device : null;
+        lock (_gate) return error != Errno.None && _devices.TryGetValue(number, out var device) && device is { Holder: null } && device.LastHolder == connection ? device : null;
     }
 
     private void HandleOpen(HandlerConnection connection, uint number)
@@ -188,7 +188,7 @@ public sealed class HandlerListener : IDisposable
         {
             if (!_devices.TryGetValue(number, out var device) || device.Holder is not null || !device.IsOffered)
             {
-                connection.Send(UserMessages.Refuse(number, device is null ? -19 : -16));
+                connection.Send(UserMessages.Refuse(number, device is null ? Errno.ENODEV : Errno.EBUSY));
                 return;
             }
             // First: it may fail for want of a descriptor, and the device is offered again then.
@@ -201,15 +201,14 @@ public sealed class HandlerListener : IDisposable
 
     private void HandleReply(HandlerConnection connection, TcmuEventKind kind, uint number, DeviceReply said)
     {
-        int status = said.Status;
-        if ((Of(connection, number) ?? JustLeft(connection, number, status)) is not { } device) return;
+        if ((Of(connection, number) ?? JustLeft(connection, number, said.Error)) is not { } device) return;
         TaskCompletionSource<DeviceReply>? reply = null;
         lock (_gate)
         {
             if (kind == TcmuEventKind.Added)
             {
-                device.IsServed = status == 0;
-                (device.LastError, device.LastReason) = (status, said.Reason);
+                device.IsServed = said.Error == Errno.None;
+                (device.LastError, device.LastReason) = (said.Error, said.Reason);
             }
             else if (kind == TcmuEventKind.Reconfigured)
             {
@@ -218,13 +217,13 @@ public sealed class HandlerListener : IDisposable
         }
         reply?.TrySetResult(said);
         if (kind != TcmuEventKind.Added) return;
-        if (status == 0)
+        if (said.Error == Errno.None)
         {
             device.Ring.Declares(said.Survives);
             LogMessages.HandlerAttached(_log, device.Name, connection.Peer.ProcessId);
             return;
         }
-        LogMessages.HandlerRefuses(_log, device.Name, connection.Peer.ProcessId, said.Reason ?? new LinuxException("open", -status).Message, -status);
+        LogMessages.HandlerRefuses(_log, device.Name, connection.Peer.ProcessId, said.Reason ?? said.Error.Text, (int)said.Error);
     }
 
     /// <summary>The lease of a device is over: its handler is gone, or has let go. On the ring's thread.</summary>
@@ -233,7 +232,7 @@ public sealed class HandlerListener : IDisposable
         lock (_gate)
         {
             bool served = device.IsServed;
-            device.Reply?.TrySetResult(-5);
+            device.Reply?.TrySetResult(new DeviceReply(Errno.EIO));
             (device.Holder, device.IsServed) = (null, false);
             device.OfferAt = served ? 0 : Environment.TickCount64 + (long)s_refusedPause.TotalMilliseconds;
             if (served) LogMessages.HandlerGone(_log, device.Name);
@@ -283,7 +282,7 @@ public sealed class HandlerListener : IDisposable
         try
         {
             var said = await reply.WaitAsync(s_reconfigureLimit).ConfigureAwait(false);
-            if (said.Status != 0) throw new IOException($"{device.Name}: its handler refuses the change ({said.Reason ?? new LinuxException("reconfigure", -said.Status).Message})");
+            if (said.Error != Errno.None) throw new IOException($"{device.Name}: its handler refuses the change ({said.Reason ?? said.Error.Text})");
             lock (_gate) apply(device);
         }
         catch (TimeoutException)

@@ -1,3 +1,4 @@
+using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu.Devices;
 
@@ -39,8 +40,8 @@ public sealed record UserDeviceOptions
 /// <param name="DataBytes">Shared memory that is in use.</param>
 /// <param name="TimedOut">Commands that no handler completed in time, since the start.</param>
 /// <param name="Broken">Rings that a handler broke, since the start.</param>
-/// <param name="LastError">Why the last handler that opened it refused it, as a negative errno; 0 when none did.</param>
-public sealed record UserDeviceStatus(string Name, int ProcessId, bool IsServed, int Commands, long DataBytes, long TimedOut, long Broken, int LastError)
+/// <param name="LastError">Why the last handler that opened it refused it, an error; none when none did.</param>
+public sealed record UserDeviceStatus(string Name, int ProcessId, bool IsServed, int Commands, long DataBytes, long TimedOut, long Broken, Errno LastError)
 {
     /// <summary>The same in words, if that handler said any.</summary>
     public string? LastReason { get; init; }
@@ -68,7 +69,7 @@ internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRin
     /// <summary>Who had it last.</summary>
     public HandlerConnection? LastHolder { get; set; }
     public bool IsServed { get; set; }
-    public int LastError { get; set; }
+    public Errno LastError { get; set; }
     public string? LastReason { get; set; }
 
     /// <summary>Not offered before this (<see cref="Environment.TickCount64"/>).</summary>

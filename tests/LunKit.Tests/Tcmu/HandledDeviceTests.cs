@@ -1,4 +1,5 @@
 using LunKit.Backstores;
+using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Handler;
@@ -69,7 +70,7 @@ public sealed class HandledDeviceTests
             return new Ring();
         });
         var device = Device(access);
-        Assert.Equal(0, (await device.OpenAsync(false))?.Status);
+        Assert.Equal(Errno.None, (await device.OpenAsync(false))?.Error);
         first.Break();
         await opens.Task.WaitAsync(TimeSpan.FromSeconds(20));
         var closing = device.CloseAsync(TimeSpan.FromSeconds(5));
@@ -89,7 +90,7 @@ public sealed class HandledDeviceTests
         var device = Device(access);
         var lost = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         device.Lost = lost.SetResult;
-        Assert.Equal(0, (await device.OpenAsync(false))?.Status);
+        Assert.Equal(Errno.None, (await device.OpenAsync(false))?.Error);
         first.Break();
         await lost.Task.WaitAsync(TimeSpan.FromSeconds(20));
         Assert.Equal((TcmuDeviceState.Failed, "no thread is left"), (device.Status.State, device.Status.Error));

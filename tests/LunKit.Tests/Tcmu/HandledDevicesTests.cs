@@ -1,4 +1,5 @@
 using LunKit.Backstores;
+using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Handler;
@@ -10,42 +11,6 @@ namespace LunKit.Tests.Tcmu;
 public sealed class HandledDevicesTests
 {
     private const string Key = "user_0/disk@0";
-
-    private sealed class Source : IDeviceSource
-    {
-        public List<(TcmuEventKind Kind, int? Status)> Answers { get; } = [];
-        public void Start(HandledDevices devices) { }
-        public ValueTask StopAsync() => ValueTask.CompletedTask;
-        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
-
-        public void Reply(TcmuEvent e, DeviceReply reply)
-        {
-            lock (Answers) Answers.Add((e.Kind, reply.Status));
-        }
-
-        public void LeaveToOthers(TcmuEvent e)
-        {
-            lock (Answers) Answers.Add((e.Kind, null));
-        }
-
-        public async Task<(TcmuEventKind Kind, int? Status)> TakeAsync()
-        {
-            for (int i = 0; i < 1000; i++)
-            {
-                lock (Answers)
-                {
-                    if (Answers.Count > 0)
-                    {
-                        var answer = Answers[0];
-                        Answers.RemoveAt(0);
-                        return answer;
-                    }
-                }
-                await Task.Delay(10, TestContext.Current.CancellationToken);
-            }
-            throw new TimeoutException("no answer");
-        }
-    }
 
     private sealed class Ring : IRingTransport
     {
@@ -92,7 +57,6 @@ public sealed class HandledDevicesTests
         public void Dispose() { }
     }
 
-    private readonly Source _source = new();
     private readonly List<bool> _mustExist = [];
     private Exception? _fault;
 
@@ -104,9 +68,11 @@ public sealed class HandledDevicesTests
             if (_fault is { } fault) throw fault;
             return ValueTask.FromResult<LogicalUnit>(new BlockUnit(new MemoryBackstore(1 << 20), "disk", new VolatileUnitState(config.Identity.Id)));
         },
-    }, _source, NullLogger.Instance);
+    }, NullLogger.Instance);
 
-    private static TcmuEvent Event(TcmuEventKind kind) => new(kind, "tcm-user/0/disk/test/disk", 0, 1);
+    private static readonly TcmuEvent s_change = new(TcmuEventKind.Reconfigured, "tcm-user/0/disk/test/disk", 0, 1);
+
+    private static readonly TimeSpan s_limit = TimeSpan.FromSeconds(30);
 
     /// <summary>The kernel forgets a device that it was refused, and gives its number to the next: that is another device.</summary>
     [Fact]
@@ -114,14 +80,12 @@ public sealed class HandledDevicesTests
     {
         var devices = Devices();
         _fault = new IOException("not now");
-        devices.Add(Key, new Access(), Event(TcmuEventKind.Added), takesOver: false);
-        Assert.Equal((TcmuEventKind.Added, -5), await _source.TakeAsync());
+        Assert.Equal(Errno.EIO, (await devices.AddAsync(Key, new Access(), takesOver: false))?.Error);
         Assert.False(devices.Contains(Key));
         // It is seen all the same, until it is gone.
         Assert.Equal((TcmuDeviceState.Failed, "not now"), Assert.Single(devices.Statuses) is var status ? (status.State, status.Error) : default);
         _fault = null;
-        devices.Add(Key, new Access(), Event(TcmuEventKind.Added), takesOver: false);
-        Assert.Equal((TcmuEventKind.Added, 0), await _source.TakeAsync());
+        Assert.Equal(DeviceReply.Done, await devices.AddAsync(Key, new Access(), takesOver: false));
         Assert.Equal(TcmuDeviceState.Serving, Assert.Single(devices.Statuses).State);
         Assert.Equal([false, false], _mustExist);
         await devices.CloseAsync();
@@ -132,9 +96,9 @@ public sealed class HandledDevicesTests
     public async Task AnEventOfADeviceThatIsKnownIsAnswered()
     {
         var devices = Devices();
-        devices.Add(Key, new Access(), null, takesOver: true);
-        devices.AnswerAdded(Key, Event(TcmuEventKind.Added));
-        Assert.Equal((TcmuEventKind.Added, 0), await _source.TakeAsync());
+        var opening = devices.AddAsync(Key, new Access(), takesOver: true);
+        Assert.Equal(DeviceReply.Done, await devices.IsAddedAsync(Key));
+        await opening;
         // What is taken over was there before: nothing new in its place.
         Assert.Equal([true], _mustExist);
         await devices.CloseAsync();
@@ -145,14 +109,11 @@ public sealed class HandledDevicesTests
     {
         var devices = Devices();
         var access = new Access(isOwn: false);
-        devices.Add(Key, access, Event(TcmuEventKind.Added), takesOver: false);
-        Assert.Equal((TcmuEventKind.Added, null), await _source.TakeAsync());
+        Assert.Null(await devices.AddAsync(Key, access, takesOver: false));
         Assert.Equal((0, 0), (access.Touched, _mustExist.Count));
         Assert.Equal(TcmuDeviceState.Elsewhere, Assert.Single(devices.Statuses).State);
-        devices.Reconfigure(Key, Event(TcmuEventKind.Reconfigured) with { SizeBytes = 4096 });
-        Assert.Equal((TcmuEventKind.Reconfigured, null), await _source.TakeAsync());
-        devices.Remove(Key, Event(TcmuEventKind.Removed));
-        Assert.Equal((TcmuEventKind.Removed, null), await _source.TakeAsync());
+        Assert.Null(await devices.ReconfigureAsync(Key, s_change with { SizeBytes = 4096 }));
+        Assert.Null(await devices.RemoveAsync(Key));
         Assert.Empty(devices.Statuses);
     }
 
@@ -163,14 +124,13 @@ public sealed class HandledDevicesTests
         var devices = Devices();
         var access = new Access();
         access.Folder.Reset();
-        devices.Add(Key, access, null, takesOver: true);
-        devices.Remove(Key, Event(TcmuEventKind.Removed));
-        Assert.Equal((TcmuEventKind.Removed, 0), await _source.TakeAsync());
+        var opening = devices.AddAsync(Key, access, takesOver: true);
+        Assert.Equal(DeviceReply.Done, await devices.RemoveAsync(Key).WaitAsync(s_limit));
+        Assert.False(opening.IsCompleted);
         access.Folder.Set();
         await devices.CloseAsync();
         // Nothing was opened for a device that is gone.
         Assert.Empty(_mustExist);
-        Assert.Empty(_source.Answers);
     }
 
     [Fact]
@@ -178,30 +138,25 @@ public sealed class HandledDevicesTests
     {
         var devices = Devices();
         var access = new Access();
-        devices.Add(Key, access, Event(TcmuEventKind.Added), takesOver: false);
-        Assert.Equal((TcmuEventKind.Added, 0), await _source.TakeAsync());
+        Assert.Equal(DeviceReply.Done, await devices.AddAsync(Key, access, takesOver: false));
         foreach (ulong size in (ulong[])[1 << 19, 1000, (1 << 20) + 1, 0, ulong.MaxValue])
         {
-            devices.Reconfigure(Key, Event(TcmuEventKind.Reconfigured) with { SizeBytes = size });
-            Assert.Equal((TcmuEventKind.Reconfigured, -22), await _source.TakeAsync());
+            Assert.Equal(Errno.EINVAL, (await devices.ReconfigureAsync(Key, s_change with { SizeBytes = size }))?.Error);
             Assert.Equal(1 << 20, access.Kept);
         }
-        devices.Reconfigure(Key, Event(TcmuEventKind.Reconfigured) with { SizeBytes = 1 << 20 });
-        Assert.Equal((TcmuEventKind.Reconfigured, 0), await _source.TakeAsync());
+        Assert.Equal(DeviceReply.Done, await devices.ReconfigureAsync(Key, s_change with { SizeBytes = 1 << 20 }));
         await devices.CloseAsync();
     }
 
     [Theory]
-    [InlineData("test/disk", 0)]
-    [InlineData("test/disk\n", 0)]
-    [InlineData("test/other", -95)]
-    public async Task TheSameConfigurationIsTaken(string config, int status)
+    [InlineData("test/disk", Errno.None)]
+    [InlineData("test/disk\n", Errno.None)]
+    [InlineData("test/other", Errno.EOPNOTSUPP)]
+    public async Task TheSameConfigurationIsTaken(string config, Errno error)
     {
         var devices = Devices();
-        devices.Add(Key, new Access(), Event(TcmuEventKind.Added), takesOver: false);
-        Assert.Equal((TcmuEventKind.Added, 0), await _source.TakeAsync());
-        devices.Reconfigure(Key, Event(TcmuEventKind.Reconfigured) with { Config = config });
-        Assert.Equal((TcmuEventKind.Reconfigured, status), await _source.TakeAsync());
+        Assert.Equal(DeviceReply.Done, await devices.AddAsync(Key, new Access(), takesOver: false));
+        Assert.Equal(error, (await devices.ReconfigureAsync(Key, s_change with { Config = config }))?.Error);
         await devices.CloseAsync();
     }
 }

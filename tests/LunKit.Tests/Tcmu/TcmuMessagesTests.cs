@@ -24,9 +24,9 @@ public class TcmuMessagesTests
         Assert.Equal(Captured("nofeatures-00-GETFAMILY"), TcmuMessages.GetFamily(1));
         Assert.Equal(Captured("reply0-02-SET_FEATURES"), TcmuMessages.SetFeatures(Family, 2, replies: true));
         var added = TcmuMessages.ParseEvent(Only(Captured("reply0-04-ADDED_DEVICE")), Family)!;
-        Assert.Equal(Captured("reply0-05-ADDED_DEVICE_DONE"), TcmuMessages.Done(Family, 3, added, 0));
+        Assert.Equal(Captured("reply0-05-ADDED_DEVICE_DONE"), TcmuMessages.Done(Family, 3, added, Errno.None));
         var reconfigured = new TcmuEvent(TcmuEventKind.Reconfigured, "", 0, 8);
-        Assert.Equal(Captured("reconf-EOPNOTSUPP-08-RECONFIG_DEVICE_DONE"), TcmuMessages.Done(Family, 4, reconfigured, -95));
+        Assert.Equal(Captured("reconf-EOPNOTSUPP-08-RECONFIG_DEVICE_DONE"), TcmuMessages.Done(Family, 4, reconfigured, Errno.EOPNOTSUPP));
     }
 
     [Fact]

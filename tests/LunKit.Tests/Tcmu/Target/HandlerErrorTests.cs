@@ -1,5 +1,6 @@
 using LunKit.Backstores;
 using LunKit.Diagnostics;
+using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Tcmu;
@@ -38,7 +39,7 @@ public sealed class HandlerErrorTests
         });
         await UserBench.UntilAsync(() => bench.Listener.Devices[0].LastReason is not null, "refusing");
         Assert.Equal("InvalidOperationException: the key of 4711 is missing", bench.Listener.Devices[0].LastReason);
-        Assert.Equal(-5, bench.Listener.Devices[0].LastError);
+        Assert.Equal(Errno.EIO, bench.Listener.Devices[0].LastError);
         await UserBench.UntilAsync(() => text.ToString().Contains("the key of 4711 is missing", StringComparison.Ordinal), "a line on the standard error");
         // It has let go: the device is offered again.
         await UserBench.UntilAsync(() => bench.Listener.Devices[0].ProcessId == 0, "letting go");
@@ -80,12 +81,12 @@ public sealed class HandlerErrorTests
     {
         await using var bench = new UserBench();
         using var handler = new ScriptedHandler(bench.Path).Open(serves: false);
-        handler.Channel.Send(UserMessages.Done(1, handler.Added, new DeviceReply(-28) { Reason = "full\nInformation: all is well\u001b[2J" + new string('x', 1000) }));
+        handler.Channel.Send(UserMessages.Done(1, handler.Added, new DeviceReply(Errno.ENOSPC) { Reason = "full\nInformation: all is well\u001b[2J" + new string('x', 1000) }));
         await UserBench.UntilAsync(() => bench.Listener.Devices[0].LastReason is not null, "refusing");
         string reason = bench.Listener.Devices[0].LastReason!;
         Assert.StartsWith("full Information: all is well [2Jxxx", reason, StringComparison.Ordinal);
         Assert.InRange(reason.Length, 50, 400);
-        Assert.Equal(-28, bench.Listener.Devices[0].LastError);
+        Assert.Equal(Errno.ENOSPC, bench.Listener.Devices[0].LastError);
     }
 
     [Fact]

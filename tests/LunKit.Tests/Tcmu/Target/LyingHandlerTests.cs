@@ -1,4 +1,5 @@
 using LunKit.Backstores;
+using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Tcmu.Devices;
@@ -100,7 +101,7 @@ public sealed class LyingHandlerTests
             liar.Channel.Send(UserMessages.FreeKept(liar.Added.DeviceId, 5));
             liar.Channel.Send(UserMessages.FreeKept(99, 5));
             liar.Channel.Send(UserMessages.Open(liar.Added.DeviceId));
-            liar.Reply(-5);
+            liar.Reply(Errno.EIO);
             liar.Reply(0);
             for (int i = 0; i < 200; i++)
             {

@@ -61,20 +61,20 @@ internal sealed class ScriptedHandler : IDisposable
         }
         Channel.Send(UserMessages.Open(Added.DeviceId));
         for (Grant = null!; Grant is null;) Grant = (Receive() ?? throw new TimeoutException("no grant")).User!;
-        if (Grant.Status != 0) return this;
+        if (Grant.Error != Errno.None) return this;
         Assert.Equal(4, _descriptors.Length);
         _region = new MappedRegion(_descriptors[0], (int)Grant.RegionBytes);
         (_toHandler, _toTarget) = (new EventFd(_descriptors[1]), new EventFd(_descriptors[2]));
         Ring = new RingConsumer(Region);
         if (serves && survives) Declare();
-        else if (serves) Reply(0);
+        else if (serves) Reply(Errno.None);
         return this;
     }
 
-    public void Reply(int status) => Channel.Send(TcmuMessages.Done(UserMessages.Family, 1, Added, status));
+    public void Reply(Errno error) => Channel.Send(TcmuMessages.Done(UserMessages.Family, 1, Added, error));
 
     /// <summary>Says that it serves the device, and that what it acknowledges survives its death.</summary>
-    public void Declare() => Channel.Send(UserMessages.Done(1, Added, new DeviceReply(0) { Survives = true }));
+    public void Declare() => Channel.Send(UserMessages.Done(1, Added, DeviceReply.Done with { Survives = true }));
 
     /// <summary>The next command; fails after a while.</summary>
     public RingEntry Read()
