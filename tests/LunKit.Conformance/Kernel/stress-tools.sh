@@ -122,7 +122,7 @@ load_loop() {
   local fio status
   while [[ -e /tmp/load.go ]]; do
     fio --name=load --filename="$load_disk" --rw=randwrite --bsrange=4k-64k --size=8M --time_based --runtime=40 --rate_iops=12 --iodepth=4 --ioengine=libaio \
-      --direct=1 --verify=crc32c --verify_fatal=1 --verify_backlog=32 --output=/tmp/load.out >/tmp/load.err 2>&1 &
+      --direct=1 --verify=crc32c --verify_fatal=1 --verify_backlog=32 --allow_file_create=0 --output=/tmp/load.out >/tmp/load.err 2>&1 &
     fio=$!
     while [[ -d /proc/$fio && -e /tmp/load.go ]]; do rest 1; done
     [[ -e /tmp/load.go ]] || kill -INT $fio 2>/dev/null
