@@ -119,7 +119,7 @@ act_many() {
 }
 one_of_many() {
   local folder=$target/core/user_0/many.$1
-  mkdir $folder || return 1
+  mkdir -p $folder || return 1
   if (($1 % 2)); then enable $folder file/$2/$1 1048576; else enable $folder memory/$1 1048576; fi
 }
 

@@ -61,7 +61,7 @@ state_waiting() {
   local waiting
   await 60 served load || fail "load is not served"
   kill -STOP $handler
-  limit 30 mkdir $target/core/user_0/waits || fail "mkdir waits: $(</tmp/limited)"
+  limit 30 mkdir -p $target/core/user_0/waits || fail "mkdir waits: $(</tmp/limited)"
   enable $target/core/user_0/waits memory/x 1048576 >/tmp/waiting 2>&1 &
   waiting=$!
   await 30 sleeps $waiting || fail "nobody waits for the handler that is stopped: $(</proc/$waiting/wchan)"
@@ -75,7 +75,7 @@ sleeps() { local text; read -r text </proc/$1/stat; [[ ${text##*) } == D* ]]; }
 state_unheard() {
   local waiting
   handler_kill
-  limit 30 mkdir $target/core/user_0/waits || fail "mkdir waits: $(</tmp/limited)"
+  limit 30 mkdir -p $target/core/user_0/waits || fail "mkdir waits: $(</tmp/limited)"
   enable $target/core/user_0/waits memory/x 1048576 >/tmp/waiting 2>&1 &
   waiting=$!
   await 30 sleeps $waiting || fail "nobody waits for a handler: $(</proc/$waiting/wchan)"
@@ -101,13 +101,14 @@ state_unfit() {
   truncate -s $((size[$name] + 65536)) "$images/$name"
   handler_again
   await 60 served load || fail "load is not served"
-  says "/$name " "has no handler" "though ${lunkit##*/}, process $handler runs" 'the log of `lunkit handle` says why'
+  # One that nobody uses is noted only.
+  "$([[ -n ${lun[$name]:-} ]] && echo says || echo notes)" "/$name " "has no handler" "though ${lunkit##*/}, process $handler runs" 'the log of `lunkit handle` says why'
   logged "the backstore has $((size[$name] + 65536)) bytes" || fail "the log does not say why: $(<$log)"
   truncate -s ${size[$name]} "$images/$name"
   await 60 served "$name" || fail "$name is not served when its image is right"
 }
 state_refused() {
-  limit 30 mkdir $target/core/user_0/bad || fail "mkdir bad: $(</tmp/limited)"
+  limit 30 mkdir -p $target/core/user_0/bad || fail "mkdir bad: $(</tmp/limited)"
   ! limit 40 enable $target/core/user_0/bad nobody/x 1048576 || fail "nobody/x is served"
   await 60 served load || fail "load is not served"
   notes "/bad (nobody/x) is not enabled" "echo 1 > $target/core/user_0/bad/enable"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs in the virtual machine of eng/vm: random actions of an operator on devices of the real kernel's TCMU, and a model of what must be true.
-#   stress.sh ROOT LUNKIT STEPS SEED [ACTION...]     the last line says "PASS" or "FAIL: why"; with ACTIONs only those are done, each one STEPS times
+#   stress.sh ROOT LUNKIT STEPS SEED [ACTION...]     the last line says "PASS" or "FAIL: why"; with ACTIONs (or states) only those are done, each one STEPS times
 # Every command has a limit; every block that was written is compared with what it must be, and fio verifies a disk of its own beside it all; nothing
 # is left at the end: no byte lost, nothing in configfs and uio, no descriptor and no thread of the handler.
 target=/sys/kernel/config/target root=$1 steps=$3
@@ -50,7 +50,7 @@ main() {
   echo "0 start" >/tmp/step
   watchdog &
   echo "Linux $(uname -r), seed $seed, $steps steps"
-  [[ ${#only[@]} -gt 0 ]] || first_states
+  first_states
   handler_start || fail "the handler does not start"
   before=$(descriptors) threads=$(named_threads)
   load_start
@@ -75,7 +75,7 @@ act() {
   begun=$clock last=$1
   echo "$step $last" >/tmp/step
   counts[$last]=$((${counts[$last]:-0} + 1))
-  act_$last
+  if [[ $(type -t act_$last) == function ]]; then act_$last; else state_$last; fi
   load_check
   tick
   ((clock - begun < 60)) || echo "step $step: $last took $((clock - begun)) s"
