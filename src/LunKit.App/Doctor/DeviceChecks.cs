@@ -1,49 +1,38 @@
-using System.Globalization;
 using LunKit.App.Handle;
 using LunKit.Tcmu.ConfigFs;
 using LunKit.Tcmu.Kernel;
 
 namespace LunKit.App.Doctor;
 
-/// <summary>The kernel's user backstores: who handles what, and who waits for it.</summary>
+/// <summary>The kernel's user backstores: who handles what, and what keeps it from that.</summary>
 internal static class DeviceChecks
 {
-    public static IEnumerable<Finding> Run()
+    public static IEnumerable<Finding> Run(Machine machine)
     {
-        var target = new KernelTarget();
-        var uio = UioDevice.Find();
+        var target = machine.Target;
+        var uio = UioDevice.Find(machine.Sys);
+        var processes = RunningProcess.All(machine);
         var backstores = target.Exists ? target.Backstores() : [];
         if (backstores.Count == 0) yield return new(Verdict.Good, "there are no user backstores");
-        foreach (var backstore in backstores) yield return Check(target, backstore, uio);
-        foreach (var waiting in Waiting()) yield return waiting;
+        foreach (var backstore in backstores) yield return Check(machine, target, backstore, uio, processes);
+        foreach (var waiting in WaitChecks.Run(machine, processes)) yield return waiting;
     }
 
-    private static Finding Check(KernelTarget target, UserBackstore backstore, IReadOnlyList<UioDevice> all)
+    private static Finding Check(Machine machine, KernelTarget target, UserBackstore backstore, IReadOnlyList<UioDevice> all, IReadOnlyList<RunningProcess> processes)
     {
         string what = $"user_{HbaOf(backstore)}/{backstore.Name}";
         try
         {
-            if (!backstore.IsEnabled) return new(Verdict.Note, $"{what} ({backstore.Config}) is not enabled", $"echo 1 > {backstore.FolderPath}/enable");
+            string named = $"{what} ({backstore.Config})";
+            if (!backstore.IsEnabled) return new(Verdict.Note, $"{named} is not enabled", $"echo 1 > {backstore.FolderPath}/enable");
             var device = all.FirstOrDefault(d => d.Name.ConfigFsPath == what);
-            if (device is null) return new(Verdict.Bad, $"{what} ({backstore.Config}) has no UIO device", "is the module uio loaded, and /sys there?");
+            if (device is null) return new(Verdict.Bad, $"{named} has no UIO device", "is the module uio loaded, and /sys there?");
+            string node = Path.Combine(machine.Dev, $"uio{device.Number}");
+            if (!File.Exists(node)) return new(Verdict.Bad, $"{named}: {node} is missing", "udev makes it; in a container pass /dev in");
             var exports = target.ExportsOf(backstore);
             string offered = exports.Count == 0 ? "not exported" : "exported by " + string.Join(", ", exports.Select(e => $"{e.Fabric} {e.Target} LUN {e.Number}"));
-            if (!File.Exists(device.Path)) return new(Verdict.Bad, $"{what} ({backstore.Config}): {device.Path} is missing", "udev makes it; in a container pass /dev in");
-            var holder = OpenFiles.HolderOf(device.Path);
-            if (holder is not null && IsBlocked(backstore))
-            {
-                return new(Verdict.Bad, $"{what} ({backstore.Config}) is blocked: its commands are answered BUSY, though {holder.Command}, process {holder.Id}, handles it",
-                    $"echo 0 > {backstore.FolderPath}/action/block_dev");
-            }
-            if (holder is not null)
-                return new(Verdict.Good, $"{what} ({backstore.Config}) is handled by {holder.Command}, process {holder.Id}, {offered}");
-            if (Subtype.BuiltIn.FirstOrDefault(s => s.Name == device.Name.Subtype)?.Missing(device.Name.Path) is { } image)
-            {
-                return new(Verdict.Bad, $"{what} ({backstore.Config}) has no handler: its image {image} is missing, {offered}",
-                    "mount its file system, or move the image back; `lunkit handle` takes the device up within seconds then");
-            }
-            return new(exports.Count > 0 ? Verdict.Bad : Verdict.Note, $"{what} ({backstore.Config}) has no handler, {offered}",
-                $"start the handler of '{device.Name.Subtype}' (lunkit handle); commands fail after {backstore.Read("attrib/cmd_time_out")} s{(device.Name.Subtype.StartsWith("attach.", StringComparison.Ordinal) ? $", or remove it: lunkit detach {backstore.Name}" : "")}");
+            return processes.FirstOrDefault(p => p.Has(node)) is { } holder ? Handled(machine, backstore, device, named, holder, offered)
+                : Unhandled(backstore, device, named, processes.FirstOrDefault(p => p.IsHandler), offered, exports.Count > 0);
         }
         catch (IOException e)
         {
@@ -51,35 +40,45 @@ internal static class DeviceChecks
         }
     }
 
+    private static Finding Handled(Machine machine, UserBackstore backstore, UioDevice device, string named, RunningProcess holder, string offered)
+    {
+        if (holder.IsStopped)
+            return new(Verdict.Bad, $"{named} is handled by {holder}, which is stopped (SIGSTOP, or a debugger): its commands wait, and fail after {Patience(backstore)}", $"kill -CONT {holder.Id}");
+        if (IsBlocked(backstore))
+            return new(Verdict.Bad, $"{named} is blocked: its commands are answered BUSY, though {holder} handles it", $"echo 0 > {backstore.FolderPath}/action/block_dev");
+        if (SubtypeOf(device)?.Image(device.Name.Path) is { } image && machine.LacksRoom(image))
+            return new(Verdict.Bad, $"{named}: the file system of {image} is full: writes to blocks that are not allocated yet fail", "make room in it; nothing has to be started anew");
+        string handled = $"{named} is handled by {holder}, {offered}";
+        // -1: whoever made it did not want that; 0: no handler wanted replies then.
+        return backstore.Has("attrib/nl_reply_supported") && backstore.ReadNumber("attrib/nl_reply_supported") == 0
+            ? new(Verdict.Note, $"{handled}; netlink replies are off for it: whoever changes or removes it is not told when its handler cannot",
+                "make it anew while `lunkit handle` runs without --no-replies")
+            : new(Verdict.Good, handled);
+    }
+
+    private static Finding Unhandled(UserBackstore backstore, UioDevice device, string named, RunningProcess? handler, string offered, bool isExported)
+    {
+        var subtype = SubtypeOf(device);
+        if (subtype?.Missing(device.Name.Path) is { } image)
+        {
+            return new(Verdict.Bad, $"{named} has no handler: its image {image} is missing, {offered}",
+                "mount its file system, or move the image back; `lunkit handle` takes the device up within seconds then");
+        }
+        var verdict = isExported ? Verdict.Bad : Verdict.Note;
+        if (subtype is not null && handler is { IsStopped: true })
+            return new(verdict, $"{named} has no handler, {offered}, and {handler} is stopped (SIGSTOP, or a debugger)", $"kill -CONT {handler.Id}");
+        if (subtype is not null && handler is not null)
+            return new(verdict, $"{named} has no handler, {offered}, though {handler} runs", "the log of `lunkit handle` says why it does not serve it; it tries again every two seconds");
+        bool isAttached = device.Name.Subtype.StartsWith("attach.", StringComparison.Ordinal);
+        return new(verdict, $"{named} has no handler, {offered}",
+            $"start the handler of '{device.Name.Subtype}' (lunkit handle); commands fail after {Patience(backstore)}{(isAttached ? $", or remove it: lunkit detach {backstore.Name}" : "")}");
+    }
+
+    private static Subtype? SubtypeOf(UioDevice device) => Subtype.BuiltIn.FirstOrDefault(s => s.Name == device.Name.Subtype);
+
+    private static string Patience(UserBackstore backstore) => $"{backstore.Read("attrib/cmd_time_out")} s";
+
     private static bool IsBlocked(UserBackstore backstore) => backstore.Has("action/block_dev") && backstore.Read("action/block_dev").Trim() == "blocked";
 
     private static string HbaOf(UserBackstore backstore) => Path.GetFileName(Path.GetDirectoryName(backstore.FolderPath)!)["user_".Length..];
-
-    /// <summary>Processes that sleep in the kernel's target and cannot be killed: somebody owes the kernel an answer.</summary>
-    private static IEnumerable<Finding> Waiting()
-    {
-        foreach (string folder in Directory.EnumerateDirectories("/proc"))
-        {
-            if (!int.TryParse(Path.GetFileName(folder), NumberStyles.None, CultureInfo.InvariantCulture, out int pid) || WhereItSleeps(folder) is not { } function) continue;
-            yield return new(Verdict.Bad, $"process {pid} ({OpenFiles.NameOf(pid)}) waits in the kernel ({function})", function.Contains("genl", StringComparison.Ordinal)
-                ? "a handler owes the kernel a reply: start `lunkit handle`, which releases those that wait for ever"
-                : "a command is out that no handler answers: start its handler, or wait for cmd_time_out");
-        }
-    }
-
-    private static string? WhereItSleeps(string process)
-    {
-        try
-        {
-            string stat = File.ReadAllText(Path.Combine(process, "stat"));
-            if (!stat[(stat.LastIndexOf(')') + 1)..].TrimStart().StartsWith('D')) return null;
-            string function = File.ReadAllText(Path.Combine(process, "wchan"));
-            return function.StartsWith("tcmu_", StringComparison.Ordinal) || function.StartsWith("tcm_", StringComparison.Ordinal) || function.StartsWith("target_", StringComparison.Ordinal)
-                || function.StartsWith("transport_", StringComparison.Ordinal) || function.StartsWith("core_tmr", StringComparison.Ordinal) ? function : null;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return null;
-        }
-    }
 }

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Spectre.Console;
 
 namespace LunKit.App.Doctor;
 
@@ -16,6 +15,8 @@ internal static class DoctorCommand
           sudo lunkit doctor
         """;
 
+    private static readonly bool s_hasColours = !Console.IsOutputRedirected && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
+
     public static Command Create()
     {
         var command = new Command("doctor", Details);
@@ -25,7 +26,8 @@ internal static class DoctorCommand
 
     private static int Run()
     {
-        bool healthy = Print("Machine", MachineChecks.Run()) & Print("Devices", DeviceChecks.Run());
+        var machine = new Machine();
+        bool healthy = Print("Machine", MachineChecks.Run(machine)) & Print("Devices", DeviceChecks.Run(machine));
         Console.WriteLine(healthy ? "Nothing is wrong." : "Something is wrong; see above.");
         return healthy ? 0 : 1;
     }
@@ -36,10 +38,9 @@ internal static class DoctorCommand
         bool healthy = true;
         foreach (var finding in findings)
         {
-            var (color, mark) = finding.Verdict switch { Verdict.Good => ("green", "ok  "), Verdict.Note => ("yellow", "note"), _ => ("red", "BAD ") };
+            var (colour, mark) = finding.Verdict switch { Verdict.Good => (32, "ok  "), Verdict.Note => (33, "note"), _ => (31, "BAD ") };
             // Colour only: the terminal breaks lines, not we.
-            AnsiConsole.Markup($"  [{color}]{mark}[/] ");
-            Console.WriteLine(finding.Text);
+            Console.WriteLine($"  {(s_hasColours ? $"\e[{colour}m{mark}\e[0m" : mark)} {finding.Text}");
             if (finding.Advice is { } advice && finding.Verdict != Verdict.Good) Console.WriteLine($"         {advice}");
             healthy &= finding.Verdict != Verdict.Bad;
         }

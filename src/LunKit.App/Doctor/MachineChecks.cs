@@ -19,7 +19,8 @@ internal static class MachineChecks
         new("iscsi_target_mod", "the kernel's iSCSI target: lunkit attach --iscsi", false),
     ];
 
-    public static IEnumerable<Finding> Run() => [Kernel(), Rights(), .. s_modules.Select(Check), ConfigFs(), Target(), .. ReservationFolder(), Netlink(), .. Replies()];
+    public static IEnumerable<Finding> Run(Machine machine) =>
+        [Kernel(), Rights(), .. s_modules.Select(Check), ConfigFs(), Target(), .. ReservationFolder(), Netlink(), .. Replies(machine), .. Handlers(machine)];
 
     private static Finding Kernel()
     {
@@ -69,10 +70,27 @@ internal static class MachineChecks
         return reason is null ? new(Verdict.Good, "the kernel tells handlers of devices (netlink TCM-USER)") : new(Verdict.Bad, $"no netlink TCM-USER: {reason}", "modprobe target_core_user");
     }
 
-    private static IEnumerable<Finding> Replies()
+    internal static IEnumerable<Finding> Replies(Machine machine)
     {
-        const string Parameter = "/sys/module/target_core_user/parameters/block_netlink";
-        if (File.Exists(Parameter) && File.ReadAllText(Parameter).Trim() is "blocked" or "1" or "Y")
-            yield return new(Verdict.Bad, "the kernel holds back news of devices (block_netlink)", $"a handler died while it started: start one again, or echo 0 > {Parameter}");
+        string parameter = Path.Combine(machine.Sys, "module/target_core_user/parameters/block_netlink");
+        if (File.Exists(parameter) && File.ReadAllText(parameter).Trim() is "blocked" or "1" or "Y")
+            yield return new(Verdict.Bad, "the kernel holds back news of devices (block_netlink): nobody can make, change or remove one", $"a handler died while it started; start one again, or: echo 0 > {parameter}");
+    }
+
+    /// <summary>The handlers that run, and how they get on.</summary>
+    internal static IEnumerable<Finding> Handlers(Machine machine)
+    {
+        var all = RunningProcess.All(machine);
+        foreach (var handler in all.Where(p => p.IsHandler))
+        {
+            yield return handler.IsStopped
+                ? new(Verdict.Bad, $"{handler}, is stopped (SIGSTOP, or a debugger): whoever makes, changes or removes a device waits for it", $"kill -CONT {handler.Id}")
+                : new(Verdict.Good, $"{handler}, handles devices");
+        }
+        foreach (var runner in all.Where(p => p.Command == "tcmu-runner"))
+        {
+            yield return new(Verdict.Note, $"{runner}, runs beside LunKit: it refuses the new devices of every subtype that it does not know",
+                "make new devices with nl_reply_supported=-1 in their control (lunkit attach does) and run lunkit handle --no-replies; or stop it: systemctl disable --now tcmu-runner");
+        }
     }
 }

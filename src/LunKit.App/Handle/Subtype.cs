@@ -57,11 +57,14 @@ internal sealed record Subtype(string Name, string Template, string Description)
     };
 
     /// <summary>The image file of a configuration that is not there; null where there is one, or the configuration is none of an image file.</summary>
-    public string? Missing(string path)
+    public string? Missing(string path) => Image(path) is { } image && !File.Exists(image) ? image : null;
+
+    /// <summary>The image file of a configuration; null where it is none of an image file.</summary>
+    public string? Image(string path)
     {
         try
         {
-            return Check(Expand(path, AnySize, AnyBlock)) is { Kind: "file" } spec && !File.Exists(spec.Argument) ? spec.Argument : null;
+            return Check(Expand(path, AnySize, AnyBlock)) is { Kind: "file" } spec ? spec.Argument : null;
         }
         catch (UserException)
         {

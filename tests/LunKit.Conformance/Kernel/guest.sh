@@ -23,7 +23,7 @@ with() {
 }
 verified_writes() { # SECONDS: verified random writes with a loop over the same 16 MiB
   fio --name=v --filename="$disk" --rw=randwrite --bsrange=4k-64k --size=16M --time_based --runtime="$1" --iodepth=8 --ioengine=libaio --direct=1 \
-    --verify=crc32c --verify_fatal=1 --verify_backlog=64 --output=/tmp/fio.out
+    --verify=crc32c --verify_fatal=1 --verify_backlog=64 --allow_file_create=0 --output=/tmp/fio.out
 }
 
 FileSystemSurvivesTheRoundTrip() { with "file//dev/shm/fs.img" 67108864 file_system; }
@@ -135,13 +135,16 @@ RemovedDuringIo() {
   create d "file//dev/shm/gone.img" 33554432 && plug d || return 1
   verified_writes 20 &
   local writer=$! before
-  rest 3
+  await 60 has_writes || { echo "nothing writes"; return 1; }
+  rest 1
   before=$(now)
   unplug && destroy d || { echo "it is not removed"; return 1; }
   (($(now) - before < 25)) || { echo "removing took $(($(now) - before)) s"; return 1; }
   # Its disk is gone: the writer ends with an error, and other devices never noticed.
   ! wait $writer && with memory/after 1048576 true
 }
+
+has_writes() { local numbers; read -ra numbers <"/sys/block/${disk##*/}/stat" && ((numbers[4] > 8)); }
 
 EnabledWithNobodyListening() {
   handler_stop
