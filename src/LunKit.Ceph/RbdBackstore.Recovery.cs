@@ -34,8 +34,9 @@ public sealed partial class RbdBackstore
         try
         {
             long bytes = image.ReadSize();
-            if (isFirst && _options.SizeBytes is { } wanted && wanted != bytes)
-                throw new BackstoreException(BackstoreError.Internal, $"rbd:{_options.Path} has {bytes} bytes, not {wanted}; rbd resize changes an image's size");
+            // One that has grown since it was asked for is the same image.
+            if (isFirst && _options.SizeBytes is { } wanted && wanted > bytes)
+                throw new BackstoreException(BackstoreError.Internal, $"rbd:{_options.Path} has {bytes} bytes, fewer than {wanted}; rbd resize changes an image's size");
             if (!_geometry.ReadOnly && image.Succeed()) LogMessages.LockTaken(_log, _options.Path);
             if (_options.Snapshot is null) image.Watch(&Changed, _self);
             _image = image;

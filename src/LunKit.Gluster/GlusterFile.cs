@@ -27,11 +27,8 @@ internal sealed class GlusterFile(GlusterVolume volume, nint handle, nint seeker
             }
             file = new GlusterFile(volume, handle, seeker);
             lengthBytes = file.ReadLength(name);
-            if (options.SizeBytes is { } wanted && wanted != lengthBytes)
-            {
-                if (lengthBytes > wanted) throw new BackstoreException(BackstoreError.Internal, $"{name} has {lengthBytes} bytes, more than size={wanted}: a file is never shrunk by a size");
-                file.SetLength(lengthBytes = wanted, name);
-            }
+            // One that has grown since stays as it is: a size creates and grows.
+            if (options.SizeBytes is { } wanted && wanted > lengthBytes) file.SetLength(lengthBytes = wanted, name);
             if (lengthBytes < options.BlockSize) throw new BackstoreException(BackstoreError.Internal, $"{name} has {lengthBytes} bytes, less than one block; give size= to grow it");
             return file;
         }

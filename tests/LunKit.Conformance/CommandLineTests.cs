@@ -42,6 +42,37 @@ public sealed class CommandLineTests
         Assert.Contains("in use by another process", output, StringComparison.Ordinal);
     }
 
+    /// <summary>An image grows while it is served, by a server that nohup has started; the same command line serves it afterwards.</summary>
+    [Fact]
+    public async Task GrowthIsTakenAndOutlivesTheServer()
+    {
+        string folder = Directory.CreateTempSubdirectory("lunkit-cli-").FullName, image = $"{folder}/disk.img";
+        string program = Path.Combine(Repository.Root, "artifacts/bin/LunKit.App/release/LunKit.App.dll");
+        await using (var server = await LunKitProcess.StartProgramAsync(["sh", "-c", "trap '' HUP; exec dotnet \"$@\"", "sh", program], $"{image},size=1M"))
+        {
+            await Tool.MustRunAsync("truncate", ["-s", "2M", image]);
+            await Tool.MustRunAsync("kill", ["-HUP", $"{server.Id}"]);
+            await BlocksAsync(server, 4096);
+            Assert.Equal(0, await server.StopAsync());
+        }
+        await using var again = await LunKitProcess.StartAsync($"{image},size=1M");
+        await BlocksAsync(again, 4096);
+        Assert.Contains("more than its size=", again.Output, StringComparison.Ordinal);
+    }
+
+    /// <summary>Waits until the disk has that many blocks.</summary>
+    private static async Task BlocksAsync(LunKitProcess server, int blocks)
+    {
+        string output = "";
+        for (int tries = 0; tries < 50; tries++)
+        {
+            (_, output) = await Tool.RunAsync("iscsi-readcapacity16", [server.Url(0)]);
+            if (output.Contains($"RETURNED LOGICAL BLOCK ADDRESS:{blocks - 1}", StringComparison.Ordinal)) return;
+            await Task.Delay(100);
+        }
+        Assert.Fail(output);
+    }
+
     [Fact]
     public async Task StateThatCannotBeWrittenIsTold()
     {

@@ -52,7 +52,8 @@ internal sealed record Subtype(string Name, string Template, string Description)
         }
         catch (UserException e)
         {
-            throw new TcmuException(e.Message, e);
+            // Its words are the operator's; what is below it tells the kernel which error it was.
+            throw new TcmuException(e.Message, e.InnerException);
         }
     };
 

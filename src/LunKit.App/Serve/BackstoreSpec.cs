@@ -65,7 +65,12 @@ internal sealed class BackstoreSpec
     }
 
     /// <summary>Opens the backstore alone. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
-    public IBackstore OpenStore(bool readOnly, ILogger log) => _kind.Open(_text, readOnly || _text.Flag("readonly"), log);
+    public IBackstore OpenStore(bool readOnly, ILogger log)
+    {
+        var store = _kind.Open(_text, readOnly || _text.Flag("readonly"), log);
+        if (_text.SizeOption("size") is { } size && store.Geometry.LengthBytes > size) ServeLog.LargerThanSize(log, Text, store.Geometry.LengthBytes);
+        return store;
+    }
 
     private BlockUnit WithState(IBackstore store, Func<IUnitStateStore> open, BlockUnitOptions options, ILogger log)
     {

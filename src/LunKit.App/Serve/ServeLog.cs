@@ -46,4 +46,7 @@ internal static partial class ServeLog
 
     [LoggerMessage(5014, LogLevel.Warning, "The standard output takes nothing any more: {Reason}")]
     public static partial void NotShown(ILogger log, string reason);
+
+    [LoggerMessage(5015, LogLevel.Warning, "{Backstore}: has {Bytes} bytes, more than its size=, and is served as it is: a size creates and grows, and cuts nothing off")]
+    public static partial void LargerThanSize(ILogger log, string backstore, long bytes);
 }

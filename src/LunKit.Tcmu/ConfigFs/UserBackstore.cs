@@ -94,6 +94,7 @@ public sealed class UserBackstore(string path) : ConfigFolder(path)
             ReadNumber("attrib/emulate_write_cache") != 0)
         {
             Vendor = Optional("wwn/vendor_id"), Product = Optional("wwn/product_id"), Revision = Optional("wwn/revision"),
+            WaitsForReplies = WaitsForReplies,
             CompanyId = Optional("wwn/company_id") is { Length: > 2 } id && int.TryParse(id.AsSpan(id.StartsWith("0x", StringComparison.Ordinal) ? 2 : 0), NumberStyles.AllowHexSpecifier, null, out int oui) ? oui : 0x001405,
         };
     }

@@ -17,6 +17,9 @@ public sealed record DeviceDescription(long SizeBytes, int BlockSize, int MaxTra
     /// <summary>Product revision level, likewise.</summary>
     public string Revision { get; init; } = "";
 
+    /// <summary>Whether whoever changes the device waits for the handler's reply.</summary>
+    public bool WaitsForReplies { get; init; } = true;
+
     /// <summary>The organisation (OUI) in the unit's NAA name.</summary>
     public int CompanyId { get; init; } = 0x001405;
 }

@@ -12,6 +12,9 @@ internal readonly record struct DeviceReply(Errno Error)
     /// <summary>Whether what the handler acknowledges outlives its process, however that ends. The kernel does not ask.</summary>
     public bool Survives { get; init; }
 
+    /// <summary>The device says that nobody waits for replies (<c>nl_reply_supported</c> is -1): the kernel would complain of one.</summary>
+    public bool IsUnasked { get; init; }
+
     /// <summary>It does as it was told.</summary>
     public static DeviceReply Done => new(Errno.None);
 }

@@ -26,6 +26,9 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
 
     public TcmuDeviceStatus Status => new(access.Name.Hba, access.Name.Name, _state, _error);
 
+    /// <inheritdoc cref="DeviceReply.IsUnasked"/>
+    public bool IsUnasked { get; private set; }
+
     private string Name => $"tcm-user/{access.Name.Hba}/{access.Name.Name}";
 
     /// <summary>
@@ -45,6 +48,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
                 return null;
             }
             var snapshot = access.ReadSnapshot();
+            IsUnasked = !snapshot.WaitsForReplies;
             // It may have taken until the device was gone.
             _closing.Token.ThrowIfCancellationRequested();
             var config = new TcmuConfig(access.Name.Subtype, access.Name.Path, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", snapshot.SizeBytes, snapshot.BlockSize, DeviceIdentity.Of(Name, snapshot))
@@ -83,6 +87,8 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     /// <summary>Initiators learn size and blocks from the unit, and the kernel has its own idea of them: they are the same.</summary>
     private static async Task FitAsync(BlockUnit unit, DeviceDescription snapshot)
     {
+        if (snapshot.BlockSize is not (512 or 4096)) throw new TcmuException($"blocks of {snapshot.BlockSize} bytes (hw_block_size) are not supported: 512 or 4096");
+        unit.HostTransferBytes = snapshot.MaxTransferBytes;
         if (unit.BlockSize != snapshot.BlockSize)
             throw new TcmuException($"the backstore has blocks of {unit.BlockSize} bytes, the device of {snapshot.BlockSize} (hw_block_size)");
         long length = unit.Store.Geometry.LengthBytes;
@@ -94,11 +100,15 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     private static Errno ErrnoOf(Exception e) => e switch
     {
         LinuxException linux => linux.Errno,
+        // So .NET says what the system refused.
+        IOException { HResult: > 0 and < 4096 } io => (Errno)io.HResult,
+        UnauthorizedAccessException => Errno.EACCES,
         FileNotFoundException or DirectoryNotFoundException => Errno.ENOENT,
         BackstoreException { Error: BackstoreError.NoSpace } => Errno.ENOSPC,
         BackstoreException { Error: BackstoreError.InUse } => Errno.EBUSY,
         { InnerException: { } inner } => ErrnoOf(inner),
-        TcmuException or ArgumentException => Errno.EINVAL,
+        // What nothing at the bottom has refused was not asked for rightly.
+        TcmuException or ArgumentException or NotSupportedException or BackstoreException { Error: BackstoreError.Internal } => Errno.EINVAL,
         _ => Errno.EIO,
     };
 

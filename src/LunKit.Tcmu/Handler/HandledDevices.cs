@@ -85,7 +85,7 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
         });
         bool isKnown = _devices.TryRemove(key, out _);
         _refused.TryRemove(key, out _);
-        if (isKnown && await Task.WhenAny(opening, Task.Delay(s_removing)).ConfigureAwait(false) != opening) return DeviceReply.Done;
+        if (isKnown && await Task.WhenAny(opening, Task.Delay(s_removing)).ConfigureAwait(false) != opening) return DeviceReply.Done with { IsUnasked = leaving!.IsUnasked };
         return await closing.ConfigureAwait(false);
     }
 
@@ -108,7 +108,7 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
             await before.ConfigureAwait(false);
             try
             {
-                return await act(device).ConfigureAwait(false);
+                return await act(device).ConfigureAwait(false) is { } reply ? reply with { IsUnasked = device.IsUnasked } : null;
             }
             catch (Exception fault)
             {

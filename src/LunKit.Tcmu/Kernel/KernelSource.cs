@@ -235,7 +235,7 @@ internal sealed class KernelSource : IDeviceSource
 
     private void Reply(TcmuEvent e, DeviceReply reply)
     {
-        if (!_replies) return;
+        if (!_replies || reply.IsUnasked) return;
         try
         {
             lock (_sending) _socket.Send(TcmuMessages.Done(_family, _sequence++, e, reply.Error));

@@ -82,6 +82,12 @@ public sealed class BlockUnit : LogicalUnit
 
     internal int MaxTransferBlocks => BlockLimits.MaxTransferBytes / BlockSize;
 
+    /// <summary>
+    /// Longest transfer of one command that whoever brings the commands can carry, in bytes; initiators are told that they do best to keep to it. Set before
+    /// the first command.
+    /// </summary>
+    internal int HostTransferBytes { get; set; } = BlockLimits.MaxTransferBytes;
+
     /// <summary>Blocks of a COMPARE AND WRITE: as many as the backstore does as one step, if it does any.</summary>
     internal int MaxCompareBlocks => Store.Has(BackstoreFeatures.CompareAndWrite) && Store.Geometry.CompareAndWriteBytes is > 0 and var bytes
         ? Math.Min(BlockLimits.MaxCompareBlocks(BlockSize), bytes / BlockSize) : BlockLimits.MaxCompareBlocks(BlockSize);

@@ -14,6 +14,20 @@ public sealed class FileBackstoreTests : IDisposable
 
     public void Dispose() => File.Delete(_path);
 
+    /// <summary>An image that has grown since is served by the command line that made it.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task ASizeCreatesAndGrowsAndCutsNothingOff(bool readOnly)
+    {
+        var options = new FileBackstoreOptions { Path = _path, SizeBytes = 1 << 20 };
+        await FileBackstore.Open(options).DisposeAsync();
+        using (var image = File.OpenWrite(_path)) image.SetLength(3 << 20);
+        await using (var store = FileBackstore.Open(options with { ReadOnly = readOnly })) Assert.Equal(3 << 20, store.Geometry.LengthBytes);
+        await using (var store = FileBackstore.Open(options with { SizeBytes = 4 << 20 })) Assert.Equal(4 << 20, store.Geometry.LengthBytes);
+        Assert.Equal(4 << 20, new FileInfo(_path).Length);
+    }
+
     /// <summary>An image whose calls, but those that never wait, hang until the file system goes on.</summary>
     private sealed class HungImage(SafeFileHandle file) : ImageFile(file)
     {

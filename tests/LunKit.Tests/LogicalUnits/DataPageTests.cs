@@ -40,6 +40,21 @@ public class DataPageTests
         Assert.Equal(0x03, unit.Good("A3 0F 0000 0000 00000010 00 00")[2]); // not SET TIMESTAMP
     }
 
+    /// <summary>The kernel's target takes as much of a command at once as its operator has said; initiators that know split theirs so.</summary>
+    [Theory]
+    [InlineData(1 << 20, 2048, 2048)]
+    [InlineData(4096, 8, 8)]
+    [InlineData(100, 1, 1)]
+    [InlineData(int.MaxValue, 32768, 4096)]
+    public async Task TheHostsLongestTransferIsTold(int hostBytes, int longest, int optimal)
+    {
+        await using var unit = new TestUnit();
+        unit.Unit.HostTransferBytes = hostBytes;
+        var page = Vpd(unit, 0xB0);
+        Assert.Equal(longest, BinaryPrimitives.ReadInt32BigEndian(page.AsSpan(8)));
+        Assert.InRange(BinaryPrimitives.ReadInt32BigEndian(page.AsSpan(12)), 1, optimal);
+    }
+
     [Fact]
     public async Task SeveralPortsAreSaidWhereThereAreSeveral()
     {

@@ -28,6 +28,8 @@ public sealed class HandledDevicesTests
         public TcmuDeviceName Name { get; } = TcmuDeviceName.Parse("tcm-user/0/disk/test/disk")!;
         public string Path => "of a test";
         public Func<IReadOnlyList<AccessGroup>>? PortGroups => null;
+        public int BlockSize { get; init; } = 512;
+        public bool WaitsForReplies { get; init; } = true;
         public int Touched { get; private set; }
         public long? Kept { get; private set; }
         public bool TryOwn() => isOwn;
@@ -44,7 +46,7 @@ public sealed class HandledDevicesTests
         {
             Folder.Wait(TimeSpan.FromSeconds(30));
             Touched++;
-            return new(1 << 20, 512, 1 << 20, "", true);
+            return new(1 << 20, BlockSize, 1 << 20, "", true) { WaitsForReplies = WaitsForReplies };
         }
 
         public IRingTransport OpenRing(bool takesOver)
@@ -66,7 +68,7 @@ public sealed class HandledDevicesTests
         {
             _mustExist.Add(config.MustExist);
             if (_fault is { } fault) throw fault;
-            return ValueTask.FromResult<LogicalUnit>(new BlockUnit(new MemoryBackstore(1 << 20), "disk", new VolatileUnitState(config.Identity.Id)));
+            return ValueTask.FromResult<LogicalUnit>(new BlockUnit(new MemoryBackstore(new BackstoreGeometry(1 << 20) { BlockSize = config.BlockSize }), "disk", new VolatileUnitState(config.Identity.Id)));
         },
     }, NullLogger.Instance);
 
@@ -131,6 +133,42 @@ public sealed class HandledDevicesTests
         await devices.CloseAsync();
         // Nothing was opened for a device that is gone.
         Assert.Empty(_mustExist);
+    }
+
+    public static TheoryData<Exception, Errno> Faults => new()
+    {
+        { new TcmuException("no such option"), Errno.EINVAL },
+        { new BackstoreException(BackstoreError.Internal, "it is a folder"), Errno.EINVAL },
+        { new BackstoreException(BackstoreError.Internal, "cannot be opened", null, new IOException("Read-only file system", (int)Errno.EROFS)), Errno.EROFS },
+        { new BackstoreException(BackstoreError.Internal, "cannot be opened", null, new UnauthorizedAccessException()), Errno.EACCES },
+        { new TcmuException("in words", new BackstoreException(BackstoreError.InUse, "locked")), Errno.EBUSY },
+        { new TcmuException("in words", new FileNotFoundException()), Errno.ENOENT },
+        { new LinuxException("open", Errno.ENXIO), Errno.ENXIO },
+        { new InvalidCastException(), Errno.EIO },
+    };
+
+    /// <summary>The writer of <c>enable</c> gets what is at the bottom of a refusal.</summary>
+    [Theory]
+    [MemberData(nameof(Faults))]
+    public async Task ARefusalSaysWhichErrorItIs(Exception fault, Errno error)
+    {
+        _fault = fault;
+        Assert.Equal(error, (await Devices().AddAsync(Key, new Access(), takesOver: false))?.Error);
+    }
+
+    [Fact]
+    public async Task WhoWaitsForNoReplyIsSentNone()
+    {
+        var devices = Devices();
+        Assert.Equal(DeviceReply.Done with { IsUnasked = true }, await devices.AddAsync(Key, new Access { WaitsForReplies = false }, takesOver: false));
+        Assert.Equal(DeviceReply.Done with { IsUnasked = true }, await devices.RemoveAsync(Key));
+        await devices.CloseAsync();
+    }
+
+    [Fact]
+    public async Task BlocksThatInitiatorsDoNotKnowAreRefused()
+    {
+        Assert.Equal(Errno.EINVAL, (await Devices().AddAsync(Key, new Access { BlockSize = 1024 }, takesOver: false))?.Error);
     }
 
     [Fact]

@@ -10,7 +10,7 @@ public sealed record FileBackstoreOptions
     /// <summary>Path of the image.</summary>
     public required string Path { get; init; }
 
-    /// <summary>Size in bytes of an image that does not exist yet, or that is to be grown to it; null: the file as it is.</summary>
+    /// <summary>Size in bytes that an image is created with, or grown to; a larger one stays as it is. Null: the file as it is.</summary>
     public long? SizeBytes { get; init; }
 
     /// <summary>Logical block size in bytes.</summary>
@@ -103,7 +103,7 @@ public sealed class FileBackstore : IBackstore
         {
             file?.Dispose();
             // .NET asks for a shared lock of its own when it opens a file: EAGAIN, as the HResult, is our exclusive one elsewhere.
-            if (e.HResult == 11) throw InUse(path);
+            if (e.HResult == (int)Errno.EAGAIN) throw InUse(path);
             throw e as BackstoreException ?? Refused($"{path} cannot be opened: {e.Message}", e);
         }
     }
@@ -111,9 +111,9 @@ public sealed class FileBackstore : IBackstore
     private static long Size(SafeFileHandle file, string path, FileBackstoreOptions options)
     {
         long length = RandomAccess.GetLength(file);
-        if (options.SizeBytes is { } wanted && wanted != length)
+        // One that has grown since stays as it is: a size creates and grows.
+        if (options.SizeBytes is { } wanted && wanted > length)
         {
-            if (length > wanted) throw Refused($"{path} has {length} bytes, more than size={wanted}: an image is never shrunk by a size");
             if (options.ReadOnly) throw Refused($"{path} has {length} bytes, not {wanted}, and is read-only");
             RandomAccess.SetLength(file, wanted);
             length = wanted;

@@ -152,8 +152,9 @@ internal static class VpdPages
         w.Byte(0x01);                                                   // WSNZ
         w.Byte(block.MaxCompareBlocks);
         w.UInt16((int)Math.Max(1, block.Store.Geometry.PhysicalBlockSize / size)); // optimal transfer length granularity
-        w.UInt32((uint)block.MaxTransferBlocks);
-        w.UInt32((uint)(BlockLimits.OptimalTransferBytes / size));
+        int longest = Math.Clamp(block.HostTransferBytes / size, 1, block.MaxTransferBlocks);
+        w.UInt32((uint)longest);
+        w.UInt32((uint)Math.Min(BlockLimits.OptimalTransferBytes / size, longest));
         w.UInt32(0);                                                    // maximum prefetch length: no limit
         w.UInt32(thin ? (uint)Math.Min(uint.MaxValue, BlockLimits.MaxUnmapBytes / size) : 0);
         w.UInt32(thin ? (uint)BlockLimits.MaxUnmapDescriptors : 0);
