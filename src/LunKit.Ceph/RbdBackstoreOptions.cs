@@ -40,8 +40,8 @@ public sealed record RbdBackstoreOptions
     public int PhysicalBlockSize { get; init; } = 4096;
 
     /// <summary>
-    /// The size that the image has. With it the backstore opens also while the cluster cannot be reached, and connects when it can be; an image
-    /// of another size is refused.
+    /// The size that the image has at least. With it the backstore opens also while the cluster cannot be reached, and connects when it can be; a
+    /// smaller image is refused.
     /// </summary>
     public long? SizeBytes { get; init; }
 
