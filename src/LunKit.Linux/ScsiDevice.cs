@@ -13,7 +13,8 @@ public readonly record struct ScsiDeviceResult(byte Status, int HostStatus, int 
 
 /// <summary>
 /// A SCSI device behind a node that takes SG_IO: <c>/dev/sgN</c>, <c>/dev/sdX</c>, <c>/dev/nstN</c> and so on. Thread safe: each call
-/// waits for its own command.
+/// waits for its own command. A command runs once: a signal, or SIGSTOP and SIGCONT, ends the wait of SG_IO on a generic node, and the kernel would give
+/// the device the command a second time (a tape would have the block twice); there a command is sent with write(2) and its answer is awaited with read(2).
 /// </summary>
 [SupportedOSPlatform("linux")]
 public sealed unsafe class ScsiDevice : IScsiDevice
@@ -21,8 +22,9 @@ public sealed unsafe class ScsiDevice : IScsiDevice
     /// <summary>The longest CDB that SG_IO takes.</summary>
     public const int MaxCdbLength = 252;
 
-    private const nuint SgIo = 0x2285, BlkSectorGet = 0x1267;
+    private const nuint SgIo = 0x2285, SgSetForcePackId = 0x227B, BlkSectorGet = 0x1267;
     private const int None = -1, ToDevice = -2, FromDevice = -3, DriverSense = 0x08;
+    private const int SetFlags = 4; // F_SETFL
 
     [StructLayout(LayoutKind.Sequential)]
     private struct SgIoHeader
@@ -45,8 +47,19 @@ public sealed unsafe class ScsiDevice : IScsiDevice
 
     private readonly SafeFileHandle _node;
     private readonly SafeFileHandle? _claim;
+    private readonly bool _isGeneric;
+    private int _lastPack;
 
-    private ScsiDevice(SafeFileHandle node, SafeFileHandle? claim) => (_node, _claim) = (node, claim);
+    private ScsiDevice(SafeFileHandle node, SafeFileHandle? claim) => (_node, _claim, _isGeneric) = (node, claim, CanCollect(node));
+
+    /// <summary>Whether answers can be read by the number of their command, which generic nodes alone know. Reads wait from then on.</summary>
+    private static bool CanCollect(SafeFileHandle node)
+    {
+        using var fd = new OpenDescriptor(node);
+        int on = 1;
+        // SAFETY: it reads an int.
+        return LibC.ioctl(fd.Number, SgSetForcePackId, &on) == 0 && LibC.fcntl(fd.Number, SetFlags, LibC.O_RDWR) == 0;
+    }
 
     /// <summary>
     /// Opens the device for this process alone: no other may have it, and a disk behind it is claimed as by a mount. Throws
@@ -100,11 +113,22 @@ public sealed unsafe class ScsiDevice : IScsiDevice
                 InterfaceId = 'S', Direction = data.IsEmpty ? None : toDevice ? ToDevice : FromDevice, CdbLength = (byte)cdb.Length, SenseRoom = (byte)Math.Min(sense.Length, 252),
                 TransferLength = (uint)data.Length, Data = d, Cdb = c, Sense = s, TimeoutMilliseconds = (uint)Math.Min(timeout.TotalMilliseconds, int.MaxValue),
             };
-            while (LibC.ioctl(fd.Number, SgIo, (int*)&header) < 0)
-                if (LibC.Errno != Errno.EINTR) throw new LinuxException("SG_IO", LibC.Errno);
+            if (_isGeneric) SendAndCollect(fd.Number, &header);
+            // Here the kernel's wait is one that signals do not end.
+            else if (LibC.ioctl(fd.Number, SgIo, (int*)&header) < 0) throw new LinuxException("SG_IO", LibC.Errno);
             int written = (header.DriverStatus & DriverSense) != 0 || header.Status == 2 ? header.SenseWritten : 0;
             return new(header.Status, header.HostStatus, data.Length - Math.Clamp(header.Residual, 0, data.Length), written);
         }
+    }
+
+    private void SendAndCollect(int node, SgIoHeader* header)
+    {
+        header->PackId = Interlocked.Increment(ref _lastPack) & int.MaxValue;
+        // It does not wait for the device. Data is copied at the send and at the read: nothing here is touched in between.
+        while (LibC.write(node, (byte*)header, (nuint)sizeof(SgIoHeader)) < 0)
+            if (LibC.Errno != Errno.EINTR) throw new LinuxException("write", LibC.Errno);
+        while (LibC.read(node, (byte*)header, (nuint)sizeof(SgIoHeader)) < 0)
+            if (LibC.Errno != Errno.EINTR) throw new LinuxException("read", LibC.Errno);
     }
 
     /// <inheritdoc/>

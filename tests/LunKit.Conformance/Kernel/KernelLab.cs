@@ -20,7 +20,7 @@ public abstract class KernelLab(string? suite, string[] cases, bool clusters) : 
         "RemovedDuringIo", "EnabledWithNobodyListening", "WriteCacheFollowsTheKernel", "NamesAreTheKernels",
         "RefusedOnceCanBeMadeAgain", "SecondHandlerLeavesTheFirstAlone", "MissingImageIsNotMadeAnew", "SizeCutsNothingOff", "SameConfigurationIsTaken", "AllPortsAreSeen",
         "AttachMakesADisk", "AttachKeepsAMountedDisk", "DetachAfterACrash", "DetachOfAFileAfterACrash", "AttachKeepsItsSize", "AttachRefusesClearly", "KernelIscsiTargetExports",
-        "BlockDeviceKeepsTheContract", "PassThroughDiskKeepsTheContract", "PassThroughFailuresKeepTheContract", "FullFileSystemKeepsTheContract", "PassThroughDiskAnswers", "PassThroughTapeAnswers",
+        "BlockDeviceKeepsTheContract", "PassThroughDiskKeepsTheContract", "PassThroughFailuresKeepTheContract", "FullFileSystemKeepsTheContract", "PassThroughDiskAnswers", "PassThroughRunsACommandOnce", "PassThroughTapeAnswers",
         "UserSpaceTargetServesTheSameHandlers", "SampleHandlersAnswer", "TargetcliWorks",
     ];
 
