@@ -68,7 +68,7 @@ internal static class HandleCommand
         {
             var factories = subtypes.ToDictionary(s => s.Key, s => s.Value.Factory(log));
             await using var handler = target is null ? TcmuHandler.Start(factories, log, replies) : TcmuHandler.Connect(target, factories, log, users);
-            using var service = target is null ? TcmuService.TryStart(subtypes, log) : null;
+            using var service = target is null ? await TcmuService.TryStartAsync(subtypes, log, stop.Task) : null;
             Console.WriteLine($"LunKit handles {string.Join(", ", subtypes.Keys.Order(StringComparer.Ordinal))}");
             await stop.Task;
             ServeLog.StopsHandling(log);

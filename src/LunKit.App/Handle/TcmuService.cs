@@ -1,13 +1,13 @@
+using LunKit.App.Handle.Bus;
 using LunKit.App.Serve;
-using LunKit.Linux;
-using LunKit.Linux.SystemBus;
 using Microsoft.Extensions.Logging;
+using Tmds.DBus.Protocol;
 
 namespace LunKit.App.Handle;
 
 /// <summary>
 /// The objects on the system bus by which targetcli finds handlers and checks configurations: <c>org.kernel.TCMUService1</c>, one object
-/// for each subtype. Nothing else needs it. Runs on a thread of its own.
+/// for each subtype. Nothing else needs it.
 /// </summary>
 internal sealed class TcmuService : IDisposable
 {
@@ -16,129 +16,165 @@ internal sealed class TcmuService : IDisposable
     private const string UnknownMethod = "org.freedesktop.DBus.Error.UnknownMethod", UnknownObject = "org.freedesktop.DBus.Error.UnknownObject", UnknownProperty = "org.freedesktop.DBus.Error.UnknownProperty";
     private const string InvalidArguments = "org.freedesktop.DBus.Error.InvalidArgs";
 
-    private readonly BusConnection _bus;
-    private readonly IReadOnlyDictionary<string, Subtype> _subtypes;
-    private readonly EventFd _stop = new();
-    private readonly ILogger _log;
-    private readonly Thread _thread;
+    private static readonly TimeSpan s_openLimit = TimeSpan.FromSeconds(25);
 
-    private TcmuService(BusConnection bus, IReadOnlyDictionary<string, Subtype> subtypes, ILogger log)
+    private readonly IReadOnlyDictionary<string, Subtype> _subtypes;
+    private readonly ILogger _log;
+    private BusConnection? _bus;
+
+    private TcmuService(IReadOnlyDictionary<string, Subtype> subtypes, ILogger log)
     {
-        _bus = bus;
         // The bus has no other letters in the names of objects.
         _subtypes = subtypes.Where(s => s.Key.All(c => char.IsAsciiLetterOrDigit(c) || c == '_')).ToDictionary();
         _log = log;
-        _thread = new Thread(Run, maxStackSize: 256 * 1024) { IsBackground = true, Name = "lunkit-dbus" };
-        _thread.Start();
     }
 
-    /// <summary>Appears on the bus; null, with a line in the log, where that cannot be: all else works without.</summary>
-    public static TcmuService? TryStart(IReadOnlyDictionary<string, Subtype> subtypes, ILogger log)
+    /// <summary>Appears on the bus; null, with a line in the log, where that is not possible: all else works without.</summary>
+    /// <param name="subtypes">What is handled.</param>
+    /// <param name="log">The log.</param>
+    /// <param name="stop">Ends when the process stops; the bus is waited for no longer.</param>
+    /// <param name="address">The bus; null for the machine's.</param>
+    /// <param name="limit">How long to wait for the bus; null for 25 s, as the reference library of D-Bus waits.</param>
+    public static async Task<TcmuService?> TryStartAsync(
+        IReadOnlyDictionary<string, Subtype> subtypes, ILogger log, Task stop, string? address = null, TimeSpan? limit = null)
     {
-        if (BusConnection.TryOpen(Name, out string reason) is { } bus) return new TcmuService(bus, subtypes, log);
-        ServeLog.NoBus(log, reason);
-        return null;
-    }
-
-    private void Run()
-    {
+        var service = new TcmuService(subtypes, log);
         try
         {
-            while (_bus.Receive(_stop) is { } call)
-            {
-                using (call) Answer(call);
-            }
+            service._bus = await BusConnection.OpenAsync(address ?? BusAddress.System, Name, service.Answer, stop, limit ?? s_openLimit).ConfigureAwait(false);
         }
         catch (Exception e)
         {
-            ServeLog.BusLost(_log, e.Message);
+            ServeLog.NoBus(log, e.Message);
+            return null;
         }
+        _ = service.WatchAsync(service._bus);
+        return service;
     }
 
-    private void Answer(BusCall call)
+    /// <summary>The connection is not made again: who starts the bus anew starts the handler anew to be seen.</summary>
+    private async Task WatchAsync(BusConnection bus)
     {
-        if (call.Path == Root) AnswerRoot(call);
-        else if (call.Path.StartsWith(Root + "/", StringComparison.Ordinal) && _subtypes.TryGetValue(call.Path[(Root.Length + 1)..], out var subtype)) AnswerSubtype(call, subtype);
-        else call.Refuse(UnknownObject, $"there is no object {call.Path}");
+        if (await bus.LostAsync().ConfigureAwait(false) is { } reason) ServeLog.BusLost(_log, reason);
     }
 
-    private void AnswerRoot(BusCall call)
+    private void Answer(MethodContext call)
     {
-        switch (call.Interface, call.Member)
+        string path = call.Request.PathAsString ?? "", @interface = call.Request.InterfaceAsString ?? "", member = call.Request.MemberAsString ?? "";
+        if (path == Root) AnswerRoot(call, @interface, member);
+        else if (path.StartsWith(Root + "/", StringComparison.Ordinal) && _subtypes.TryGetValue(path[(Root.Length + 1)..], out var subtype)) AnswerSubtype(call, @interface, member, subtype);
+        else call.ReplyError(UnknownObject, $"there is no object {path}");
+    }
+
+    private void AnswerRoot(MethodContext call, string @interface, string member)
+    {
+        switch (@interface, member)
         {
             case (ObjectManager or "", "GetManagedObjects"):
-                call.Reply(w => w.Array("{oa{sa{sv}}}", objects =>
-                {
-                    foreach (var subtype in _subtypes.Values)
-                        objects.Entry("oa{sa{sv}}", o =>
-                        {
-                            o.Path($"{Root}/{subtype.Name}");
-                            o.Array("{sa{sv}}", interfaces => interfaces.Entry("sa{sv}", i =>
-                            {
-                                i.String(Name);
-                                WriteProperties(i, subtype);
-                            }));
-                        });
-                }));
+                ReplyObjects(call);
                 break;
             case (Introspectable or "", "Introspect"):
                 string nodes = string.Concat(_subtypes.Keys.Select(n => $"<node name=\"{n}\"/>"));
-                call.Reply(w => w.String($"<node><interface name=\"{ObjectManager}\"><method name=\"GetManagedObjects\"><arg type=\"a{{oa{{sa{{sv}}}}}}\" direction=\"out\"/></method></interface>{nodes}</node>"));
+                ReplyString(call, $"<node><interface name=\"{ObjectManager}\"><method name=\"GetManagedObjects\"><arg type=\"a{{oa{{sa{{sv}}}}}}\" direction=\"out\"/></method></interface>{nodes}</node>");
                 break;
             default:
-                call.Refuse(UnknownMethod, $"{call.Path} has no method {call.Interface}.{call.Member}");
+                call.ReplyError(UnknownMethod, $"{Root} has no method {@interface}.{member}");
                 break;
         }
     }
 
-    private static void AnswerSubtype(BusCall call, Subtype subtype)
+    private void ReplyObjects(MethodContext call)
     {
-        switch (call.Interface, call.Member)
+        var writer = call.CreateReplyWriter("a{oa{sa{sv}}}");
+        var objects = writer.WriteDictionaryStart();
+        foreach (var subtype in _subtypes.Values)
+        {
+            writer.WriteDictionaryEntryStart();
+            writer.WriteObjectPath($"{Root}/{subtype.Name}");
+            var interfaces = writer.WriteDictionaryStart();
+            writer.WriteDictionaryEntryStart();
+            writer.WriteText(Name);
+            WriteProperties(ref writer, subtype);
+            writer.WriteDictionaryEnd(interfaces);
+        }
+        writer.WriteDictionaryEnd(objects);
+        call.Reply(writer.CreateMessage());
+    }
+
+    private static void AnswerSubtype(MethodContext call, string @interface, string member, Subtype subtype)
+    {
+        switch (@interface, member)
         {
             case (Name or "", "CheckConfig"):
-                if (call.ReadString() is { } config) Check(call, subtype, config);
-                else call.Refuse(InvalidArguments, "CheckConfig takes a string");
+                if (Arguments(call, 1) is [var config]) Check(call, subtype, config);
+                else call.ReplyError(InvalidArguments, "CheckConfig takes a string");
                 break;
             case (Properties or "", "GetAll"):
-                call.Reply(w => WriteProperties(w, subtype));
+                ReplyProperties(call, subtype);
                 break;
             case (Properties or "", "Get"):
-                _ = call.ReadString();
-                if (call.ReadString() == "ConfigDesc") call.Reply(w => w.Variant(subtype.Description));
-                else call.Refuse(UnknownProperty, "there is the property ConfigDesc only");
+                if (Arguments(call, 2) is [_, "ConfigDesc"]) ReplyDescription(call, subtype);
+                else call.ReplyError(UnknownProperty, "there is the property ConfigDesc only");
                 break;
             case (Introspectable or "", "Introspect"):
-                call.Reply(w => w.String($"<node><interface name=\"{Name}\"><method name=\"CheckConfig\"><arg type=\"s\" direction=\"in\"/><arg type=\"b\" direction=\"out\"/><arg type=\"s\" direction=\"out\"/></method><property name=\"ConfigDesc\" type=\"s\" access=\"read\"/></interface></node>"));
+                ReplyString(call, $"<node><interface name=\"{Name}\"><method name=\"CheckConfig\"><arg type=\"s\" direction=\"in\"/><arg type=\"b\" direction=\"out\"/><arg type=\"s\" direction=\"out\"/></method><property name=\"ConfigDesc\" type=\"s\" access=\"read\"/></interface></node>");
                 break;
             default:
-                call.Refuse(UnknownMethod, $"{call.Path} has no method {call.Interface}.{call.Member}");
+                call.ReplyError(UnknownMethod, $"{Root}/{subtype.Name} has no method {@interface}.{member}");
                 break;
         }
+    }
+
+    /// <summary>The first arguments of a call; null when there are fewer, or they are no strings.</summary>
+    private static string[]? Arguments(MethodContext call, int count)
+    {
+        if (!call.Request.Signature.StartsWith("ss"u8[..count])) return null;
+        var reader = call.Request.GetBodyReader();
+        var arguments = new string[count];
+        for (int i = 0; i < count; i++) arguments[i] = reader.ReadString();
+        return arguments;
     }
 
     /// <summary>The configuration comes with its subtype before it.</summary>
-    private static void Check(BusCall call, Subtype subtype, string config)
+    private static void Check(MethodContext call, Subtype subtype, string config)
     {
         string prefix = subtype.Name + "/";
         string? fault = config.StartsWith(prefix, StringComparison.Ordinal) ? subtype.WhyNot(config[prefix.Length..]) : $"'{config}' does not begin with {prefix}";
-        call.Reply(w =>
-        {
-            w.Boolean(fault is null);
-            w.String(fault ?? "");
-        });
+        var writer = call.CreateReplyWriter("bs");
+        writer.WriteBool(fault is null);
+        writer.WriteText(fault ?? "");
+        call.Reply(writer.CreateMessage());
     }
 
-    private static void WriteProperties(BusWriter w, Subtype subtype) => w.Array("{sv}", p => p.Entry("sv", e =>
+    private static void WriteProperties(ref MessageWriter writer, Subtype subtype)
     {
-        e.String("ConfigDesc");
-        e.Variant(subtype.Description);
-    }));
-
-    public void Dispose()
-    {
-        _stop.Signal();
-        _thread.Join();
-        _bus.Dispose();
-        _stop.Dispose();
+        var properties = writer.WriteDictionaryStart();
+        writer.WriteDictionaryEntryStart();
+        writer.WriteText("ConfigDesc");
+        writer.WriteVariantText(subtype.Description);
+        writer.WriteDictionaryEnd(properties);
     }
+
+    private static void ReplyProperties(MethodContext call, Subtype subtype)
+    {
+        var writer = call.CreateReplyWriter("a{sv}");
+        WriteProperties(ref writer, subtype);
+        call.Reply(writer.CreateMessage());
+    }
+
+    private static void ReplyDescription(MethodContext call, Subtype subtype)
+    {
+        var writer = call.CreateReplyWriter("v");
+        writer.WriteVariantText(subtype.Description);
+        call.Reply(writer.CreateMessage());
+    }
+
+    private static void ReplyString(MethodContext call, string text)
+    {
+        var writer = call.CreateReplyWriter("s");
+        writer.WriteText(text);
+        call.Reply(writer.CreateMessage());
+    }
+
+    public void Dispose() => _bus?.Dispose();
 }
