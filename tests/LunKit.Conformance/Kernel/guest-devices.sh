@@ -107,7 +107,8 @@ PassThroughRunsACommandOnce() {
 }
 runs_once() {
   local count before reader knobs=/sys/bus/pseudo/drivers/scsi_debug
-  count_commands && before=$count && echo 600 >$knobs/delay || return 1
+  # The kernel may still look for partitions.
+  await 60 settled && before=$count && echo 600 >$knobs/delay || return 1
   dd if="$disk" of=/dev/null bs=4096 count=1 iflag=direct status=none &
   reader=$!
   rest 1
@@ -115,5 +116,6 @@ runs_once() {
   echo 0 >$knobs/delay
   ((count == before + 1)) || { echo "one read was $((count - before)) commands"; return 1; }
 }
+settled() { local was; count_commands && was=$count && rest 1 && count_commands && ((count == was)); }
 # count_commands: how many the kernel has given to the device, as $count.
 count_commands() { count=$(($(<"/sys/class/scsi_generic/${generic##*/}/device/iorequest_cnt"))); }
