@@ -9,8 +9,8 @@ internal readonly record struct DeviceReply(Errno Error)
     /// <summary>Why not, for people; null when nobody said. The kernel has no place for it.</summary>
     public string? Reason { get; init; }
 
-    /// <summary>Whether what the handler acknowledges outlives its process, however that ends. The kernel does not ask.</summary>
-    public bool Survives { get; init; }
+    /// <summary>What outlives the handler's process. The kernel does not ask.</summary>
+    public Durability Durability { get; init; }
 
     /// <summary>The device says that nobody waits for replies (<c>nl_reply_supported</c> is -1): the kernel would complain of one.</summary>
     public bool IsUnasked { get; init; }

@@ -76,7 +76,7 @@ internal static class UserMessages
     public static byte[] Done(uint sequence, TcmuEvent of, DeviceReply reply)
     {
         var writer = TcmuMessages.BeginDone(stackalloc byte[MaxLength], Family, sequence, of, reply.Error);
-        if (reply.Survives) writer.Add(Survives, [1]);
+        if (reply.Durability != Durability.Flushed) writer.Add(Survives, [(byte)reply.Durability]);
         if (reply.Reason is { } reason)
         {
             Span<byte> text = stackalloc byte[MaxReason];
@@ -96,7 +96,7 @@ internal static class UserMessages
         var reply = new DeviceReply(done.Error);
         for (var attribute = message.Payload; attribute.Next();)
         {
-            if (attribute.Type == Survives) reply = reply with { Survives = attribute.Byte == 1 };
+            if (attribute.Type == Survives) reply = reply with { Durability = (Durability)attribute.Byte };
             if (attribute.Type == Reason && attribute.Value.Length <= MaxReason) reply = reply with { Reason = OneLine(attribute.Text) };
         }
         return (done.Kind, done.DeviceId, reply);

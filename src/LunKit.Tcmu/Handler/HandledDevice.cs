@@ -62,7 +62,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             _state = TcmuDeviceState.Serving;
             LogMessages.Serving(log, config.DeviceName, access.Path, snapshot.SizeBytes);
             _serving = SuperviseAsync();
-            return DeviceReply.Done with { Survives = SurvivesProcess(_unit) };
+            return DeviceReply.Done with { Durability = DurabilityOf(_unit) };
         }
         catch (Exception e)
         {
@@ -77,11 +77,12 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
         }
     }
 
-    private static bool SurvivesProcess(LogicalUnit unit) => unit switch
+    private static Durability DurabilityOf(LogicalUnit unit) => unit switch
     {
-        BlockUnit block => block.Store.Has(BackstoreFeatures.SurvivesProcess),
-        CustomUnit custom => custom.SurvivesProcess,
-        _ => false,
+        BlockUnit block when block.Store.Has(BackstoreFeatures.Ephemeral) => Durability.Nothing,
+        BlockUnit block when block.Store.Has(BackstoreFeatures.SurvivesProcess) => Durability.Acknowledged,
+        CustomUnit { SurvivesProcess: true } => Durability.Acknowledged,
+        _ => Durability.Flushed,
     };
 
     /// <summary>Initiators learn size and blocks from the unit, and the kernel has its own idea of them: they are the same.</summary>

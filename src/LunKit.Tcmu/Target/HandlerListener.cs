@@ -219,7 +219,7 @@ public sealed class HandlerListener : IDisposable
         if (kind != TcmuEventKind.Added) return;
         if (said.Error == Errno.None)
         {
-            device.Ring.Declares(said.Survives);
+            device.Ring.Declares(said.Durability);
             LogMessages.HandlerAttached(_log, device.Name, connection.Peer.ProcessId);
             return;
         }

@@ -1,5 +1,6 @@
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
+using LunKit.Tcmu.Devices;
 
 namespace LunKit.Tcmu.Target;
 
@@ -32,14 +33,14 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     /// <summary>DEVICE INTERNAL RESET (SPC-5 annex F): what was not on the medium may be gone.</summary>
     public static Sense HandlerRestarted { get; } = new(SenseKey.UnitAttention, 0x29, 0x04);
 
-    /// <summary>Whether the handler has said that its writes survive it.</summary>
-    public bool Survive { get; private set; }
+    /// <summary>What the handler has said of its writes.</summary>
+    public Durability Durability { get; private set; }
 
     /// <summary>How much is acknowledged now: to be remembered with a flush that begins.</summary>
     public long Mark => _acknowledged;
 
-    /// <summary>Whether anything is acknowledged that no flush has covered.</summary>
-    public bool Any => _acknowledged > _flushed;
+    /// <summary>Whether anything may be lost with the handler: what no flush has covered, or, in a handler's own memory, all of the disk.</summary>
+    public bool Any => _acknowledged > _flushed || Durability == Durability.Nothing;
 
     /// <summary>A command ended with GOOD.</summary>
     /// <param name="effect">What it does.</param>
@@ -57,12 +58,12 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     }
 
     /// <summary>The device is with a handler that has not said anything yet.</summary>
-    public void Attached() => Survive = false;
+    public void Attached() => Durability = Durability.Flushed;
 
-    /// <summary>The handler says whether what it acknowledges outlives its process.</summary>
-    public void Declares(bool survives) => Survive = survives;
+    /// <summary>The handler says what outlives its process.</summary>
+    public void Declares(Durability durability) => Durability = durability;
 
-    /// <summary>The handler has flushed, and let go.</summary>
+    /// <summary>The handler has flushed, and let go: only a disk in its memory is lost with it.</summary>
     public void LeftInOrder() => Cover(_acknowledged);
 
     /// <summary>A nexus is gone: its initiator may come back, and believe that what it wrote is still there.</summary>
@@ -77,18 +78,19 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     public void Unheard(Nexus nexus) => _owed.Unheard(nexus);
 
     /// <summary>
-    /// The handler is gone without having let go. True when acknowledged writes are lost: then each nexus has a unit attention, and the
+    /// The handler is gone. True when acknowledged writes are lost: then each nexus has a unit attention, and the
     /// next flush of each of their initiators fails (<see cref="Fails"/>), also if it logs in again before.
     /// </summary>
     public bool HandlerDied(ReadOnlySpan<UnitNexus> nexuses)
     {
-        if (Survive || !Any) return false;
+        if (Durability == Durability.Acknowledged || !Any) return false;
         foreach (var nexus in nexuses)
         {
             nexus.EstablishUnitAttention(HandlerRestarted);
             _owed.Owe(NexusPorts.Of(nexus.Nexus));
         }
         foreach (var ports in _gone) _owed.Owe(ports);
+        Attached();
         Cover(_acknowledged);
         return true;
     }

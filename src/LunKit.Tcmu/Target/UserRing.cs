@@ -1,6 +1,7 @@
 using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
+using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Ring;
 using Microsoft.Extensions.Logging;
 
@@ -81,7 +82,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     /// <summary>Whether the handler that was attached last has said that what it acknowledges outlives it.</summary>
     public bool Survives
     {
-        get { lock (_gate) return _writes.Survive; }
+        get { lock (_gate) return _writes.Durability == Durability.Acknowledged; }
     }
 
     /// <summary>Memory for data that a fabric is about to receive; null when its own will do.</summary>
@@ -144,11 +145,8 @@ internal sealed class UserRing : IPolledUnit, IDisposable
         return grant;
     }
 
-    /// <summary>The handler says whether what it acknowledges survives it.</summary>
-    public void Declares(bool survives)
-    {
-        lock (_gate) _writes.Declares(survives);
-    }
+    /// <summary>The handler says what survives it.</summary>
+    public void Declares(Durability durability) { lock (_gate) _writes.Declares(durability); }
 
     /// <summary>The handler gives back a command that it kept.</summary>
     public void FreeKept(ushort id)
@@ -365,7 +363,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
                 _commands.NothingIsBegun();
                 _writes.LeftInOrder();
             }
-            else if (lost = _writes.HandlerDied(Unit is null ? [] : Unit.Nexuses))
+            if (lost = _writes.HandlerDied(Unit is null ? [] : Unit.Nexuses))
             {
                 LossCount++;
                 _commands.WritesAreLost();

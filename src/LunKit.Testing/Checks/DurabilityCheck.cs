@@ -5,7 +5,7 @@ internal static class DurabilityCheck
 {
     public static async Task RunAsync(CheckContext context)
     {
-        if (!context.Options.IsPersistent) throw new NotApplicableException("the backstore is not said to be persistent");
+        if (!context.Options.IsPersistent) throw new NotApplicableException("the options say that the backstore is not persistent");
         var store = await context.OpenWritableAsync().ConfigureAwait(false);
         byte[] expected;
         int length;
@@ -26,6 +26,6 @@ internal static class DurabilityCheck
         var read = new byte[length];
         await again.ReadAsync(0, new Backstores.DataBuffer(read), context.Stop).ConfigureAwait(false);
         int at = read.AsSpan().CommonPrefixLength(expected);
-        Contract.Require(at == length, $"after opening again byte {at} is another than was flushed");
+        Contract.Require(at == length, $"after opening again byte {at} is another than was flushed; is the data in memory only (ContractOptions.IsPersistent = false)?");
     }
 }

@@ -29,6 +29,10 @@ public enum BackstoreFeatures
     /// medium. Without it a write is lost with the process until a flush has ended well.
     /// </summary>
     SurvivesProcess = 512,
+    /// <summary>
+    /// Nothing outlives this object, what was flushed neither: the data is in its memory only. A backstore has this rather than does it.
+    /// </summary>
+    Ephemeral = 1024,
 }
 
 /// <summary>How a write is to be done.</summary>

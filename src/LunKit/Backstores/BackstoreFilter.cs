@@ -18,7 +18,7 @@ public abstract class BackstoreFilter : IBackstore
     public static BackstoreFeatures AllFeatures =>
         BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes | BackstoreFeatures.ForceUnitAccess | BackstoreFeatures.Extents |
         BackstoreFeatures.VolatileCache | BackstoreFeatures.Resize | BackstoreFeatures.CompareAndWrite | BackstoreFeatures.WriteSame |
-        BackstoreFeatures.SurvivesProcess;
+        BackstoreFeatures.SurvivesProcess | BackstoreFeatures.Ephemeral;
 
     /// <summary>The backstore behind the filter.</summary>
     protected IBackstore Inner { get; }
@@ -27,8 +27,8 @@ public abstract class BackstoreFilter : IBackstore
     public virtual BackstoreGeometry Geometry => Inner.Geometry;
 
     /// <inheritdoc/>
-    /// <remarks>A volatile cache is nothing that one does, but something that one has: it is always declared.</remarks>
-    public virtual BackstoreFeatures Features => Inner.Features & (_known | BackstoreFeatures.VolatileCache);
+    /// <remarks>A volatile cache, or data in memory only, is nothing that one does, but something that one has: it is always declared.</remarks>
+    public virtual BackstoreFeatures Features => Inner.Features & (_known | BackstoreFeatures.VolatileCache | BackstoreFeatures.Ephemeral);
 
     /// <inheritdoc/>
     public virtual ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken) => Inner.ReadAsync(offset, data, cancellationToken);

@@ -157,6 +157,6 @@ public sealed class BackstoreGuardTests
     {
         Assert.Equal(Enum.GetValues<BackstoreFeatures>().Aggregate((a, b) => a | b), BackstoreFilter.AllFeatures);
         var inner = DispatchProxy.Create<IBackstore, Recorder>();
-        Assert.Equal(BackstoreFeatures.Concurrent | BackstoreFeatures.VolatileCache, new PlainFilter(inner, BackstoreFeatures.Concurrent).Features);
+        Assert.Equal(BackstoreFeatures.Concurrent | BackstoreFeatures.VolatileCache | BackstoreFeatures.Ephemeral, new PlainFilter(inner, BackstoreFeatures.Concurrent).Features);
     }
 }

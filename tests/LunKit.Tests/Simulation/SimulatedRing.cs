@@ -1,5 +1,6 @@
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
+using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Target;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -64,7 +65,7 @@ internal sealed class SimulatedRing
         var grant = _ring.Attach();
         _world.Note("a handler comes");
         _handler = new SimulatedHandler(_world, _disk, grant, _ring.RegionBytes, Schedule) { Died = Forget };
-        _ring.Declares(survives: !HasCache);
+        _ring.Declares(HasCache ? Durability.Flushed : Durability.Acknowledged);
         Schedule();
     }
 

@@ -14,7 +14,7 @@ public sealed class MemoryBackstore(BackstoreGeometry geometry) : IBackstore
     /// <inheritdoc/>
     public BackstoreFeatures Features =>
         BackstoreFeatures.Concurrent | BackstoreFeatures.Discard | BackstoreFeatures.WriteZeroes |
-        BackstoreFeatures.ForceUnitAccess | BackstoreFeatures.Extents;
+        BackstoreFeatures.ForceUnitAccess | BackstoreFeatures.Extents | BackstoreFeatures.Ephemeral;
 
     /// <inheritdoc/>
     public ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)

@@ -74,7 +74,7 @@ internal sealed class ScriptedHandler : IDisposable
     public void Reply(Errno error) => Channel.Send(TcmuMessages.Done(UserMessages.Family, 1, Added, error));
 
     /// <summary>Says that it serves the device, and that what it acknowledges survives its death.</summary>
-    public void Declare() => Channel.Send(UserMessages.Done(1, Added, DeviceReply.Done with { Survives = true }));
+    public void Declare(Durability durability = Durability.Acknowledged) => Channel.Send(UserMessages.Done(1, Added, DeviceReply.Done with { Durability = durability }));
 
     /// <summary>The next command; fails after a while.</summary>
     public RingEntry Read()

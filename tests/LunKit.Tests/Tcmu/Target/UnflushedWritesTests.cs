@@ -1,6 +1,7 @@
 using LunKit.Backstores;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
+using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Ring;
 using LunKit.Tcmu.Target;
 using LunKit.Tests.LogicalUnits;
@@ -281,5 +282,26 @@ public sealed class UnflushedWritesTests
             Assert.Equal(file, bench.Listener.Devices[0].SurvivesHandler);
         }
         File.Delete(path);
+    }
+
+    /// <summary>A flush of a disk that is in the handler's memory promises nothing: its death, and its orderly end too, are a loss for whoever wrote.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task ADiskInTheHandlersMemoryIsLostWithItThoughItWasFlushed(bool inOrder)
+    {
+        await using var bench = NewBench();
+        var dying = new ScriptedHandler(bench.Path).Open(serves: false);
+        dying.Declare(Durability.Nothing);
+        await UserBench.UntilAsync(() => bench.Listener.Devices[0].IsServed, "serving");
+        await WriteAsync(bench, dying);
+        await AnswerAsync(bench, dying, Flush);
+        if (inOrder) dying.Ring.Say(Watch.HasLeft);
+        await DieAsync(bench, dying);
+        await using var next = bench.Handle(new MemoryBackstore(1 << 20));
+        await ExpectAsync(UnflushedWrites.HandlerRestarted, bench, TestUnitReady);
+        await ExpectAsync(OwedFailures.FlushFailed, bench, Flush);
+        await ExpectGoodAsync(bench, Flush);
+        Assert.Equal(1, bench.Listener.Devices[0].Losses);
     }
 }
