@@ -70,7 +70,7 @@ public sealed unsafe class UnixChannel : IDisposable
         }
     }
 
-    /// <summary>A process that is being started has this one's descriptors until its program runs, and so a name that was closed a moment ago.</summary>
+    /// <summary>A process that is being started has this one's descriptors until its program runs, and so an abstract name that was closed a moment ago.</summary>
     private static void Bind(Socket socket, string path)
     {
         for (int tries = 0; ; tries++)
@@ -80,7 +80,7 @@ public sealed unsafe class UnixChannel : IDisposable
                 socket.Bind(EndPoint(path));
                 return;
             }
-            catch (SocketException e) when (e.SocketErrorCode == SocketError.AddressAlreadyInUse && tries < BindTries)
+            catch (SocketException e) when (e.SocketErrorCode == SocketError.AddressAlreadyInUse && path.StartsWith('@') && tries < BindTries)
             {
                 using var nobody = new EventFd();
                 nobody.Wait(BindPauseMilliseconds);

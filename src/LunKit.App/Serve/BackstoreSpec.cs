@@ -52,7 +52,10 @@ internal sealed class BackstoreSpec
         var id = UnitIdentity.IdOf(_text.Option("serial") ?? (!_kind.IsPlace ? identity : Kind == "block" ? Path.GetFullPath(Argument) : $"{Kind}:{Argument}"));
         try
         {
-            return WithState(OpenStore(readOnly, log), () => StateOf(readOnly, id, states), options, log);
+            var unit = WithState(OpenStore(readOnly, log), () => StateOf(readOnly, id, states), options, log);
+            // Whoever gives names (the kernel's target) has a size of his own, and refuses another.
+            if (names is null && _text.SizeOption("size") is { } size && unit.Store.Geometry.LengthBytes > size) ServeLog.LargerThanSize(log, Text, unit.Store.Geometry.LengthBytes);
+            return unit;
         }
         catch (BackstoreException e)
         {
@@ -65,12 +68,7 @@ internal sealed class BackstoreSpec
     }
 
     /// <summary>Opens the backstore alone. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
-    public IBackstore OpenStore(bool readOnly, ILogger log)
-    {
-        var store = _kind.Open(_text, readOnly || _text.Flag("readonly"), log);
-        if (_text.SizeOption("size") is { } size && store.Geometry.LengthBytes > size) ServeLog.LargerThanSize(log, Text, store.Geometry.LengthBytes);
-        return store;
-    }
+    public IBackstore OpenStore(bool readOnly, ILogger log) => _kind.Open(_text, readOnly || _text.Flag("readonly"), log);
 
     private BlockUnit WithState(IBackstore store, Func<IUnitStateStore> open, BlockUnitOptions options, ILogger log)
     {

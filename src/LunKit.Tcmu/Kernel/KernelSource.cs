@@ -154,8 +154,8 @@ internal sealed class KernelSource : IDeviceSource
     private static string KeyOf(UioDevice device) => $"{device.Name.ConfigFsPath}@{device.Number}";
 
     /// <summary>
-    /// What an event is answered. Whoever has made the event waits for that without a limit: there is no way out of this without an answer, and
-    /// <see cref="AnswerAsync"/> is the only one who calls it.
+    /// What an event is answered, or null when another handler has to. Whoever has made the event waits for that without a limit: there is no way
+    /// out of this without a decision, and <see cref="AnswerAsync"/> sends it.
     /// </summary>
     private async Task<DeviceReply?> DecideAsync(TcmuEvent e)
     {
@@ -168,7 +168,7 @@ internal sealed class KernelSource : IDeviceSource
                 work = _devices.IsAddedAsync(key);
                 break;
             case TcmuEventKind.Added:
-                if (Find(e) is not { } device) return new DeviceReply(Errno.ENODEV);
+                if (UioDevice.Find().FirstOrDefault(d => KeyOf(d) == key) is not { } device) return new DeviceReply(Errno.ENODEV);
                 work = _devices.AddAsync(key, new KernelDeviceAccess(device), takesOver: false);
                 break;
             case TcmuEventKind.Removed:

@@ -30,6 +30,10 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     private readonly OwedFailures _owed = new(reportTime, clock);
     private long _acknowledged, _flushed;
 
+    // What flushes have covered if the handler's flushes are worth anything, which it says when it serves already.
+    private long _flushedUndeclared;
+    private bool _isDeclared;
+
     /// <summary>DEVICE INTERNAL RESET (SPC-5 annex F): what was not on the medium may be gone.</summary>
     public static Sense HandlerRestarted { get; } = new(SenseKey.UnitAttention, 0x29, 0x04);
 
@@ -48,7 +52,8 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     public void Completed(CommandEffect effect, long mark)
     {
         if (effect == CommandEffect.Writes) _acknowledged++;
-        else if (effect == CommandEffect.FlushesAll) Cover(mark);
+        else if (effect == CommandEffect.FlushesAll && _isDeclared) Cover(mark);
+        else if (effect == CommandEffect.FlushesAll) _flushedUndeclared = Math.Max(_flushedUndeclared, mark);
     }
 
     private void Cover(long mark)
@@ -58,10 +63,14 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     }
 
     /// <summary>The device is with a handler that has not said anything yet.</summary>
-    public void Attached() => Durability = Durability.Flushed;
+    public void Attached() => (Durability, _isDeclared, _flushedUndeclared) = (Durability.Flushed, false, 0);
 
     /// <summary>The handler says what outlives its process.</summary>
-    public void Declares(Durability durability) => Durability = durability;
+    public void Declares(Durability durability)
+    {
+        (Durability, _isDeclared) = (durability, true);
+        Cover(_flushedUndeclared);
+    }
 
     /// <summary>The handler has flushed, and let go: only a disk in its memory is lost with it.</summary>
     public void LeftInOrder() => Cover(_acknowledged);

@@ -16,7 +16,7 @@ internal static class CrashCheck
     {
         if (context.Options.Crash is not { } crash)
             throw new NotApplicableException("not checked: whether a flush, a forced write or an undeclared cache loses data when the power fails; only you can lose it (ContractOptions.Crash)");
-        if (!context.Options.IsPersistent) throw new NotApplicableException("the backstore is not said to be persistent");
+        if (!context.Options.IsPersistent) throw new NotApplicableException("the options say that the backstore is not persistent");
         var random = new Random(context.Options.Seed);
         for (int round = 0; round < Rounds; round++)
         {

@@ -304,4 +304,22 @@ public sealed class UnflushedWritesTests
         await ExpectGoodAsync(bench, Flush);
         Assert.Equal(1, bench.Listener.Devices[0].Losses);
     }
+
+    /// <summary>Commands run as soon as the handler has the ring; what its flushes are worth it says a moment later, or dies before.</summary>
+    [Theory]
+    [InlineData(null, true)]
+    [InlineData((byte)Durability.Flushed, false)]
+    [InlineData((byte)Durability.Acknowledged, false)]
+    [InlineData((byte)Durability.Nothing, true)]
+    public void AFlushBeforeTheDeclarationIsWorthWhatIsDeclared(byte? declared, bool isLoss)
+    {
+        var writes = new UnflushedWrites(TimeSpan.Zero, () => 0);
+        writes.Attached();
+        writes.Completed(CommandEffect.Writes, writes.Mark);
+        writes.Completed(CommandEffect.FlushesAll, writes.Mark);
+        if (declared is { } durability) writes.Declares((Durability)durability);
+        Assert.Equal(isLoss, writes.HandlerDied([]));
+        // Told once.
+        Assert.False(writes.HandlerDied([]));
+    }
 }
