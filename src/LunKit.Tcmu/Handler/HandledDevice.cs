@@ -156,8 +156,13 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     /// <summary>What its full name is in a log.</summary>
     public string FullName => $"{Name}/{access.Name.Subtype}/{access.Name.Path}";
 
-    /// <summary>What an event is told that says that the device is there, when it was taken up before that: whether it is served.</summary>
-    public Task<DeviceReply?> IsAddedAsync() => Task.FromResult<DeviceReply?>(_state == TcmuDeviceState.Serving ? DeviceReply.Done : new DeviceReply(Errno.EIO) { Reason = _error });
+    /// <summary>What an event is told that says that the device is there, when it was taken up before that: whether it is served; null when another process has it.</summary>
+    public Task<DeviceReply?> IsAddedAsync() => Task.FromResult<DeviceReply?>(_state switch
+    {
+        TcmuDeviceState.Serving => DeviceReply.Done,
+        TcmuDeviceState.Elsewhere => null,
+        _ => new DeviceReply(Errno.EIO) { Reason = _error },
+    });
 
     /// <summary>What the kernel wants to change.</summary>
     public async Task<DeviceReply?> ReconfigureAsync(TcmuEvent change)

@@ -1,5 +1,5 @@
-using System.Collections.Concurrent;
 using LunKit.Linux;
+using LunKit.Tcmu.ConfigFs;
 using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Handler;
 using Microsoft.Extensions.Logging;
@@ -10,7 +10,6 @@ namespace LunKit.Tcmu.Kernel;
 internal sealed class KernelSource : IDeviceSource
 {
     private const int RetryMilliseconds = 1000, ScanMilliseconds = 2000;
-    private const int OthersPatienceMilliseconds = 5000;
 
     private readonly ILogger _log;
     private readonly EventFd _wake = new();
@@ -20,7 +19,7 @@ internal sealed class KernelSource : IDeviceSource
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _sending = new();
     private HandledDevices _devices = null!;
-    private readonly ConcurrentQueue<(TcmuEvent Event, long Due)> _left = new();
+    private readonly LeftEvents _left = new(IsEnabled, static () => Environment.TickCount64);
     private HashSet<string> _seen = [];
     private long _scannedAt;
     private uint _sequence = 1;
@@ -205,8 +204,10 @@ internal sealed class KernelSource : IDeviceSource
     {
         if (!_replies) return;
         if (e.Kind != TcmuEventKind.Added && Find(e) is { } device && !IsHeld(device)) AnswerForNobody(e, Errno.ENODEV);
-        else _left.Enqueue((e, Environment.TickCount64 + OthersPatienceMilliseconds));
+        else _left.Add(e);
     }
+
+    private static bool IsEnabled(TcmuEvent e) => TcmuDeviceName.Parse(e.DeviceName) is { } name && UserBackstore.Of(name).IsEnabled;
 
     private static UioDevice? Find(TcmuEvent e) => UioDevice.Find().FirstOrDefault(d => d.Number == e.Minor && d.Name == TcmuDeviceName.Parse(e.DeviceName));
 
@@ -216,13 +217,15 @@ internal sealed class KernelSource : IDeviceSource
     /// <summary>Answers the events that were left to others, and that none of them has answered.</summary>
     private void LookAtLeft()
     {
-        while (_left.TryPeek(out var left) && left.Due <= Environment.TickCount64 && _left.TryDequeue(out left))
+        foreach (var e in _left.Take())
         {
-            if (Find(left.Event) is not { } device) continue;
-            string key = KeyOf(device);
+            if (Find(e) is not { } device) continue;
+            bool isOurs = _devices.Contains(KeyOf(device));
             // Whoever had it is gone, and it was taken over here.
-            if (left.Event.Kind == TcmuEventKind.Added && _devices.Contains(key)) _ = AnswerAsync(left.Event, _devices.IsAddedAsync(key));
-            else if (!IsHeld(device)) AnswerForNobody(left.Event, Errno.ENOENT);
+            if (isOurs && e.Kind == TcmuEventKind.Added) _ = AnswerAsync(e, _devices.IsAddedAsync(KeyOf(device)));
+            else if (isOurs && e.Kind == TcmuEventKind.Removed || !IsHeld(device)) AnswerForNobody(e, Errno.ENOENT);
+            // Who has it may still die before it answers, and a removal that nobody answers holds all of the target.
+            else if (e.Kind == TcmuEventKind.Removed) _left.Add(e);
         }
     }
 

@@ -114,7 +114,9 @@ public sealed class HandledDevicesTests
     {
         var devices = Devices();
         var access = new Access(isOwn: false);
-        Assert.Null(await devices.AddAsync(Key, access, takesOver: false));
+        var opening = devices.AddAsync(Key, access, takesOver: false);
+        Assert.Null(await devices.IsAddedAsync(Key));
+        Assert.Null(await opening);
         Assert.Equal((0, 0), (access.Touched, _mustExist.Count));
         Assert.Equal(TcmuDeviceState.Elsewhere, Assert.Single(devices.Statuses).State);
         Assert.Null(await devices.ReconfigureAsync(Key, s_change with { SizeBytes = 4096 }));
