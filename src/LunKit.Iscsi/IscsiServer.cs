@@ -83,11 +83,13 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
         }
     }
 
-    /// <summary>Listens on all portals or on none. Throws <see cref="SocketException"/> when an address cannot be taken.</summary>
-    public void Start()
+    /// <summary>
+    /// Takes the addresses of all portals or of none, and does not listen yet: who does that first has not made or opened anything when another process
+    /// has an address. Throws <see cref="SocketException"/> when it cannot be taken.
+    /// </summary>
+    public void Bind()
     {
         if (!OperatingSystem.IsLinux()) throw new PlatformNotSupportedException("the iSCSI server uses Linux system calls (docs/decisions/0002)");
-        Preloading.Load(typeof(IscsiServer).Assembly);
         var portals = new List<Portal>();
         try
         {
@@ -96,21 +98,42 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
                 var socket = new Socket(portal.EndPoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
                 _listeners.Add((socket, portal.GroupTag));
                 socket.Bind(portal.EndPoint);
-                socket.Listen(512);
                 portals.Add(portal with { EndPoint = (IPEndPoint)socket.LocalEndPoint! });
             }
         }
         catch (SocketException)
         {
-            foreach (var (socket, _) in _listeners) socket.Dispose();
+            CloseListeners();
             throw;
         }
         Portals = portals;
+    }
+
+    /// <summary>Listens on all portals or on none. Throws <see cref="SocketException"/> when an address cannot be taken.</summary>
+    public void Start()
+    {
+        if (_listeners.Count == 0) Bind();
+        Preloading.Load(typeof(IscsiServer).Assembly);
+        try
+        {
+            foreach (var (socket, _) in _listeners) socket.Listen(512);
+        }
+        catch (SocketException)
+        {
+            CloseListeners();
+            throw;
+        }
         foreach (var (socket, group) in _listeners)
         {
             LogMessages.Listening(Log, socket.LocalEndPoint!.ToString()!, group);
             new Thread(() => Accept(socket, group)) { IsBackground = true, Name = $"iscsi accept {socket.LocalEndPoint}" }.Start();
         }
+    }
+
+    private void CloseListeners()
+    {
+        foreach (var (socket, _) in _listeners) socket.Dispose();
+        _listeners.Clear();
     }
 
     /// <summary>Accepts until the server stops. Whatever fails costs the connection that it was for, and nothing else.</summary>
@@ -238,7 +261,7 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
             _connections.Remove(connection);
             _refused.Remove(connection);
         }
-        LogMessages.ConnectionEnded(Log, connection.Session?.Parameters.InitiatorName ?? "", connection.Remote.ToString(), reason);
+        LogMessages.ConnectionEnded(Log, connection.Session?.Parameters.InitiatorName ?? "an initiator that had not logged in", connection.Remote.ToString(), reason);
     }
 
     internal void CloseSessions(Target target, IscsiConnection except)

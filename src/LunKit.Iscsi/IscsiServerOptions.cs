@@ -8,8 +8,8 @@ public sealed record IscsiServerOptions
     /// <summary>Where to listen; port 0 takes a free one.</summary>
     public required IReadOnlyList<Portal> Portals { get; init; }
 
-    /// <summary>What is served.</summary>
-    public required IReadOnlyList<Target> Targets { get; init; }
+    /// <summary>What is served from the start; <see cref="IscsiServer.SetTarget"/> changes it.</summary>
+    public IReadOnlyList<Target> Targets { get; init; } = [];
 
     /// <summary>Credentials for discovery sessions; none: discovery needs no authentication.</summary>
     public IReadOnlyList<ChapCredential> DiscoveryChap { get; init; } = [];

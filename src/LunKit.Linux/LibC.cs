@@ -62,7 +62,7 @@ internal static unsafe partial class LibC
 
     public const int AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100;
     public const uint STATX_TYPE = 1;
-    public const ushort S_IFMT = 0xF000, S_IFSOCK = 0xC000;
+    public const ushort S_IFMT = 0xF000, S_IFSOCK = 0xC000, S_IFREG = 0x8000, S_IFBLK = 0x6000, S_IFDIR = 0x4000;
 
     public const long TMPFS_MAGIC = 0x01021994, RAMFS_MAGIC = 0x858458F6;
 

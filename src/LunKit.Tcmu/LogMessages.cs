@@ -82,4 +82,10 @@ internal static partial class LogMessages
 
     [LoggerMessage(3025, LogLevel.Error, "{Device}: no memory for the result of a command {Opcode:x2}: its initiator hears that its outcome is unknown")]
     public static partial void NoMemoryForResult(ILogger log, string device, byte opcode);
+
+    [LoggerMessage(3027, LogLevel.Warning, "{Device} waits for a handler, and so do its commands; handlers connect to {Path}, e.g. lunkit handle --target {Path}")]
+    public static partial void WaitsForHandler(ILogger log, string device, string path);
+
+    [LoggerMessage(3028, LogLevel.Warning, "No target listens at {Path}, looking for it: {Reason}")]
+    public static partial void TargetMissing(ILogger log, string path, string reason);
 }

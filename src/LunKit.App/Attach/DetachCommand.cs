@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LunKit.App.CommandLine;
 using LunKit.App.Serve;
 using LunKit.Linux;
 using LunKit.Tcmu.ConfigFs;
@@ -9,24 +10,21 @@ namespace LunKit.App.Attach;
 internal static class DetachCommand
 {
     private const string Details = """
-        Remove disks that `lunkit attach` made; without a NAME, list them. Needs root.
-
-        A process that still serves the disk is asked to end, and removes all in order. When it is gone (killed, crashed), what it left in
-        configfs is removed; commands that still wait for it fail.
-
-        Examples:
-          lunkit detach                 list what is attached
-          lunkit detach disk            by name
-          lunkit detach /dev/sdb        by disk
-          lunkit detach --all
+        Without a NAME it lists them. A process that still serves the disk is asked to end, and removes all in order. When it is gone (killed,
+        crashed), what it left in configfs is removed; commands that still wait for it fail. Needs root.
         """;
+
 
     public static Command Create()
     {
         var names = new Argument<string[]>("NAME") { Arity = ArgumentArity.ZeroOrMore, Description = "Names, or disks" };
         var all = new Option<bool>("--all") { Description = "Everything that is attached" };
         var force = new Option<bool>("--force") { Description = "Also a disk that is mounted or otherwise in use" };
-        var command = new Command("detach", Details) { names, all, force };
+        var command = new AppCommand("detach", "Remove disks that `lunkit attach` made, or list them.", names, all, force)
+        {
+            Details = Details,
+            Examples = [("lunkit detach", "list what is attached"), ("lunkit detach disk", "by name"), ("lunkit detach /dev/sdb", "by disk"), ("lunkit detach --all", "everything")],
+        };
         command.SetAction((result, _) => RunAsync(result.GetValue(names) ?? [], result.GetValue(all), result.GetValue(force)));
         return command;
     }
@@ -39,6 +37,7 @@ internal static class DetachCommand
         var attached = Attachment.All(target);
         if (names.Length == 0 && !all)
         {
+            if (attached.Count == 0) Console.WriteLine("nothing is attached");
             foreach (var a in attached) Console.WriteLine($"{a.Name}\t{a.Disk(target) ?? "-"}\tprocess {a.ProcessId}{(a.IsAlive ? "" : ", which is gone")}");
             return 0;
         }

@@ -10,6 +10,9 @@ namespace LunKit.App.Backstores;
 /// <param name="Meaning">What it does, and its default.</param>
 internal sealed record BackstoreOption(string Name, string Value, string Meaning)
 {
+    /// <summary>Whether its name alone says enough; else a value must follow.</summary>
+    public bool IsSwitch => Value is "" or "on|off";
+
     public string Syntax => Value.Length == 0 ? Name : $"{Name}={Value}";
 }
 

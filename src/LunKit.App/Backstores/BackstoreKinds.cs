@@ -64,6 +64,9 @@ internal static class BackstoreKinds
         ("user:SUBTYPE/PATH,size=SIZE", "answered by a handler process over the TCMU ring (docs/handlers.md)", "user:file//srv/d.img,size=10G,handler=auto", UserUnitSpec.Options),
     ];
 
+    /// <summary>How a kind is written; null when there is no such kind.</summary>
+    public static string? Syntax(string name) => All.Select(k => k.Syntax).Concat(Units.Select(u => u.Syntax)).FirstOrDefault(s => s.Split(':')[0] == name);
+
     public static BackstoreKind? Find(string name) => All.FirstOrDefault(k => k.Name == name);
 
     private static BackstoreGeometry OfSize(SpecText spec) => new(spec.Size(spec.Argument)) { BlockSize = spec.Block, PhysicalBlockSize = spec.Physical };

@@ -1,24 +1,28 @@
 using System.CommandLine;
+using LunKit.App.CommandLine;
 
 namespace LunKit.App.Backstores;
 
 /// <summary><c>lunkit backstores</c>: the kinds of backstores, their options, and an example of each.</summary>
 internal static class BackstoresCommand
 {
-    private const string Details = """
-        Show what can be served: every kind of backstore with its options and an example.
-
-        Examples:
-          lunkit backstores          all kinds
-          lunkit backstores rbd      one
-        """;
-
     public static Command Create()
     {
         var kind = new Argument<string?>("KIND") { Arity = ArgumentArity.ZeroOrOne, Description = "Only this kind" };
-        var command = new Command("backstores", Details) { kind };
+        var command = new AppCommand("backstores", "Show what can be served: every kind of backstore with its options and an example.", kind)
+        {
+            Examples = [("lunkit backstores", "all kinds"), ("lunkit backstores rbd", "one of them")],
+        };
         command.SetAction(result => Run(Console.Out, result.GetValue(kind)));
         return command;
+    }
+
+    /// <summary>The kinds, a line each, for the help of commands that take one.</summary>
+    /// <param name="withUnits">Those too that are units of their own, which only a target can serve.</param>
+    public static string Overview(bool withUnits = true)
+    {
+        var rows = BackstoreKinds.All.Select(k => (k.Syntax, k.Summary)).Concat(withUnits ? BackstoreKinds.Units.Select(u => (u.Syntax, u.Summary)) : []);
+        return "BACKSTORE:\n" + string.Join("\n", rows.Select(r => $"  {r.Syntax,-40}  {r.Summary}"));
     }
 
     public static int Run(TextWriter output, string? only)

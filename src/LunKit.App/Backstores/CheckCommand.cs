@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using LunKit.App.CommandLine;
 using LunKit.App.Serve;
 using LunKit.Backstores;
 using LunKit.Testing;
@@ -12,29 +13,34 @@ namespace LunKit.App.Backstores;
 internal static class CheckCommand
 {
     private const string Details = """
-        Check that a backstore does what a disk must: any mixture of reads, writes, discards, zeroes, compare and writes and flushes, alone and at
-        once, against a model; the ends of the medium, cancellation, and closing and opening again. With a command that breaks what is behind it, and
-        one that mends it, also that failures are told in time and lose nothing. It is overwritten.
-
-        Examples:
-          lunkit check memory:64M --overwrite
-          lunkit check block:/dev/loop0 --overwrite --size 16M --steps 5000
-          lunkit check rbd:rbd/scratch --overwrite
-          lunkit check pscsi:/dev/sg3 --overwrite
-          lunkit check rbd:rbd/scratch,timeout=5 --overwrite --break 'systemctl kill -s KILL ceph-osd@0' --mend 'systemctl start ceph-osd@0'
+        A random mixture of reads, writes, discards, zeroes, compare and writes and flushes, alone and at once, is compared with a model; then the ends
+        of the medium, cancellation, and closing and opening again. With a command that breaks what is behind it (--break), and one that mends it
+        (--mend), also that failures are reported in time and lose nothing. The start of the backstore (--size) is overwritten.
         """;
+
 
     public static Command Create()
     {
         var backstore = new Argument<string>("BACKSTORE") { Description = "As for lunkit serve" };
         var overwrite = new Option<bool>("--overwrite") { Description = "Yes, what is in it may be overwritten" };
         var size = new Option<string>("--size") { Description = "Bytes from the start to work on", HelpName = "SIZE", DefaultValueFactory = _ => "8M" };
-        var steps = new Option<int>("--steps") { Description = "Random operations", HelpName = "N", DefaultValueFactory = _ => 400 };
-        var seed = new Option<int>("--seed") { Description = "The same seed does the same", HelpName = "N", DefaultValueFactory = _ => 1 };
+        var steps = Words.Number("--steps", "Random operations", "N", 400, 1);
+        var seed = Words.Number("--seed", "The same seed does the same", "N", 1, int.MinValue);
         var toBreak = new Option<string?>("--break") { Description = "Shell command that breaks what is behind it", HelpName = "COMMAND" };
         var toMend = new Option<string?>("--mend") { Description = "Shell command that mends it again", HelpName = "COMMAND" };
-        var limit = new Option<int>("--failure-limit") { Description = "An operation has to end so soon while it is broken", HelpName = "SECONDS", DefaultValueFactory = _ => 60 };
-        var command = new Command("check", Details) { backstore, overwrite, size, steps, seed, toBreak, toMend, limit };
+        var limit = Words.Number("--failure-limit", "An operation has to end so soon while it is broken", "SECONDS", 60, 1, 3600);
+        var command = new AppCommand("check", "Check that a backstore does what a disk must; overwrites it.", backstore, overwrite, size, steps, seed, toBreak, toMend, limit)
+        {
+            Details = Details,
+            Examples =
+            [
+                ("lunkit check memory:64M --overwrite", "a disk in memory"),
+                ("lunkit check block:/dev/loop0 --overwrite --size 16M --steps 5000", "longer, on more of a device"),
+                ("lunkit check rbd:rbd/scratch --overwrite", "a Ceph RBD image"),
+                ("lunkit check pscsi:/dev/sg3 --overwrite", "a real SCSI disk"),
+                ("lunkit check rbd:rbd/scratch,timeout=5 --overwrite --break 'systemctl kill -s KILL ceph-osd@0' --mend 'systemctl start ceph-osd@0'", "with failures"),
+            ],
+        };
         command.SetAction((result, stop) => RunAsync(result.GetValue(backstore)!, result.GetValue(overwrite), result.GetValue(size)!, new ContractOptions
         {
             Steps = result.GetValue(steps), Seed = result.GetValue(seed), FailureLimit = TimeSpan.FromSeconds(result.GetValue(limit)),
@@ -62,14 +68,15 @@ internal static class CheckCommand
         var spec = device is null ? BackstoreSpec.Parse(text) : null;
         if (!overwrite) throw new UserException($"the check overwrites {text}: say --overwrite if it may", 2);
         if (!ByteSize.TryParse(size, out long bytes) || bytes is < 64 * 1024 or > 1 << 30) throw new UserException($"--size '{size}' is not between 64K and 1G", 2);
-        if (options.Steps < 1) throw new UserException("--steps is less than 1", 2);
-        if (options.FailureLimit.TotalSeconds is < 1 or > 3600) throw new UserException("--failure-limit is not between 1 and 3600 seconds", 2);
         var log = new ConsoleLogger(LogLevel.Warning);
         options = options with { WorkBytes = (int)bytes, IsPersistent = spec?.Kind is not ("memory" or "null") };
         async ValueTask<IBackstore> OpenAsync() => device is null ? spec!.OpenStore(readOnly: false, log) : await UnitBackstore.OpenAsync(device.Open(readOnly: false, log));
         try
         {
             var report = await BackstoreContract.VerifyAsync(OpenAsync, options, new Lines(), stop);
+            int failed = report.Results.Count(r => r.Outcome == ContractOutcome.Failed), skipped = report.Results.Count(r => r.Outcome == ContractOutcome.NotApplicable);
+            string skips = skipped > 0 ? $", {skipped} skipped: {text} does not offer what they need" : "";
+            Console.WriteLine($"{text}: {report.Results.Count - failed - skipped} checks passed, {failed} failed{skips}");
             return report.IsPassed ? 0 : 1;
         }
         catch (BackstoreException e)

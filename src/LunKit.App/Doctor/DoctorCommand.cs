@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LunKit.App.CommandLine;
 
 namespace LunKit.App.Doctor;
 
@@ -6,20 +7,20 @@ namespace LunKit.App.Doctor;
 internal static class DoctorCommand
 {
     private const string Details = """
-        Say what this machine has and lacks for `lunkit handle` and `lunkit attach`: kernel modules, configfs, rights; which process handles
-        which device; what is stuck; and what to do about it. Changes nothing. `lunkit serve` needs none of it.
-
-        The status is 0 when nothing is wrong, 1 otherwise.
-
-        Examples:
-          sudo lunkit doctor
+        Kernel modules, configfs, rights; which process handles which device; what is stuck; and what to do about it. It changes nothing.
+        `lunkit serve` needs none of it. The status is 0 when nothing is wrong, 1 otherwise.
         """;
+
 
     private static readonly bool s_hasColours = !Console.IsOutputRedirected && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
 
     public static Command Create()
     {
-        var command = new Command("doctor", Details);
+        var command = new AppCommand("doctor", "Say what this machine has and lacks for `lunkit handle` and `lunkit attach`, and what to do.")
+        {
+            Details = Details,
+            Examples = [("sudo lunkit doctor", "all of it can be seen by root only")],
+        };
         command.SetAction(_ => Run());
         return command;
     }

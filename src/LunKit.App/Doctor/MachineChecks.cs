@@ -19,6 +19,8 @@ internal static class MachineChecks
         new("iscsi_target_mod", "the kernel's iSCSI target: lunkit attach --iscsi", false),
     ];
 
+    private static string LoadUserBackstores => KernelModules.IsAvailable("target_core_user") ? "modprobe target_core_user" : "it comes with the module target_core_user, which this kernel does not have (see above)";
+
     public static IEnumerable<Finding> Run(Machine machine) =>
         [Kernel(), Rights(), .. s_modules.Select(Check), ConfigFs(), Target(), .. ReservationFolder(), Netlink(), .. Replies(machine), .. Handlers(machine)];
 
@@ -50,7 +52,7 @@ internal static class MachineChecks
     private static Finding Target()
     {
         var target = new KernelTarget();
-        return target.Exists ? new(Verdict.Good, $"the kernel's target is at {target.FolderPath}") : new(Verdict.Bad, $"{target.FolderPath} is not there", "modprobe target_core_user");
+        return target.Exists ? new(Verdict.Good, $"the kernel's target is at {target.FolderPath}") : new(Verdict.Bad, $"{target.FolderPath} is not there", LoadUserBackstores);
     }
 
     /// <summary>Without its folder the kernel answers PERSISTENT RESERVE OUT with NOT READY, and says why only in its log.</summary>
@@ -67,7 +69,7 @@ internal static class MachineChecks
     private static Finding Netlink()
     {
         string? reason = TcmuHandler.WhyNot();
-        return reason is null ? new(Verdict.Good, "the kernel tells handlers of devices (netlink TCM-USER)") : new(Verdict.Bad, $"no netlink TCM-USER: {reason}", "modprobe target_core_user");
+        return reason is null ? new(Verdict.Good, "the kernel tells handlers of devices (netlink TCM-USER)") : new(Verdict.Bad, $"no netlink TCM-USER: {reason}", LoadUserBackstores);
     }
 
     internal static IEnumerable<Finding> Replies(Machine machine)

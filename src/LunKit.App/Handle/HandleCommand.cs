@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
+using LunKit.App.CommandLine;
 using LunKit.App.Serve;
 using LunKit.Tcmu;
 using LunKit.Tcmu.Devices;
@@ -10,34 +11,37 @@ namespace LunKit.App.Handle;
 /// <summary><c>lunkit handle</c>: the handler process for the kernel's user backstores (TCMU).</summary>
 internal static class HandleCommand
 {
-    private const string Details = """
-        Answer the SCSI commands of the Linux kernel's target for its user backstores (TCMU), which needs root and the module target_core_user; or
-        with --target those of a LunKit target (lunkit serve user:...), which needs neither.
+    private static readonly string s_details = $"""
+        The Linux kernel's target hands the SCSI commands of its user backstores (TCMU) to this process, which needs root and the module
+        target_core_user. With --target it answers for the user: units of a LunKit target (lunkit serve user:...), which needs neither.
 
-        A backstore is created in configfs (or with targetcli), or named on lunkit serve's command line, with the configuration SUBTYPE/PATH; LunKit serves those whose subtype it knows:
-          file/PATH        an image file, created with the size of the backstore if it does not exist
-          block/PATH       a block device
-          rbd/POOL/IMAGE[;conf=PATH][;id=USER][;osd_op_timeout=SECONDS]   a Ceph RBD image, as tcmu-runner names it
-          glfs/VOLUME@HOST/PATH                                           a file on a Gluster volume, likewise
-          pscsi/PATH       a real SCSI device, e.g. /dev/sg3
-          memory/ANYTHING  a disk in memory, thin
-          null/ANYTHING    takes writes, reads zeroes
-        More by --subtype NAME=BACKSTORE, where BACKSTORE is as for lunkit serve and {path}, {size} and {block} stand for the device's.
-
-        Examples:
-          lunkit handle
-          lunkit handle --target /run/lunkit/handlers.sock
-          lunkit handle --subtype images=file:/srv/images/{path},size={size},direct
+        A backstore is created in configfs (or with targetcli), or named on lunkit serve's command line, with the configuration SUBTYPE/PATH. LunKit
+        serves these subtypes, and those of --subtype NAME=BACKSTORE, where BACKSTORE is as for lunkit serve and {"{path}"}, {"{size}"} and {"{block}"} stand for the device's:
+        {string.Join("\n", Subtype.BuiltIn.Select(s => $"  {s.Name + "/...",-12} {s.Description}"))}
         """;
+
 
     public static Command Create()
     {
         var subtypes = new Option<string[]>("--subtype") { Description = "Another subtype, and what it opens; may be repeated", HelpName = "NAME=BACKSTORE" };
         var noReplies = new Option<bool>("--no-replies") { Description = "Do not make the kernel wait for replies (beside another handler, e.g. tcmu-runner)" };
         var target = new Option<string?>("--target") { Description = "Handle the devices of the LunKit target that listens at PATH, instead of the kernel's", HelpName = "PATH" };
-        var users = new Option<uint[]>("--target-user") { Description = "User id that the target may have besides root and this process's own; may be repeated. It says which files are opened", HelpName = "UID" };
-        var level = new Option<LogLevel>("--log-level") { Description = "Trace, Debug, Information, Warning, Error or None", HelpName = "LEVEL", DefaultValueFactory = _ => LogLevel.Information };
-        var command = new Command("handle", Details) { subtypes, target, users, noReplies, level };
+        var users = new Option<uint[]>("--target-user")
+        {
+            Description = "User id that the target may have besides root and that of this process; may be repeated. The target says which files are opened", HelpName = "UID",
+            CustomParser = Words.UserIds,
+        };
+        var level = Words.Level(LogLevel.Information);
+        var command = new AppCommand("handle", "Answer the SCSI commands of the Linux kernel's user backstores (TCMU), or of a LunKit target.", subtypes, target, users, noReplies, level)
+        {
+            Details = s_details,
+            Examples =
+            [
+                ("lunkit handle", "for the kernel's target, in tcmu-runner's place"),
+                ("lunkit handle --target /run/lunkit/handlers.sock", "for the user: units of a lunkit serve"),
+                ("lunkit handle --subtype images=file:/srv/images/{path},size={size},direct", "a subtype of your own"),
+            ],
+        };
         command.SetAction((result, _) => RunAsync(
             result.GetValue(subtypes) ?? [], result.GetValue(target), result.GetValue(users) ?? [], !result.GetValue(noReplies), result.GetValue(level)));
         return command;
@@ -71,7 +75,8 @@ internal static class HandleCommand
             using var service = target is null ? await TcmuService.TryStartAsync(subtypes, log, stop.Task) : null;
             Console.WriteLine($"LunKit handles {string.Join(", ", subtypes.Keys.Order(StringComparer.Ordinal))}");
             await stop.Task;
-            ServeLog.StopsHandling(log);
+            if (target is null) ServeLog.StopsHandling(log);
+            else ServeLog.StopsHandlingForTarget(log);
         }
         catch (Exception e) when (e is TcmuException or ArgumentException)
         {

@@ -28,18 +28,31 @@ internal static class Announcement
     {
         string at = portal.EndPoint.ToString(), address = portal.EndPoint.Address.ToString(), port = portal.EndPoint.Port.ToString(CultureInfo.InvariantCulture);
         yield return "Attach with open-iscsi (Linux):";
-        yield return $"  iscsiadm -m discovery -t sendtargets -p {at}";
-        if (options.Chap is { } chap)
+        string node = $"  iscsiadm -m node -T {options.Iqn} -p {at}";
+        if (options.Chap is not { } chap) yield return $"  iscsiadm -m discovery -t sendtargets -p {at}";
+        else
         {
-            yield return $"  iscsiadm -m node -T {options.Iqn} -p {at} -o update -n node.session.auth.authmethod -v CHAP";
-            yield return $"  iscsiadm -m node -T {options.Iqn} -p {at} -o update -n node.session.auth.username -v {chap.Name}";
-            yield return $"  iscsiadm -m node -T {options.Iqn} -p {at} -o update -n node.session.auth.password -v SECRET";
+            // A record of one's own: discovery would need the credential too, and has another place for it.
+            yield return $"{node} -o new";
+            foreach (var (name, value) in Authentication(chap, options.MutualChap)) yield return $"{node} -o update -n node.session.auth.{name} -v {value}";
         }
-        yield return $"  iscsiadm -m node -T {options.Iqn} -p {at} --login";
+        yield return $"{node} --login";
         yield return "Attach with QEMU:";
         yield return $"  qemu-system-x86_64 -drive file=iscsi://{(options.Chap is { } c ? c.Name + "%SECRET@" : "")}{at}/{options.Iqn}/0,format=raw,if=virtio";
         yield return "Attach with Windows (PowerShell as administrator):";
         yield return $"  New-IscsiTargetPortal -TargetPortalAddress {address} -TargetPortalPortNumber {port}";
-        yield return $"  Connect-IscsiTarget -NodeAddress {options.Iqn}{(options.Chap is { } w ? $" -AuthenticationType ONEWAYCHAP -ChapUsername {w.Name} -ChapSecret SECRET" : "")}";
+        if (options.MutualChap is not null) yield return "  Set-IscsiChapSecret -ChapSecret SECRET-OF-THE-TARGET";
+        string type = options.MutualChap is null ? "ONEWAYCHAP" : "MUTUALCHAP";
+        yield return $"  Connect-IscsiTarget -NodeAddress {options.Iqn}{(options.Chap is { } w ? $" -AuthenticationType {type} -ChapUsername {w.Name} -ChapSecret SECRET" : "")}";
+    }
+
+    private static IEnumerable<(string Name, string Value)> Authentication(ChapCredential chap, ChapCredential? mutual)
+    {
+        yield return ("authmethod", "CHAP");
+        yield return ("username", chap.Name);
+        yield return ("password", "SECRET");
+        if (mutual is null) yield break;
+        yield return ("username_in", mutual.Name);
+        yield return ("password_in", "SECRET-OF-THE-TARGET");
     }
 }

@@ -1,5 +1,7 @@
 using LunKit.App.Backstores;
+using LunKit.App.CommandLine;
 using LunKit.Backstores;
+using LunKit.Linux;
 using LunKit.LogicalUnits;
 using Microsoft.Extensions.Logging;
 
@@ -19,6 +21,9 @@ internal sealed class BackstoreSpec
 
     public string Text => _text.Text;
 
+    /// <summary>The files that <see cref="Open"/> has created.</summary>
+    private readonly List<string> _created = [];
+
     public static BackstoreSpec Parse(string text)
     {
         string name = SpecText.KindOf(text);
@@ -27,9 +32,13 @@ internal sealed class BackstoreSpec
             string known = string.Join(", ", BackstoreKinds.All.Select(k => k.Syntax).Concat(BackstoreKinds.Units.Select(u => u.Syntax)));
             throw new UserException($"backstore '{text}': kind '{name}' is not known; there are {known} (lunkit backstores tells more)", 2);
         }
-        var spec = new BackstoreSpec(SpecText.Parse(text, kind.Argument, [.. BackstoreKinds.Common.Concat(kind.Options).Select(o => o.Name)]), kind);
+        // A kind's name alone would be a file's.
+        if (!text.Contains(':') && BackstoreKinds.Syntax(text.Split(',')[0]) is { } syntax && !File.Exists(text.Split(',')[0]))
+            throw new UserException($"backstore '{text}': write {syntax}; a file of that name is ./{text}", 2);
+        var spec = new BackstoreSpec(SpecText.Parse(text, kind.Argument, [.. BackstoreKinds.Common, .. kind.Options]), kind);
         kind.Check?.Invoke(spec._text);
         _ = spec._text.Block;
+        _ = spec._text.Physical;
         return spec;
     }
 
@@ -52,7 +61,9 @@ internal sealed class BackstoreSpec
         var id = UnitIdentity.IdOf(_text.Option("serial") ?? (!_kind.IsPlace ? identity : Kind == "block" ? Path.GetFullPath(Argument) : $"{Kind}:{Argument}"));
         try
         {
-            var unit = WithState(OpenStore(readOnly, log), () => StateOf(readOnly, id, states), options, log);
+            var store = OpenStore(readOnly, log);
+            if (store is FileBackstore { IsNew: true }) NoteCreated();
+            var unit = WithState(store, () => StateOf(readOnly, id, states), options, log);
             // Whoever gives names (the kernel's target) has a size of his own, and refuses another.
             if (names is null && _text.SizeOption("size") is { } size && unit.Store.Geometry.LengthBytes > size) ServeLog.LargerThanSize(log, Text, unit.Store.Geometry.LengthBytes);
             return unit;
@@ -63,7 +74,7 @@ internal sealed class BackstoreSpec
         }
         catch (ArgumentException e)
         {
-            throw new UserException($"backstore '{Text}': {e.Message}", 2);
+            throw new UserException($"backstore '{Text}': {Words.Of(e)}", 2);
         }
     }
 
@@ -81,10 +92,26 @@ internal sealed class BackstoreSpec
         catch (Exception e)
         {
             (state as IDisposable)?.Dispose();
+            DeleteCreated();
             store.DisposeAsync().AsTask().GetAwaiter().GetResult();
             if (e is BackstoreException or not (IOException or UnauthorizedAccessException)) throw;
-            throw new UserException($"{Argument}: its state file cannot be written: {e.Message}");
+            throw new UserException($"{Argument}: its state file cannot be written: {FileErrors.Why(e)}", inner: e);
         }
+    }
+
+    /// <summary>The image, and the state file beside it unless there is one already: of an image of this name that is gone.</summary>
+    private void NoteCreated()
+    {
+        _created.Add(Path.GetFullPath(Argument));
+        string state = StateBeside(Argument);
+        if (!File.Exists(state)) _created.Add(state);
+    }
+
+    /// <summary>Deletes what <see cref="Open"/> has created: nobody has used it. Its unit is still open, so that the image's lock keeps others away.</summary>
+    public void DeleteCreated()
+    {
+        foreach (string file in _created) File.Delete(file);
+        _created.Clear();
     }
 
     /// <summary>

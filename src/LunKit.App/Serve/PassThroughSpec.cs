@@ -32,7 +32,7 @@ internal sealed class PassThroughSpec
 
     public static PassThroughSpec Parse(string text)
     {
-        var spec = new PassThroughSpec(SpecText.Parse(text, "/dev/sgN", [.. Options.Select(o => o.Name)]));
+        var spec = new PassThroughSpec(SpecText.Parse(text, "/dev/sgN", Options));
         _ = spec.Build(false);
         return spec;
     }

@@ -1,5 +1,7 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
+using LunKit.App.Backstores;
+using LunKit.App.CommandLine;
 using LunKit.Linux;
 using LunKit.Targets;
 using Microsoft.Extensions.Logging;
@@ -11,33 +13,12 @@ internal static class ServeCommand
 {
     private const string DefaultIqn = "iqn.2026-11.local.lunkit:disk", DefaultPortal = "127.0.0.1:3260", DefaultBackstore = "file:lunkit.img,size=10G";
 
-    private const string Details = """
-        Serve disks over iSCSI. Each BACKSTORE becomes LUN 0, 1, 2, ... of one target.
+    private static readonly string s_details = $"""
+        Each BACKSTORE becomes LUN 0, 1, 2, ... of one target; without one a thin 10 GiB image lunkit.img of this folder is served.
 
-        BACKSTORE:
-          memory:SIZE                      a disk in memory, thin
-          file:PATH[,size=SIZE]            an image file; created if it does not exist and a size is given
-          block:/dev/NAME                  a block device, past the page cache; nobody else may use it meanwhile
-          rbd:POOL/IMAGE[@SNAPSHOT]        a Ceph RBD image
-          gluster:HOST/VOLUME/PATH         a file on a Gluster volume
-          pscsi:/dev/sgN                   a real SCSI device of any type, passed through
-          null:SIZE                        takes writes, reads zeroes
-          PATH                             the same as file:PATH
-          user:SUBTYPE/PATH,size=SIZE      answered by a handler process (lunkit handle --target, or one of your own), which may crash or
-                                           be replaced; handler=auto starts LunKit's own, handler=COMMAND another, and starts it again when
-                                           it ends; block=, timeout=SECONDS, memory=SIZE, state=FILE
-        Options after commas: block=512|4096, physical=SIZE, readonly, removable, writecache=on|off, preallocate (file), serial=TEXT,
-        longcdbs=on|off (32-byte CDBs), eraserate=SIZE (bytes per second that FORMAT UNIT and SANITIZE may take).
-        direct goes past the host's page cache (file, O_DIRECT). state=FILE names the file that keeps identity and reservations: else it lies beside
-        an image, for devices, clusters and pscsi: in --state-dir, and memory:, null: and user: keep none.
-        lunkit backstores shows the options of each kind. SIZE: 512M, 10G, 1T (powers of 1024). An image or device that was grown while it is served: SIGHUP makes LunKit tell its new size.
-
-        Examples:
-          lunkit serve                                            a thin 10 GiB lunkit.img in this folder
-          lunkit serve memory:1G                                  a RAM disk
-          lunkit serve disk.img,size=100G other.img,readonly      two LUNs
-          lunkit serve --portal 0.0.0.0:3260 --chap-file secret   for other machines
-          lunkit serve user:file//srv/d.img,size=10G,handler=auto a file, in a process of its own
+        {BackstoresCommand.Overview()}
+        Options of a backstore follow it after commas; `lunkit backstores KIND` shows those of a kind.
+        SIZE: 512M, 10G, 1T (powers of 1024). SIGHUP makes LunKit take over, and report to initiators, the new size of images and devices that have grown.
         """;
 
     public static Command Create()
@@ -52,8 +33,7 @@ internal static class ServeCommand
         var handlers = new Option<string>("--handlers") { Description = "Where handler processes of user: units connect: a path, or '@' and a name", HelpName = "PATH", DefaultValueFactory = _ => HandlerSocket.DefaultPath };
         var handlerMemory = new Option<string>("--handler-memory") { Description = "Shared memory that the data of all user: units may take together", HelpName = "SIZE", DefaultValueFactory = _ => "1G" };
         var readOnly = new Option<bool>("--read-only") { Description = "Refuse writes" };
-        var writeCache = new Option<string>("--write-cache") { Description = "Start with the write cache on or off", HelpName = "on|off", DefaultValueFactory = _ => "on" };
-        writeCache.AcceptOnlyFromAmong("on", "off");
+        var writeCache = Words.OneOf("--write-cache", "State of the write cache at the start", "on", "on", "off");
         var exposed = new Option<bool>("--allow-anyone") { Description = "Serve other machines without CHAP or an allow list" };
         var explicitAlua = new Option<bool>("--explicit-alua") { Description = "Let initiators set the access states of port groups, for all others too" };
         var coldReset = new Option<bool>("--cold-reset")
@@ -61,11 +41,19 @@ internal static class ServeCommand
             Description = "Let initiators end the sessions of all others by TARGET COLD RESET",
         };
         var states = new Option<string>("--state-dir") { Description = "Folder that keeps identity and reservations of units that are no files", HelpName = "PATH", DefaultValueFactory = _ => StateFolder.DefaultPath };
-        var level = new Option<LogLevel>("--log-level") { Description = "Trace, Debug, Information, Warning, Error or None", HelpName = "LEVEL", DefaultValueFactory = _ => LogLevel.Information };
-        var command = new Command("serve", Details)
+        var level = Words.Level(LogLevel.Information);
+        var command = new AppCommand("serve", "Serve disks over iSCSI.", backstores, portals, iqn, chap, mutual, chapFile, allow, handlers, handlerMemory, readOnly,
+            writeCache, exposed, explicitAlua, coldReset, states, level)
         {
-            backstores, portals, iqn, chap, mutual, chapFile, allow, handlers, handlerMemory, readOnly, writeCache, exposed, explicitAlua, coldReset,
-            states, level,
+            Details = s_details,
+            Examples =
+            [
+                ("lunkit serve", "a thin 10 GiB lunkit.img in this folder"),
+                ("lunkit serve memory:1G", "a RAM disk"),
+                ("lunkit serve disk.img,size=100G other.img,readonly", "two LUNs"),
+                ("lunkit serve --portal 0.0.0.0:3260 --chap-file secret", "for other machines"),
+                ("lunkit serve user:file//srv/d.img,size=10G,handler=auto", "a file, in a process of its own"),
+            ],
         };
         command.SetAction((result, _) =>
         {
@@ -78,7 +66,8 @@ internal static class ServeCommand
                 Iqn = result.GetValue(iqn)!,
                 Chap = result.GetValue(chap) is { } c ? ServeOptions.ParseCredential(c, "--chap") : file.Chap,
                 MutualChap = result.GetValue(mutual) is { } m ? ServeOptions.ParseCredential(m, "--mutual-chap") : file.Mutual,
-                Allow = result.GetValue(allow) ?? [],
+                ChapFile = result.GetValue(chapFile),
+                Allow = [.. (result.GetValue(allow) ?? []).Select(ServeOptions.CheckInitiator)],
                 HandlerMemoryBytes = ByteSize.TryParse(result.GetValue(handlerMemory)!, out long memory) ? memory
                     : throw new UserException($"--handler-memory '{result.GetValue(handlerMemory)}' is not a size such as 512M", 2),
                 HandlersPath = result.GetValue(handlers)!,
@@ -144,6 +133,7 @@ internal static class ServeCommand
             throw new UserException("both directions of CHAP have the same secret; RFC 7143 forbids that, since one could be reflected as the other", 2);
         foreach (var credential in new[] { options.Chap, options.MutualChap })
             if (credential is not null && credential.Secret.Length < 12) ServeLog.ShortSecret(log, credential.Name);
+        if (options.ChapFile is { } secret && (File.GetUnixFileMode(secret) & (UnixFileMode.GroupRead | UnixFileMode.OtherRead)) != 0) ServeLog.SecretIsReadable(log, secret);
         if (!options.IsExposed || options.Chap is not null || options.Allow.Count > 0) return;
         if (!options.AllowAnyone)
             throw new UserException("a portal beyond loopback lets anyone read and write the disk: give --chap-file, --chap or --allow, or say --allow-anyone", 2);

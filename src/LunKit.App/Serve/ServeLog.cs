@@ -49,4 +49,10 @@ internal static partial class ServeLog
 
     [LoggerMessage(5015, LogLevel.Warning, "{Backstore}: has {Bytes} bytes, more than its size=, and is served as it is: a size creates and grows, and cuts nothing off")]
     public static partial void LargerThanSize(ILogger log, string backstore, long bytes);
+
+    [LoggerMessage(5016, LogLevel.Warning, "Other users of this machine can read the CHAP secret in {Path}: chmod 600 {Path}")]
+    public static partial void SecretIsReadable(ILogger log, string path);
+
+    [LoggerMessage(5017, LogLevel.Information, "Stopping: commands that run are finished, caches are flushed")]
+    public static partial void StopsHandlingForTarget(ILogger log);
 }

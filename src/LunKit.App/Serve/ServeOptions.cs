@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
+using LunKit.Linux;
 using LunKit.Targets;
 using Microsoft.Extensions.Logging;
 
@@ -14,6 +15,8 @@ internal sealed record ServeOptions
     public required string Iqn { get; init; }
     public ChapCredential? Chap { get; init; }
     public ChapCredential? MutualChap { get; init; }
+    /// <summary>The file that the credentials are from; null: the command line.</summary>
+    public string? ChapFile { get; init; }
     public IReadOnlyList<string> Allow { get; init; } = [];
     public string HandlersPath { get; init; } = HandlerSocket.DefaultPath;
     public long HandlerMemoryBytes { get; init; } = 1L << 30;
@@ -56,33 +59,38 @@ internal sealed record ServeOptions
         throw new UserException($"portal '{text}': host '{host}' is not an address and has none", 2);
     }
 
-    /// <summary>NAME:SECRET; the secret may contain colons.</summary>
+    /// <summary>USER:SECRET; the secret may contain colons.</summary>
     public static ChapCredential ParseCredential(string text, string option)
     {
         int colon = text.IndexOf(':', StringComparison.Ordinal);
-        if (colon < 1 || colon == text.Length - 1) throw new UserException($"{option}: write NAME:SECRET", 2);
+        if (colon < 1 || colon == text.Length - 1) throw new UserException($"{option}: write USER:SECRET", 2);
         return new ChapCredential(text[..colon], text[(colon + 1)..]);
     }
 
-    /// <summary>A file of one line NAME:SECRET, and perhaps a second one for mutual CHAP.</summary>
+    /// <summary>A file of one line USER:SECRET, and perhaps a second one for mutual CHAP.</summary>
     public static (ChapCredential Chap, ChapCredential? Mutual) ReadChapFile(string path)
     {
         try
         {
             var lines = File.ReadAllLines(path).Select(l => l.Trim()).Where(l => l.Length > 0 && l[0] != '#').ToList();
-            if (lines.Count is < 1 or > 2) throw new UserException($"--chap-file {path}: one line NAME:SECRET, and perhaps a second one for mutual CHAP, are expected");
+            if (lines.Count is < 1 or > 2) throw new UserException($"--chap-file {path}: one line USER:SECRET, and perhaps a second one for mutual CHAP, are expected; it has {lines.Count}", 2);
             return (ParseCredential(lines[0], $"--chap-file {path}, line 1"), lines.Count == 2 ? ParseCredential(lines[1], $"--chap-file {path}, line 2") : null);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UserException($"--chap-file: {e.Message}");
+            throw new UserException($"--chap-file {path} cannot be read: {FileErrors.Why(e)}", inner: e);
         }
     }
 
+    private static bool HasNameType(string name) => name.Length > 4 && name[..4].ToLowerInvariant() is "iqn." or "eui." or "naa.";
+
+    /// <summary>The names of <c>--allow</c>: initiators' names have more letters than LunKit gives to targets.</summary>
+    public static string CheckInitiator(string name) => HasNameType(name) && name.Length <= 223 && !name.Any(char.IsWhiteSpace) ? name
+        : throw new UserException($"--allow '{name}' is not the name of an iSCSI initiator such as iqn.1993-08.org.debian:01:abc (/etc/iscsi/initiatorname.iscsi has it)", 2);
+
     public static void CheckIqn(string name)
     {
-        bool shape = name.StartsWith("iqn.", StringComparison.Ordinal) || name.StartsWith("eui.", StringComparison.Ordinal) || name.StartsWith("naa.", StringComparison.Ordinal);
-        if (!shape || name.Length > 223 || name.Any(c => !(char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '.' or '-' or ':')))
+        if (!HasNameType(name) || name.Length > 223 || name.Any(c => !(char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c is '.' or '-' or ':')))
             throw new UserException($"--iqn '{name}' is not an iSCSI name: lower-case letters, digits, '-', '.', ':' after iqn., eui. or naa., e.g. iqn.2026-11.local.lunkit:disk", 2);
     }
 

@@ -42,12 +42,20 @@ internal sealed class Server : IAsyncDisposable
     public static async Task<Server> StartAsync(ServeOptions options, ILogger log)
     {
         var units = new List<ServedUnit>();
+        var opened = new List<BackstoreSpec>();
         var processes = new List<HandlerProcess>();
         var commands = new List<string>();
         HandlerListener? handlers = null;
         var states = new StateFolder(Path.GetFullPath(options.StatePath), log);
+        IReadOnlyList<ChapCredential> credentials = options.Chap is { } chap ? [chap] : [];
+        var server = new IscsiServer(new IscsiServerOptions
+        {
+            Portals = options.Portals, DiscoveryChap = credentials, AllowsTargetColdReset = options.ColdReset,
+        }, log);
         try
         {
+            // First: a port that is taken is the commonest mistake, and nothing has been opened or created then.
+            server.Bind();
             for (int lun = 0; lun < options.Backstores.Count; lun++)
             {
                 string text = options.Backstores[lun], identity = $"{options.Iqn} lun {lun}";
@@ -60,6 +68,7 @@ internal sealed class Server : IAsyncDisposable
                 {
                     var spec = BackstoreSpec.Parse(text);
                     units.Add(ServedUnit.Of(spec.Open(options.ReadOnly, options.WriteCache, identity, log, names: null, states)));
+                    opened.Add(spec);
                     continue;
                 }
                 var user = UserUnitSpec.Parse(text);
@@ -69,28 +78,25 @@ internal sealed class Server : IAsyncDisposable
             }
             // One process serves all devices that name the same command.
             foreach (string command in commands) processes.Add(new HandlerProcess(command, handlers!.Path, log));
-            var target = new Target
+            server.SetTarget(new Target
             {
                 Name = options.Iqn,
                 Luns = units.Select((u, lun) => KeyValuePair.Create(lun, u.Unit)).ToDictionary(),
-                Chap = options.Chap is { } chap ? [chap] : [],
+                Chap = credentials,
                 MutualChap = options.MutualChap,
                 ExplicitAlua = options.ExplicitAlua,
                 Acls = [.. options.Allow.Select(name => new NodeAcl(name))],
-            };
-            var server = new IscsiServer(new IscsiServerOptions
-            {
-                Portals = options.Portals, Targets = [target], DiscoveryChap = target.Chap,
-                AllowsTargetColdReset = options.ColdReset,
-            }, log);
+            });
             server.Start();
             return new Server(server, units, handlers, processes);
         }
         catch (Exception e)
         {
             foreach (var process in processes) await process.DisposeAsync();
+            foreach (var spec in opened) spec.DeleteCreated();
             foreach (var unit in units) await unit.Unit.DisposeAsync();
             handlers?.Dispose();
+            await server.DisposeAsync();
             if (e is SocketException s) throw new UserException(Explain(s, options.Portals));
             throw;
         }
@@ -131,6 +137,7 @@ internal sealed class Server : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await _iscsi.StopAsync();
+        if (_handlers is not null) _handlers.IsStopping = true;
         List<string> failures = [];
         // Handlers complete and flush what they have while their devices are still there.
         foreach (var process in _processes) await process.DisposeAsync();

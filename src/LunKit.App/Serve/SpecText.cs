@@ -1,3 +1,6 @@
+using LunKit.App.Backstores;
+using LunKit.App.CommandLine;
+
 namespace LunKit.App.Serve;
 
 /// <summary>
@@ -6,6 +9,8 @@ namespace LunKit.App.Serve;
 /// </summary>
 internal sealed class SpecText
 {
+    private const int MostPhysical = 1 << 20;
+
     private readonly Dictionary<string, string> _options = new(StringComparer.Ordinal);
 
     private SpecText(string text, string kind, string argument) => (Text, Kind, Argument) = (text, kind, argument);
@@ -23,7 +28,7 @@ internal sealed class SpecText
     }
 
     /// <summary>Splits a text; options that are not among <paramref name="known"/> are refused.</summary>
-    public static SpecText Parse(string text, string argumentIs, IReadOnlyCollection<string> known)
+    public static SpecText Parse(string text, string argumentIs, IReadOnlyList<BackstoreOption> known)
     {
         string[] parts = text.Split(',');
         int colon = parts[0].IndexOf(':', StringComparison.Ordinal);
@@ -33,8 +38,11 @@ internal sealed class SpecText
         {
             int equals = part.IndexOf('=', StringComparison.Ordinal);
             string key = equals < 0 ? part : part[..equals];
-            if (!known.Contains(key)) throw spec.Wrong($"option '{key}' is not known; there are {string.Join(", ", known)}");
-            if (!spec._options.TryAdd(key, equals < 0 ? "yes" : part[(equals + 1)..])) throw spec.Wrong($"option '{key}' stands twice");
+            var option = known.FirstOrDefault(o => o.Name == key)
+                ?? throw spec.Wrong($"option '{key}' is not known{Nearest.Hint(key, known.Select(o => o.Name))}; there are {string.Join(", ", known.Select(o => o.Name))}");
+            if (equals < 0 && !option.IsSwitch) throw spec.Wrong($"option '{key}' needs a value: {option.Syntax}");
+            if (equals == part.Length - 1) throw spec.Wrong($"nothing stands after '{key}='; it takes {(option.IsSwitch ? "on or off" : option.Value)}");
+            if (!spec._options.TryAdd(key, equals < 0 ? "on" : part[(equals + 1)..])) throw spec.Wrong($"option '{key}' stands twice");
         }
         return spec;
     }
@@ -46,8 +54,8 @@ internal sealed class SpecText
     public bool Flag(string name, bool otherwise = false) => Option(name) switch
     {
         null => otherwise,
-        "yes" or "on" or "true" or "1" => true,
-        "no" or "off" or "false" or "0" => false,
+        "on" or "yes" or "true" or "1" => true,
+        "off" or "no" or "false" or "0" => false,
         var value => throw Wrong($"{name}={value} is not on or off"),
     };
 
@@ -59,16 +67,17 @@ internal sealed class SpecText
     public TimeSpan Seconds(string name, int otherwise) => Option(name) is not { } text ? TimeSpan.FromSeconds(otherwise)
         : int.TryParse(text, out int seconds) && seconds is > 0 and <= 3600 ? TimeSpan.FromSeconds(seconds) : throw Wrong($"{name}={text} is not 1 to 3600 seconds");
 
-    /// <summary>The physical block size.</summary>
-    public int Physical => Math.Max(Block, (int)(SizeOption("physical") ?? 4096));
-
-    /// <summary>The logical block size.</summary>
-    public int Block
+    /// <summary>The physical block size: a power of two, not less than the logical one.</summary>
+    public int Physical
     {
         get
         {
-            long block = SizeOption("block") ?? 512;
-            return block is >= 512 and <= 65536 && long.IsPow2(block) ? (int)block : throw Wrong($"block={Option("block")} is not 512 or 4096");
+            if (SizeOption("physical") is not { } physical) return Math.Max(Block, 4096);
+            if (physical > MostPhysical || !long.IsPow2(physical)) throw Wrong($"physical={Option("physical")} is not a power of two up to 1M");
+            return physical >= Block ? (int)physical : throw Wrong($"physical={Option("physical")} is less than the logical block of {Block} bytes");
         }
     }
+
+    /// <summary>The logical block size.</summary>
+    public int Block => (SizeOption("block") ?? 512) is (512 or 4096) and var block ? (int)block : throw Wrong($"block={Option("block")} is not 512 or 4096");
 }

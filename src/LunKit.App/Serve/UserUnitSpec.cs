@@ -1,4 +1,8 @@
+using System.Buffers;
 using LunKit.App.Backstores;
+using LunKit.App.CommandLine;
+using LunKit.App.Handle;
+using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu.Target;
 
@@ -21,6 +25,9 @@ internal sealed class UserUnitSpec
         new("state", "FILE", "keeps identity and reservations over restarts (in memory)"),
     ];
 
+    // With one of them the shell may read something else than a path.
+    private static readonly SearchValues<char> s_shell = SearchValues.Create("$`\"'\\=(){}~*?<>|&;");
+
     private readonly SpecText _text;
 
     private UserUnitSpec(SpecText text) => _text = text;
@@ -40,13 +47,24 @@ internal sealed class UserUnitSpec
 
     public static UserUnitSpec Parse(string text)
     {
-        var spec = new UserUnitSpec(SpecText.Parse(text, "SUBTYPE/PATH", [.. Options.Select(o => o.Name)]));
+        var spec = new UserUnitSpec(SpecText.Parse(text, "SUBTYPE/PATH", Options));
         int slash = spec.Config.IndexOf('/', StringComparison.Ordinal);
         if (slash < 1 || slash == spec.Config.Length - 1) throw spec._text.Wrong($"'{spec.Config}' is not SUBTYPE/PATH, e.g. user:file//srv/disk.img,size=10G");
         if (spec._text.SizeOption("size") is not > 0) throw spec._text.Wrong("size= is missing: the target must know how large the disk is");
         _ = spec.BlockSize;
         _ = spec.Ring;
+        spec.CheckHandler(spec.Config[..slash]);
         return spec;
+    }
+
+    /// <summary>What can be seen before a handler is started, and started again for ever: LunKit's own does not know the subtype, or there is no such program.</summary>
+    private void CheckHandler(string subtype)
+    {
+        if (Handler == "auto" && Subtype.BuiltIn.All(s => s.Name != subtype))
+            throw _text.Wrong($"handler=auto has no subtype '{subtype}'; it has {string.Join(", ", Subtype.BuiltIn.Select(s => s.Name))} (lunkit handle --help)");
+        // A command is the shell's to read; a path alone can be looked at.
+        if (Handler?.Split(' ')[0] is { } program && program.Contains('/') && !program.AsSpan().ContainsAny(s_shell) && FileKinds.Of(program) != FileKind.Regular)
+            throw _text.Wrong($"handler={program}: there is no such program");
     }
 
     private UserRingOptions Ring
@@ -84,12 +102,12 @@ internal sealed class UserUnitSpec
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             (state as IDisposable)?.Dispose();
-            throw new UserException($"backstore '{Text}': {e.Message}", inner: e);
+            throw new UserException($"backstore '{Text}': {FileErrors.Why(e)}", inner: e);
         }
         catch (ArgumentException e)
         {
             (state as IDisposable)?.Dispose();
-            throw _text.Wrong(e.Message);
+            throw _text.Wrong(Words.Of(e));
         }
     }
 }

@@ -26,6 +26,7 @@ internal sealed class TargetSource(string path, IReadOnlySet<uint> users, ILogge
     private volatile bool _stopping;
     private uint _sequence;
     private string? _told;
+    private bool _hasServed;
 
     public void Start(HandledDevices devices)
     {
@@ -44,14 +45,18 @@ internal sealed class TargetSource(string path, IReadOnlySet<uint> users, ILogge
                 if (!users.Contains(peer.UserId)) throw new IOException($"process {peer.ProcessId} of user {peer.UserId} listens there, which is not trusted");
                 _channel = channel;
                 _told = null;
+                _hasServed = true;
                 LogMessages.TargetConnected(log, path);
                 Serve(channel);
             }
             catch (Exception e) when (e is SocketException or IOException)
             {
+                // What .NET makes of ENOENT.
+                string reason = e is SocketException { SocketErrorCode: SocketError.AddressNotAvailable } ? "there is no such socket" : e.Message;
                 // Once for each reason: nobody listens for a while, and then one who is not trusted.
-                if (_told != e.Message) LogMessages.TargetGone(log, path, e.Message);
-                _told = e.Message;
+                if (_told != reason && _hasServed) LogMessages.TargetGone(log, path, reason);
+                else if (_told != reason) LogMessages.TargetMissing(log, path, reason);
+                _told = reason;
             }
             catch (Exception e)
             {

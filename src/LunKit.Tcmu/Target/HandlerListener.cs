@@ -58,6 +58,12 @@ public sealed class HandlerListener : IDisposable
     /// <summary>What the rings take from the system; a test has a clock of its own.</summary>
     internal RingRuntime Runtime { get; init; } = RingRuntime.System;
 
+    /// <summary>How long a device may be without a handler before the log says so.</summary>
+    internal TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Whether the target stops: that handlers leave is expected then, and no warning.</summary>
+    public bool IsStopping { get; set; }
+
     /// <summary>The devices and who has them.</summary>
     public IReadOnlyList<UserDeviceStatus> Devices
     {
@@ -81,6 +87,7 @@ public sealed class HandlerListener : IDisposable
             device.IsOffered = true;
             Offer(device, _connections);
         }
+        _wake.Signal();
         unit.Removing = () => Remove(device);
         ring.HandlerGone = () => HandlerGone(device);
         ring.Broken = () => RingBroken(device);
@@ -143,21 +150,27 @@ public sealed class HandlerListener : IDisposable
         channel.Dispose();
     }
 
-    /// <summary>Offers devices whose pause is over; how long to wait until the next look.</summary>
+    /// <summary>Offers devices whose pause is over, and names those that nobody takes; how long to wait until the next look.</summary>
     private int OfferAgain()
     {
         lock (_gate)
         {
+            long now = Environment.TickCount64;
             bool waiting = false;
-            foreach (var device in _devices.Values.Where(d => !d.IsOffered && d.Holder is null))
+            foreach (var device in _devices.Values.Where(d => d.Holder is null))
             {
-                if (device.OfferAt > Environment.TickCount64)
+                if (!device.IsOffered && device.OfferAt <= now)
                 {
-                    waiting = true;
-                    continue;
+                    device.IsOffered = true;
+                    Offer(device, _connections);
                 }
-                device.IsOffered = true;
-                Offer(device, _connections);
+                // Whoever refused it has said why.
+                if (device is { IsMissed: false, LastError: Errno.None } && now - device.FreeSince >= Patience.TotalMilliseconds)
+                {
+                    device.IsMissed = true;
+                    LogMessages.WaitsForHandler(_log, device.Name, Path);
+                }
+                waiting |= !device.IsOffered || !device.IsMissed && device.LastError == Errno.None;
             }
             return waiting ? TickMilliseconds : -1;
         }
@@ -193,7 +206,7 @@ public sealed class HandlerListener : IDisposable
             }
             // First: it may fail for want of a descriptor, and the device is offered again then.
             var grant = device.Ring.Attach();
-            (device.Holder, device.LastHolder, device.IsServed, device.IsOffered) = (connection, connection, false, false);
+            (device.Holder, device.LastHolder, device.IsServed, device.IsOffered, device.IsMissed) = (connection, connection, false, false, false);
             connection.Send(UserMessages.Grant(number, device.Name, device.Ring.RegionBytes, device.Snapshot), grant.Memory, grant.ToHandler, grant.ToTarget, grant.Lease);
             grant.Lease.Dispose();
         }
@@ -233,9 +246,9 @@ public sealed class HandlerListener : IDisposable
         {
             bool served = device.IsServed;
             device.Reply?.TrySetResult(new DeviceReply(Errno.EIO));
-            (device.Holder, device.IsServed) = (null, false);
+            (device.Holder, device.IsServed, device.FreeSince) = (null, false, Environment.TickCount64);
             device.OfferAt = served ? 0 : Environment.TickCount64 + (long)s_refusedPause.TotalMilliseconds;
-            if (served) LogMessages.HandlerGone(_log, device.Name);
+            if (served && !IsStopping) LogMessages.HandlerGone(_log, device.Name);
         }
         _wake.Signal();
     }

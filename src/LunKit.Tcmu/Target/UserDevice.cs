@@ -76,6 +76,12 @@ internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRin
     public long OfferAt { get; set; }
     public bool IsOffered { get; set; }
 
+    /// <summary>When it had no handler any more, or was made (<see cref="Environment.TickCount64"/>).</summary>
+    public long FreeSince { get; set; } = Environment.TickCount64;
+
+    /// <summary>Whether the log has said that it waits for a handler.</summary>
+    public bool IsMissed { get; set; }
+
     /// <summary>Waits for the holder's reply to a change.</summary>
     public TaskCompletionSource<DeviceReply>? Reply { get; set; }
 

@@ -74,7 +74,7 @@ public sealed class FileUnitState : IUnitStateStore, IDisposable
         }
         catch (JsonException e)
         {
-            throw Unreadable(_path, $"is not a unit state file ({e.Message})", e);
+            throw Unreadable(_path, $"is not a unit state file (not JSON from line {(e.LineNumber ?? 0) + 1}, byte {(e.BytePositionInLine ?? 0) + 1} on)", e);
         }
     }
 
@@ -91,7 +91,7 @@ public sealed class FileUnitState : IUnitStateStore, IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw Unreadable(path, $"cannot be read ({e.Message})", e);
+            throw Unreadable(path, $"cannot be read ({(Directory.Exists(path) ? "it is a folder" : FileErrors.Why(e))})", e);
         }
     }
 

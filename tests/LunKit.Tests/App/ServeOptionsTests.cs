@@ -34,6 +34,14 @@ public class ServeOptionsTests
     [InlineData("memory:lots", "'lots' is not a size")]
     [InlineData("memory:1G,colour=red", "option 'colour' is not known")]
     [InlineData("memory:1G,block=513", "block=513")]
+    [InlineData("memory:1G,block=1024", "block=1024 is not 512 or 4096")]
+    [InlineData("memory:1G,block", "option 'block' needs a value: block=512|4096")]
+    [InlineData("memory:1G,serial=", "nothing stands after 'serial='; it takes TEXT")]
+    [InlineData("memory:1G,readonly=", "it takes on or off")]
+    [InlineData("memory:1G,physical=512,block=4096", "physical=512 is less than the logical block of 4096 bytes")]
+    [InlineData("memory:1G,physical=3000", "physical=3000 is not a power of two")]
+    [InlineData("memory:1G,readonyl", "option 'readonyl' is not known; did you mean 'readonly'?")]
+    [InlineData("memory", "write memory:SIZE")]
     [InlineData("memory:1G,readonly,readonly", "stands twice")]
     public void WrongSpecsSayWhatIsWrong(string spec, string message)
     {
@@ -64,4 +72,22 @@ public class ServeOptionsTests
     [InlineData("iqn.2026-11.Local:disk")]
     [InlineData("iqn.2026-11.local:my disk")]
     public void WrongNamesAreNot(string name) => Assert.Throws<UserException>(() => ServeOptions.CheckIqn(name));
+
+    [Theory]
+    [InlineData("user:nosuch/x,size=1M,handler=auto", "handler=auto has no subtype 'nosuch'")]
+    [InlineData("user:file//x,size=1M,handler=/no/such/program --fast", "handler=/no/such/program: there is no such program")]
+    public void HandlersThatCannotBeAreRefused(string spec, string message) =>
+        Assert.Contains(message, Assert.Throws<UserException>(() => UserUnitSpec.Parse(spec)).Message, StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData("iqn.1993-08.org.debian:01:abc", true)]
+    [InlineData("IQN.1991-05.com.Microsoft:Host", true)]
+    [InlineData("foo", false)]
+    [InlineData("iqn.", false)]
+    [InlineData("iqn.a b", false)]
+    public void InitiatorsHaveNames(string name, bool isOne)
+    {
+        if (isOne) Assert.Equal(name, ServeOptions.CheckInitiator(name));
+        else Assert.Contains("--allow", Assert.Throws<UserException>(() => ServeOptions.CheckInitiator(name)).Message, StringComparison.Ordinal);
+    }
 }

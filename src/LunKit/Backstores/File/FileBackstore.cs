@@ -1,33 +1,7 @@
 using System.Runtime.Versioning;
 using LunKit.Linux;
-using Microsoft.Win32.SafeHandles;
 
 namespace LunKit.Backstores;
-
-/// <summary>How a file is served.</summary>
-public sealed record FileBackstoreOptions
-{
-    /// <summary>Path of the image.</summary>
-    public required string Path { get; init; }
-
-    /// <summary>Size in bytes that an image is created with, or grown to; a larger one stays as it is. Null: the file as it is.</summary>
-    public long? SizeBytes { get; init; }
-
-    /// <summary>Logical block size in bytes.</summary>
-    public int BlockSize { get; init; } = 512;
-
-    /// <summary>Physical block size in bytes reported to initiators.</summary>
-    public int PhysicalBlockSize { get; init; } = 4096;
-
-    /// <summary>Open for reading only.</summary>
-    public bool ReadOnly { get; init; }
-
-    /// <summary>Reserve the space of the whole image at once, so that no write can run out of it.</summary>
-    public bool Preallocate { get; init; }
-
-    /// <summary>Go past the host's page cache (O_DIRECT) with every transfer that covers whole 4 KiB pages.</summary>
-    public bool Direct { get; init; }
-}
 
 /// <summary>
 /// An image file, thin: holes cost nothing, a discard punches one. Reads that the page cache can answer complete on the
@@ -70,65 +44,15 @@ public sealed class FileBackstore : IBackstore
     /// <summary>Opens (and creates, if a size is given) the image. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
     public static FileBackstore Open(FileBackstoreOptions options)
     {
-        string path = Path.GetFullPath(options.Path);
-        bool exists = File.Exists(path);
-        if (Directory.Exists(path)) throw Refused($"{path} is a folder, not an image file");
-        if (!exists && options.ReadOnly) throw Refused($"{path} does not exist, and read-only cannot create it");
-        if (!exists && options.SizeBytes is null)
-            throw Refused($"{path} does not exist; give a size to create it, e.g. file:{options.Path},size=10G");
-        SafeFileHandle? file = null;
-        try
-        {
-            file = File.OpenHandle(path, options.ReadOnly ? FileMode.Open : FileMode.OpenOrCreate,
-                options.ReadOnly ? FileAccess.Read : FileAccess.ReadWrite, FileShare.ReadWrite, FileOptions.None);
-            if (!FileDescriptor.TryLock(file, options.ReadOnly))
-                throw InUse(path);
-            long length = Size(file, path, options);
-            var geometry = new BackstoreGeometry(length)
-            {
-                BlockSize = options.BlockSize,
-                PhysicalBlockSize = Math.Max(options.PhysicalBlockSize, options.BlockSize),
-                DiscardGranularity = Math.Max(4096, options.BlockSize),
-                ReadOnly = options.ReadOnly,
-            };
-            var direct = options.Direct ? new DirectFile(file, options.ReadOnly) : null;
-            return new FileBackstore(new ImageFile(file), path, geometry, direct, FileDescriptor.FileSystem(file) is { IsInMemory: true });
-        }
-        catch (LinuxException e) when (options.Direct && file is not null)
-        {
-            file.Dispose();
-            throw Refused($"the file system of {path} has no direct I/O; serve it without direct: {e.Message}", e);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
-        {
-            file?.Dispose();
-            // .NET asks for a shared lock of its own when it opens a file: EAGAIN, as the HResult, is our exclusive one elsewhere.
-            if (e.HResult == (int)Errno.EAGAIN) throw InUse(path);
-            throw e as BackstoreException ?? Refused($"{path} cannot be opened: {e.Message}", e);
-        }
+        using var opening = new ImageOpening(options);
+        var geometry = opening.Run();
+        var direct = options.Direct ? opening.OpenDirect() : null;
+        var (path, isNew, file) = (opening.Path, opening.IsNew, opening.Take());
+        return new FileBackstore(new ImageFile(file), path, geometry, direct, FileDescriptor.FileSystem(file) is { IsInMemory: true }) { IsNew = isNew };
     }
 
-    private static long Size(SafeFileHandle file, string path, FileBackstoreOptions options)
-    {
-        long length = RandomAccess.GetLength(file);
-        // One that has grown since stays as it is: a size creates and grows.
-        if (options.SizeBytes is { } wanted && wanted > length)
-        {
-            if (options.ReadOnly) throw Refused($"{path} has {length} bytes, not {wanted}, and is read-only");
-            RandomAccess.SetLength(file, wanted);
-            length = wanted;
-        }
-        if (length < options.BlockSize) throw Refused($"{path} has {length} bytes, less than one block; give size= to grow it");
-        if (options.Preallocate && !FileDescriptor.Preallocate(file, 0, length))
-            throw Refused($"the file system of {path} cannot reserve space (fallocate)");
-        return length;
-    }
-
-    private static BackstoreException Refused(string message, Exception? inner = null) =>
-        new(inner is LinuxException { IsNoSpace: true } ? BackstoreError.NoSpace : BackstoreError.Internal, message, null, inner);
-
-    private static BackstoreException InUse(string path) =>
-        new(BackstoreError.InUse, $"{path} is in use by another process (its lock is taken); stop that process first");
+    /// <summary>Whether opening it has created the image.</summary>
+    public bool IsNew { get; private init; }
 
     /// <inheritdoc/>
     public BackstoreGeometry Geometry => _geometry;

@@ -5,6 +5,7 @@ using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Tcmu;
 using LunKit.Tcmu.Devices;
+using LunKit.Tcmu.Target;
 using LunKit.Tests.LogicalUnits;
 
 namespace LunKit.Tests.Tcmu.Target;
@@ -164,5 +165,37 @@ public sealed class HandlerErrorTests
             IsDisposed = true;
             return base.DisposeAsync();
         }
+    }
+
+    /// <summary>A device that no handler takes is named in the log: once while it waits, and once more when its handler has left for good.</summary>
+    [Fact]
+    public async Task ADeviceThatNobodyHandlesIsNamed()
+    {
+        var log = new ListLog();
+        string path = $"@lunkit-test-{Environment.ProcessId}-nobody";
+        using var listener = new HandlerListener(path, log) { Patience = TimeSpan.FromMilliseconds(300) };
+        await using var unit = listener.Add(new UserDeviceOptions { Config = "rare/x", Name = "x", SizeBytes = 1 << 20, Identity = new UnitIdentity { Name = "x", Id = UnitIdentity.IdOf("x") } });
+        int Named() => log.Lines.Count(l => l.StartsWith("tcm-user/0/x/rare/x waits for a handler", StringComparison.Ordinal));
+        await UserBench.UntilAsync(() => Named() == 1, "said");
+        await using (TcmuHandler.Connect(path, new Dictionary<string, TcmuHandlerFactory> { ["rare"] = (_, _) => ValueTask.FromResult<IBackstore>(new MemoryBackstore(1 << 20)) }))
+            await UserBench.UntilAsync(() => listener.Devices[0].IsServed, "serving");
+        await UserBench.UntilAsync(() => Named() == 2, "said again");
+    }
+
+    /// <summary>When the target stops its handlers leave, which is no news.</summary>
+    [Fact]
+    public async Task HandlersThatLeaveAStoppingTargetAreNoNews()
+    {
+        var log = new ListLog();
+        string path = $"@lunkit-test-{Environment.ProcessId}-stopping";
+        using var listener = new HandlerListener(path, log);
+        await using var unit = listener.Add(new UserDeviceOptions { Config = "rare/x", Name = "x", SizeBytes = 1 << 20, Identity = new UnitIdentity { Name = "x", Id = UnitIdentity.IdOf("x") } });
+        await using (TcmuHandler.Connect(path, new Dictionary<string, TcmuHandlerFactory> { ["rare"] = (_, _) => ValueTask.FromResult<IBackstore>(new MemoryBackstore(1 << 20)) }))
+        {
+            await UserBench.UntilAsync(() => listener.Devices[0].IsServed, "serving");
+            listener.IsStopping = true;
+        }
+        await UserBench.UntilAsync(() => listener.Devices[0].ProcessId == 0, "gone");
+        Assert.DoesNotContain(log.Lines, l => l.Contains("no handler any more", StringComparison.Ordinal));
     }
 }
