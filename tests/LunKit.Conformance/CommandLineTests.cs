@@ -17,7 +17,9 @@ public sealed class CommandLineTests
     [InlineData(2, "is not an iSCSI name", "serve", "memory:1M", "--iqn", "disk")]
     [InlineData(2, "--allow-anyone", "serve", "memory:1M", "--portal", "0.0.0.0:0")]
     [InlineData(2, "needs --chap", "serve", "memory:1M", "--mutual-chap", "a:b")]
-    [InlineData(1, "Could not find", "serve", "memory:1M", "--chap-file", "/nowhere/secret")]
+    [InlineData(1, "cannot be read: its folder does not exist", "serve", "memory:1M", "--chap-file", "/nowhere/secret")]
+    [InlineData(2, "did you mean 'serve'?", "srve")]
+    [InlineData(2, "did you mean '--read-only'?", "serve", "memory:1M", "--readonly")]
     [InlineData(1, "no such address", "serve", "memory:1M", "--portal", "192.0.2.1:0", "--allow-anyone")]
     public async Task MistakesAreOneClearLine(int status, string message, params string[] arguments)
     {
