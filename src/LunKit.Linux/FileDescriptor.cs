@@ -13,8 +13,8 @@ public static unsafe class FileDescriptor
     private const int StackVectors = 16;
 
     /// <summary>
-    /// Reads into <paramref name="segments"/> from byte <paramref name="offset"/>. Bytes past the end of the file read as zeroes.
-    /// With <paramref name="onlyCached"/> returns false, having read nothing usable, when the bytes are not in the page cache.
+    /// Reads into <paramref name="segments"/> from byte <paramref name="offset"/>. Fails with ENODATA where the file ends before them: what was there is lost, and
+    /// zeroes would be a lie. With <paramref name="onlyCached"/> returns false, having read nothing usable, when the bytes are not in the page cache.
     /// </summary>
     public static bool Read(SafeFileHandle file, long offset, ReadOnlySpan<Memory<byte>> segments, bool onlyCached)
     {
@@ -32,12 +32,7 @@ public static unsafe class FileDescriptor
             }
             // Without waiting, no byte proves nothing: the read that waits decides whether this is the end.
             if (n == 0 && onlyCached) return false;
-            if (n == 0)
-            {
-                segments[0].Span[skip..].Clear();
-                foreach (var segment in segments[1..]) segment.Span.Clear();
-                return true;
-            }
+            if (n == 0) throw Ended(offset);
             offset += n;
             Advance(ref segments, ref skip, n);
         }
@@ -66,12 +61,13 @@ public static unsafe class FileDescriptor
                 if (errno == Errno.EINTR) continue;
                 if (onlyCached && errno is Errno.None or Errno.EAGAIN or Errno.EOPNOTSUPP) return false;
                 if (errno != Errno.None) throw new LinuxException("preadv", errno);
-                data[done..].Clear();
-                return true;
+                throw Ended(offset + done);
             }
         }
         return true;
     }
+
+    private static LinuxException Ended(long offset) => new($"read at {offset}, where the file has ended: somebody has truncated it", Errno.ENODATA);
 
     /// <summary>Writes one piece of memory to the page cache, all of it.</summary>
     public static void Write(SafeFileHandle file, long offset, ReadOnlySpan<byte> data)

@@ -16,9 +16,6 @@ public sealed class LinuxException : IOException
     /// <summary>Somebody else has it (EBUSY).</summary>
     public bool IsBusy => Errno == Errno.EBUSY;
 
-    /// <summary>The medium failed (EIO, EREMOTEIO, EILSEQ or ENODATA).</summary>
-    public bool IsMedium => Errno is Errno.EIO or Errno.EREMOTEIO or Errno.EILSEQ or Errno.ENODATA;
-
     /// <summary>The file or device does not take writes (EROFS, EACCES or EPERM).</summary>
     public bool IsReadOnly => Errno is Errno.EROFS or Errno.EACCES or Errno.EPERM;
 }

@@ -28,6 +28,27 @@ public sealed class FileBackstoreTests : IDisposable
         Assert.Equal(4 << 20, new FileInfo(_path).Length);
     }
 
+    /// <summary>What somebody has cut off is lost, and not zeroes. The rest is read as before.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task WhatIsCutOffIsNotReadAsZeroes(bool direct)
+    {
+        await using var store = new BackstoreGuard(FileBackstore.Open(new FileBackstoreOptions { Path = _path, SizeBytes = 1 << 20, Direct = direct }));
+        await store.WriteAsync(0, new DataBuffer(Enumerable.Repeat((byte)7, 1 << 20).ToArray()), default, CancellationToken.None);
+        // .NET would ask for the lock first.
+        using (var truncate = System.Diagnostics.Process.Start("truncate", ["-s", "512K", _path])) await truncate.WaitForExitAsync();
+        var data = new byte[64 << 10];
+        await store.ReadAsync(448 << 10, new DataBuffer(data), CancellationToken.None);
+        Assert.All(data, b => Assert.Equal(7, b));
+        foreach (var pieces in (DataBuffer[])[new DataBuffer(data), new DataBuffer([data.AsMemory(0, 4096), data.AsMemory(4096)], 2)])
+        {
+            var error = await Assert.ThrowsAsync<LinuxException>(async () => await store.ReadAsync(480 << 10, pieces, CancellationToken.None));
+            Assert.Equal(Errno.ENODATA, error.Errno);
+            Assert.Contains("somebody has truncated it", error.Message, StringComparison.Ordinal);
+        }
+    }
+
     /// <summary>An image whose calls, but those that never wait, hang until the file system goes on.</summary>
     private sealed class HungImage(SafeFileHandle file) : ImageFile(file)
     {
