@@ -29,8 +29,9 @@ internal sealed class LeftEvents(Func<TcmuEvent, bool> isEnabled, Func<long> clo
             var e = left.Event;
             _looks.Add((e, e.Kind == TcmuEventKind.Added ? Task.Run(() => isEnabled(e)) : Task.FromResult(false)));
         }
+        // One look decides: what ends between two would be lost, and its writer would wait for ever.
         var over = _looks.Where(l => l.IsAnswered.IsCompleted).ToList();
-        _looks.RemoveAll(l => l.IsAnswered.IsCompleted);
+        _looks.RemoveAll(over.Contains);
         // What cannot be read any more is gone.
         return [.. over.Where(l => l.IsAnswered is { IsCompletedSuccessfully: true, Result: false }).Select(l => l.Event)];
     }
