@@ -86,7 +86,7 @@ public sealed class TcmuHandler : IAsyncDisposable
     {
         var store = await open(config, cancellationToken).ConfigureAwait(false);
         return new BlockUnit(
-            store, config.Identity.Name, new VolatileUnitState(config.Identity.Id), new BlockUnitOptions { Identity = config.Identity }, log ?? StandardErrorLog.Instance);
+            store, config.Identity.Name, new VolatileUnitState(config.Identity.Id), new BlockUnitOptions { Identity = config.Identity, Succession = config.Succession }, log ?? StandardErrorLog.Instance);
     };
 
     /// <summary>

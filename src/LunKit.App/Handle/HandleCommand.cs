@@ -31,8 +31,9 @@ internal static class HandleCommand
             Description = "User id that the target may have besides root and that of this process; may be repeated. The target says which files are opened", HelpName = "UID",
             CustomParser = Words.UserIds,
         };
+        var states = new Option<string>("--state-dir") { Description = "Folder that keeps saved mode pages, and erasures that have not ended, of units that are no files", HelpName = "PATH", DefaultValueFactory = _ => StateFolder.DefaultPath };
         var level = Words.Level(LogLevel.Information);
-        var command = new AppCommand("handle", "Answer the SCSI commands of the Linux kernel's user backstores (TCMU), or of a LunKit target.", subtypes, target, users, noReplies, level)
+        var command = new AppCommand("handle", "Answer the SCSI commands of the Linux kernel's user backstores (TCMU), or of a LunKit target.", subtypes, target, users, noReplies, states, level)
         {
             Details = s_details,
             Examples =
@@ -43,7 +44,7 @@ internal static class HandleCommand
             ],
         };
         command.SetAction((result, _) => RunAsync(
-            result.GetValue(subtypes) ?? [], result.GetValue(target), result.GetValue(users) ?? [], !result.GetValue(noReplies), result.GetValue(level)));
+            result.GetValue(subtypes) ?? [], result.GetValue(target), result.GetValue(users) ?? [], !result.GetValue(noReplies), result.GetValue(states)!, result.GetValue(level)));
         return command;
     }
 
@@ -56,7 +57,7 @@ internal static class HandleCommand
         stop.TrySetResult();
     }
 
-    private static async Task<int> RunAsync(string[] extra, string? target, uint[] users, bool replies, LogLevel level)
+    private static async Task<int> RunAsync(string[] extra, string? target, uint[] users, bool replies, string statePath, LogLevel level)
     {
         Preload.All();
         var log = new ConsoleLogger(level);
@@ -70,7 +71,8 @@ internal static class HandleCommand
         if (target is null) KernelModules.Load("target_core_user");
         try
         {
-            var factories = subtypes.ToDictionary(s => s.Key, s => s.Value.Factory(log));
+            var states = new StateFolder(Path.GetFullPath(statePath), log);
+            var factories = subtypes.ToDictionary(s => s.Key, s => s.Value.Factory(log, states));
             await using var handler = target is null ? TcmuHandler.Start(factories, log, replies) : TcmuHandler.Connect(target, factories, log, users);
             using var service = target is null ? await TcmuService.TryStartAsync(subtypes, log, stop.Task) : null;
             Console.WriteLine($"LunKit handles {string.Join(", ", subtypes.Keys.Order(StringComparer.Ordinal))}");

@@ -38,7 +38,10 @@ internal sealed record Subtype(string Name, string Template, string Description)
         return subtype;
     }
 
-    public TcmuUnitFactory Factory(ILogger log) => (config, _) =>
+    /// <summary>Opens devices of this subtype.</summary>
+    /// <param name="log">Log of the units.</param>
+    /// <param name="states">Where the state of units is kept that are no files.</param>
+    public TcmuUnitFactory Factory(ILogger log, StateFolder states) => (config, _) =>
     {
         try
         {
@@ -47,8 +50,8 @@ internal sealed record Subtype(string Name, string Template, string Description)
             string text = subtype.Expand(config.Path, config.SizeBytes, config.BlockSize);
             if (config.MustExist && Missing(config.Path) is { } missing)
                 throw new TcmuException($"{missing} is missing, and the device was there before: its file system is not mounted, or somebody has moved the image");
-            return ValueTask.FromResult<LogicalUnit>(PassThroughSpec.Matches(text) ? PassThroughSpec.Parse(text).Open(readOnly: false, log)
-                : BackstoreSpec.Parse(text).Open(readOnly: false, writeCache: true, config.DeviceName, log, config.Identity));
+            return ValueTask.FromResult<LogicalUnit>(PassThroughSpec.Matches(text) ? PassThroughSpec.Parse(text).Open(readOnly: false, log, states)
+                : BackstoreSpec.Parse(text).Open(readOnly: false, writeCache: true, config.DeviceName, log, config.Identity, states, config.Succession));
         }
         catch (UserException e)
         {

@@ -49,12 +49,14 @@ internal sealed class BackstoreSpec
     /// <param name="log">Log of the unit.</param>
     /// <param name="names">The unit's names, where somebody else has given them.</param>
     /// <param name="states">Where the state of devices and images in clusters is kept; null: nowhere.</param>
-    public BlockUnit Open(bool readOnly, bool writeCache, string identity, ILogger log, UnitIdentity? names = null, StateFolder? states = null)
+    /// <param name="succession">Whether another process can serve the unit next.</param>
+    public BlockUnit Open(
+        bool readOnly, bool writeCache, string identity, ILogger log, UnitIdentity? names = null, StateFolder? states = null, UnitSuccession succession = UnitSuccession.None)
     {
         readOnly |= _text.Flag("readonly");
         var options = new BlockUnitOptions
         {
-            Identity = names, ReadOnly = readOnly, WriteCache = _text.Flag("writecache", writeCache), Removable = _text.Flag("removable"),
+            Identity = names, Succession = succession, ReadOnly = readOnly, WriteCache = _text.Flag("writecache", writeCache), Removable = _text.Flag("removable"),
             LongCdbs = _text.Flag("longcdbs", otherwise: true), EraseBytesPerSecond = _text.SizeOption("eraserate") ?? 0,
         };
         // A device, or an image in a cluster, is the same disk whichever LUN it has.

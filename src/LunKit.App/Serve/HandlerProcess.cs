@@ -18,6 +18,7 @@ internal sealed class HandlerProcess : IAsyncDisposable
 
     private readonly string _command;
     private readonly string _target;
+    private readonly string _statePath;
     private readonly ILogger _log;
     private readonly CancellationTokenSource _stop = new();
     private readonly Task _running;
@@ -25,10 +26,11 @@ internal sealed class HandlerProcess : IAsyncDisposable
     /// <summary>Starts it.</summary>
     /// <param name="command">For the shell; "auto" is LunKit's own handler. <see cref="TcmuHandler.TargetVariable"/> tells it where to connect.</param>
     /// <param name="target">Where the target listens for handlers.</param>
+    /// <param name="statePath">Where LunKit's own handler keeps the state of units that are no files.</param>
     /// <param name="log">Where to log.</param>
-    public HandlerProcess(string command, string target, ILogger log)
+    public HandlerProcess(string command, string target, string statePath, ILogger log)
     {
-        (_command, _target, _log) = (command, target, log);
+        (_command, _target, _statePath, _log) = (command, target, statePath, log);
         _running = RunAsync();
     }
 
@@ -47,7 +49,7 @@ internal sealed class HandlerProcess : IAsyncDisposable
     private ProcessStartInfo Own()
     {
         string program = Environment.ProcessPath!;
-        string[] arguments = ["handle", "--target", _target];
+        string[] arguments = ["handle", "--target", _target, "--state-dir", _statePath];
         // Under the dotnet host the program is the first argument.
         return Path.GetFileNameWithoutExtension(program) == "dotnet" ? new ProcessStartInfo(program, [Environment.GetCommandLineArgs()[0], .. arguments]) : new ProcessStartInfo(program, arguments);
     }

@@ -77,7 +77,7 @@ internal sealed class Server : IAsyncDisposable
                 if (user.Handler is { } command && !commands.Contains(command)) commands.Add(command);
             }
             // One process serves all devices that name the same command.
-            foreach (string command in commands) processes.Add(new HandlerProcess(command, handlers!.Path, log));
+            foreach (string command in commands) processes.Add(new HandlerProcess(command, handlers!.Path, states.Path, log));
             server.SetTarget(new Target
             {
                 Name = options.Iqn,
@@ -100,6 +100,14 @@ internal sealed class Server : IAsyncDisposable
             if (e is SocketException s) throw new UserException(Explain(s, options.Portals));
             throw;
         }
+    }
+
+    /// <summary>The devices whose handlers have left with acknowledged writes that they could not make durable.</summary>
+    private async Task<IEnumerable<string>> LossesSinceAsync(IReadOnlyList<UserDeviceStatus> before)
+    {
+        // The target sees that they are gone a moment later.
+        for (int tries = 0; tries < 20 && _processes.Count > 0 && _handlers!.Devices.Any(d => d.IsServed); tries++) await Task.Delay(50);
+        return _handlers!.Devices.Where(d => before.Any(b => b.Name == d.Name && b.Losses < d.Losses)).Select(d => $"{d.Name}: data may be lost, the last flush of its handler failed");
     }
 
     private static string Explain(SocketException e, IReadOnlyList<Portal> portals)
@@ -140,7 +148,9 @@ internal sealed class Server : IAsyncDisposable
         if (_handlers is not null) _handlers.IsStopping = true;
         List<string> failures = [];
         // Handlers complete and flush what they have while their devices are still there.
+        var before = _handlers?.Devices;
         foreach (var process in _processes) await process.DisposeAsync();
+        if (before is not null) failures.AddRange(await LossesSinceAsync(before));
         // At once: one that hangs takes its time, and no other's.
         await Task.WhenAll(Units.Select(async served =>
         {

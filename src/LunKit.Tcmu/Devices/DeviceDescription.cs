@@ -17,6 +17,9 @@ public sealed record DeviceDescription(long SizeBytes, int BlockSize, int MaxTra
     /// <summary>Product revision level, likewise.</summary>
     public string Revision { get; init; } = "";
 
+    /// <summary>Whether a handler has served the device before: what is behind it is there.</summary>
+    public bool WasServed { get; init; }
+
     /// <summary>Whether whoever changes the device waits for the handler's reply.</summary>
     public bool WaitsForReplies { get; init; } = true;
 

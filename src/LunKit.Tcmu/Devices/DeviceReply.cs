@@ -12,6 +12,9 @@ internal readonly record struct DeviceReply(Errno Error)
     /// <summary>What outlives the handler's process. The kernel does not ask.</summary>
     public Durability Durability { get; init; }
 
+    /// <summary>Whether mode parameters, current ones too, outlive the handler's process. The kernel does not ask.</summary>
+    public bool KeepsModes { get; init; }
+
     /// <summary>The device says that nobody waits for replies (<c>nl_reply_supported</c> is -1): the kernel would complain of one.</summary>
     public bool IsUnasked { get; init; }
 

@@ -17,6 +17,9 @@ public sealed record TcmuConfig(string Subtype, string Path, string DeviceName, 
     /// and a new one in its place would be a blank disk under the old identity.
     /// </summary>
     public bool MustExist { get; init; }
+
+    /// <summary>The same for a unit, whose initiators stay connected while handlers come and go.</summary>
+    public UnitSuccession Succession => MustExist ? UnitSuccession.Later : UnitSuccession.First;
 }
 
 /// <summary>

@@ -30,7 +30,7 @@ internal static class UserMessages
 
     // Attributes of TCM-USER that are used here too, and others.
     private const ushort Device = 1, DeviceSize = 5, WriteCache = 6, Status = 7, DeviceNumber = 8, RegionBytes = 0x40, BlockSize = 0x41, MaxTransfer = 0x42, Serial = 0x43,
-        CommandId = 0x44, Survives = 0x45, Reason = 0x46;
+        CommandId = 0x44, Survives = 0x45, Reason = 0x46, WasServed = 0x47, KeepsModes = 0x48;
 
     // What a handler says of why it cannot serve a device, in bytes.
     private const int MaxReason = 400;
@@ -62,6 +62,7 @@ internal static class UserMessages
         writer.Add(MaxTransfer, (uint)snapshot.MaxTransferBytes);
         writer.Add(Serial, Encoding.UTF8.GetBytes(snapshot.UnitSerial + '\0'));
         writer.Add(WriteCache, [snapshot.WriteCache ? (byte)1 : (byte)0]);
+        if (snapshot.WasServed) writer.Add(WasServed, [1]);
         return writer.Finish().ToArray();
     }
 
@@ -77,6 +78,7 @@ internal static class UserMessages
     {
         var writer = TcmuMessages.BeginDone(stackalloc byte[MaxLength], Family, sequence, of, reply.Error);
         if (reply.Durability != Durability.Flushed) writer.Add(Survives, [(byte)reply.Durability]);
+        if (reply.KeepsModes) writer.Add(KeepsModes, [1]);
         if (reply.Reason is { } reason)
         {
             Span<byte> text = stackalloc byte[MaxReason];
@@ -97,6 +99,7 @@ internal static class UserMessages
         for (var attribute = message.Payload; attribute.Next();)
         {
             if (attribute.Type == Survives) reply = reply with { Durability = (Durability)attribute.Byte };
+            if (attribute.Type == KeepsModes) reply = reply with { KeepsModes = attribute.Byte != 0 };
             if (attribute.Type == Reason && attribute.Value.Length <= MaxReason) reply = reply with { Reason = OneLine(attribute.Text) };
         }
         return (done.Kind, done.DeviceId, reply);
@@ -122,6 +125,7 @@ internal static class UserMessages
                 MaxTransfer => found with { MaxTransferBytes = attribute.UInt32 },
                 Serial => found with { Serial = attribute.Text },
                 WriteCache => found with { WriteCache = attribute.Byte != 0 },
+                WasServed => found with { WasServed = attribute.Byte != 0 },
                 CommandId => found with { CommandId = attribute.UInt32 },
                 _ => found,
             };
@@ -142,5 +146,6 @@ internal sealed record UserMessage(UserMessages.Command Command)
     public uint MaxTransferBytes { get; init; }
     public string Serial { get; init; } = "";
     public bool WriteCache { get; init; }
+    public bool WasServed { get; init; }
     public uint CommandId { get; init; }
 }

@@ -53,7 +53,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             _closing.Token.ThrowIfCancellationRequested();
             var config = new TcmuConfig(access.Name.Subtype, access.Name.Path, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", snapshot.SizeBytes, snapshot.BlockSize, DeviceIdentity.Of(Name, snapshot))
             {
-                MustExist = takesOver,
+                MustExist = takesOver || snapshot.WasServed,
             };
             _unit = await factory(config, _closing.Token).ConfigureAwait(false);
             _unit.Alua = access.PortGroups is { } groups ? new Alua(groups) { AccessTypes = ImplicitAccess } : Alua.Elsewhere;
@@ -62,7 +62,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             _state = TcmuDeviceState.Serving;
             LogMessages.Serving(log, config.DeviceName, access.Path, snapshot.SizeBytes);
             _serving = SuperviseAsync();
-            return DeviceReply.Done with { Durability = DurabilityOf(_unit) };
+            return DeviceReply.Done with { Durability = DurabilityOf(_unit), KeepsModes = _unit is BlockUnit { KeepsModes: true } };
         }
         catch (Exception e)
         {
@@ -92,6 +92,8 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
         unit.HostTransferBytes = snapshot.MaxTransferBytes;
         if (unit.BlockSize != snapshot.BlockSize)
             throw new TcmuException($"the backstore has blocks of {unit.BlockSize} bytes, the device of {snapshot.BlockSize} (hw_block_size)");
+        // Its initiators do not flush.
+        if (!snapshot.WriteCache) await unit.SetWriteCacheAsync(false).ConfigureAwait(false);
         long length = unit.Store.Geometry.LengthBytes;
         if (length < snapshot.SizeBytes && unit.Store.Has(BackstoreFeatures.Resize)) await unit.ResizeAsync(snapshot.SizeBytes).ConfigureAwait(false);
         else if (length != snapshot.SizeBytes) throw new TcmuException($"the backstore has {length} bytes, the device {snapshot.SizeBytes} (dev_size)");

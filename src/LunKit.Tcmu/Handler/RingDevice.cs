@@ -134,8 +134,7 @@ internal sealed class RingDevice : IDisposable
         // What still executes uses the shared memory: it is unmapped only afterwards.
         Drain();
         _tick?.Dispose();
-        // This says that nothing acknowledged is lost, too.
-        if (end == RingEnd.Stopped && TryFlush()) Leave();
+        if (end == RingEnd.Stopped) Leave(isFlushed: TryFlush());
         else _nexuses.Close();
         _transport.Dispose();
         _ended.SetResult(end);
@@ -179,10 +178,10 @@ internal sealed class RingDevice : IDisposable
     /// <summary>Whether a device without a thread that was stopped has completed all that it had read.</summary>
     public bool IsOver => _stopping && _executing == 0;
 
-    /// <summary>The producer may know that what was read is completed, and flushed.</summary>
-    public void Leave()
+    /// <summary>The producer may know that what was read is completed, and whether all that was acknowledged is durable.</summary>
+    public void Leave(bool isFlushed = true)
     {
-        _ring.Say(Watch.HasLeft);
+        _ring.Say(isFlushed ? Watch.HasLeft : Watch.HasLeftUnflushed);
         _nexuses.Close();
     }
 

@@ -28,7 +28,10 @@ internal sealed class KernelDeviceAccess(UioDevice uio) : IDeviceAccess
         }
     }
 
-    public DeviceDescription ReadSnapshot() => _folder.ReadSnapshot();
+    /// <summary>
+    /// The kernel's <c>emulate_write_cache</c> is 0 where nobody has set it, too: what somebody has set the unit itself keeps (<see cref="UnitSuccession"/>).
+    /// </summary>
+    public DeviceDescription ReadSnapshot() => _folder.ReadSnapshot() with { WriteCache = true };
 
     public Func<IReadOnlyList<AccessGroup>> PortGroups => _folder.ReadPortGroups;
 

@@ -57,8 +57,10 @@ internal enum Watch : uint
     Sleeps = 1,
     /// <summary>It looks at the ring, and will once more before it sleeps: do not ring.</summary>
     Looks = 2,
-    /// <summary>A consumer that has completed all that it had begun, and lets go.</summary>
+    /// <summary>A consumer that has completed all that it had begun, has made it durable, and lets go.</summary>
     HasLeft = 3,
+    /// <summary>The same, but its last flush has failed: what it has acknowledged may be lost.</summary>
+    HasLeftUnflushed = 4,
 }
 
 /// <summary>Head of the shared region; the consumer's tail has a cache line of its own.</summary>

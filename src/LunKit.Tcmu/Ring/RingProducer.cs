@@ -165,7 +165,10 @@ internal sealed class RingProducer
     public bool ConsumerIsKnown => Volatile.Read(ref Mailbox.ConsumerWatch) != (uint)Watch.Unknown;
 
     /// <summary>Whether the consumer says that it left with nothing begun and not completed.</summary>
-    public bool ConsumerHasLeft => Volatile.Read(ref Mailbox.ConsumerWatch) == (uint)Watch.HasLeft;
+    public bool ConsumerHasLeft => Volatile.Read(ref Mailbox.ConsumerWatch) is (uint)Watch.HasLeft or (uint)Watch.HasLeftUnflushed;
+
+    /// <summary>Whether its last flush has failed then.</summary>
+    public bool ConsumerHasLeftUnflushed => Volatile.Read(ref Mailbox.ConsumerWatch) == (uint)Watch.HasLeftUnflushed;
 
     /// <summary>
     /// Says whether this side looks for completions by itself. After <see cref="Watch.Sleeps"/> it must look at <see cref="HasCompletions"/>

@@ -118,7 +118,8 @@ internal sealed class ForwardedCommand(RingCommands owner) : IValueTaskSource<Co
         int length = completion.ReadLength < 0 ? Plan.DataInLength : Math.Min(completion.ReadLength, taken.Length);
         if (length == 0) return CommandResult.Good;
         var data = taken.View(length);
-        if (!completion.KeepsBuffers && command.TryLendDataIn(data, taken)) DataIn = null;
+        // An initiator that does not read keeps what is lent to it: not when others would have no room.
+        if (!completion.KeepsBuffers && taken.Region.HasPlenty && command.TryLendDataIn(data, taken)) DataIn = null;
         else data.CopyTo(command.RentDataIn(length));
         return CommandResult.Data(length);
     }

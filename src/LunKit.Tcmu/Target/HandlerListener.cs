@@ -13,7 +13,7 @@ public sealed class HandlerListener : IDisposable
     // A handler is a process of this machine; more than this are a mistake, or ill will.
     private const int MaxConnections = 64;
     private const int TickMilliseconds = 200;
-    private static readonly TimeSpan s_refusedPause = TimeSpan.FromSeconds(2), s_reconfigureLimit = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan s_refusedPause = TimeSpan.FromSeconds(2);
 
     private readonly Lock _gate = new();
     private readonly ILogger _log;
@@ -60,6 +60,9 @@ public sealed class HandlerListener : IDisposable
 
     /// <summary>How long a device may be without a handler before the log says so.</summary>
     internal TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>How long a handler may take for a change of its device.</summary>
+    internal TimeSpan ChangeLimit { get; init; } = TimeSpan.FromSeconds(30);
 
     /// <summary>Whether the target stops: that handlers leave is expected then, and no warning.</summary>
     public bool IsStopping { get; set; }
@@ -218,21 +221,25 @@ public sealed class HandlerListener : IDisposable
         TaskCompletionSource<DeviceReply>? reply = null;
         lock (_gate)
         {
+            // Also here: what a handler that is gone has said does not hold for the next.
+            if (said.Error == Errno.None && device.Holder != connection) return;
             if (kind == TcmuEventKind.Added)
             {
                 device.IsServed = said.Error == Errno.None;
+                device.WasServed |= device.IsServed;
                 (device.LastError, device.LastReason) = (said.Error, said.Reason);
+                if (device.IsServed) device.Ring.Declares(said.Durability, said.KeepsModes);
             }
             else if (kind == TcmuEventKind.Reconfigured)
             {
-                reply = device.Reply;
+                if (!device.IsReplyOverdue) reply = device.Reply;
+                device.IsReplyOverdue = false;
             }
         }
         reply?.TrySetResult(said);
         if (kind != TcmuEventKind.Added) return;
         if (said.Error == Errno.None)
         {
-            device.Ring.Declares(said.Durability);
             LogMessages.HandlerAttached(_log, device.Name, connection.Peer.ProcessId);
             return;
         }
@@ -246,7 +253,7 @@ public sealed class HandlerListener : IDisposable
         {
             bool served = device.IsServed;
             device.Reply?.TrySetResult(new DeviceReply(Errno.EIO));
-            (device.Holder, device.IsServed, device.FreeSince) = (null, false, Environment.TickCount64);
+            (device.Holder, device.IsServed, device.IsReplyOverdue, device.FreeSince) = (null, false, false, Environment.TickCount64);
             device.OfferAt = served ? 0 : Environment.TickCount64 + (long)s_refusedPause.TotalMilliseconds;
             if (served && !IsStopping) LogMessages.HandlerGone(_log, device.Name);
         }
@@ -288,18 +295,20 @@ public sealed class HandlerListener : IDisposable
             device = _devices.Values.First(d => d.Unit == unit);
             if (device is not { Holder: { } holder, IsServed: true }) throw new IOException($"{device.Name} has no handler now");
             if (device.Reply is not null) throw new IOException($"{device.Name} is being changed already");
+            if (device.IsReplyOverdue) throw new IOException($"{device.Name}: its handler has not answered the change before this one");
             device.Reply = new TaskCompletionSource<DeviceReply>(TaskCreationOptions.RunContinuationsAsynchronously);
             reply = device.Reply.Task;
             holder.Send(TcmuMessages.Event(UserMessages.Family, change(Event(device, TcmuEventKind.Reconfigured))));
         }
         try
         {
-            var said = await reply.WaitAsync(s_reconfigureLimit).ConfigureAwait(false);
+            var said = await reply.WaitAsync(ChangeLimit).ConfigureAwait(false);
             if (said.Error != Errno.None) throw new IOException($"{device.Name}: its handler refuses the change ({said.Reason ?? said.Error.Text})");
             lock (_gate) apply(device);
         }
         catch (TimeoutException)
         {
+            lock (_gate) device.IsReplyOverdue = device.Holder is not null && !reply.IsCompleted;
             throw new IOException($"{device.Name}: its handler does not answer");
         }
         finally

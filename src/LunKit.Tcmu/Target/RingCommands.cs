@@ -93,7 +93,8 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
             if (forwarded.Command is not null)
             {
                 var result = ResultOf(forwarded, completion);
-                if (result.Status == ScsiStatus.Good) writes.Completed(forwarded.Plan.Effect, forwarded.Mark);
+                // Its initiator takes a recovered error for success.
+                if (result.Status == ScsiStatus.Good || result is { Status: ScsiStatus.CheckCondition, Sense.Key: SenseKey.RecoveredError }) writes.Completed(forwarded.Plan.Effect, forwarded.Mark);
                 Finish(forwarded, result, keep: completion.KeepsBuffers);
             }
             else

@@ -87,6 +87,7 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
             bool immediate = (cdb[1] & 0x02) != 0;
             return range.Lba == 0 && range.BlockCount == 0 && !immediate ? CommandEffect.FlushesAll : CommandEffect.Flushes;
         }
+        if (isWhole && row!.Opcode is Opcode.ModeSelect6 or Opcode.ModeSelect10) return CommandEffect.ChangesModes;
         bool copies = row?.DataOut is not null && row.Has(CommandTraits.NeedsMedium) && !row.Has(CommandTraits.ReservationRead);
         if (traits is not null && !Has(traits, CommandTraits.WritesMedium) && !copies) return CommandEffect.None;
         return isWhole && row!.Has(CommandTraits.CacheControl) && new BlockCdb(cdb).ForceUnitAccess ? CommandEffect.None : CommandEffect.Writes;
@@ -103,6 +104,7 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
 
     internal override Task Leave(UnitNexus nexus, bool isLost)
     {
+        _ring.NexusLeaves(nexus.Nexus);
         var left = base.Leave(nexus, isLost);
         // The handler may have kept something for it, which the next command must not find.
         _ring.NexusLeft(nexus.Nexus);

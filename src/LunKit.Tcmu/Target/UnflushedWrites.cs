@@ -15,12 +15,14 @@ internal enum CommandEffect
     Flushes,
     /// <summary>Everything that was acknowledged before it began is durable when it has ended.</summary>
     FlushesAll,
+    /// <summary>It changes mode parameters, which need not outlive the handler.</summary>
+    ChangesModes,
 }
 
 /// <summary>
 /// Whether a device's handler has acknowledged writes that are in its own memory only, and which initiators must hear that they are lost
 /// when it dies (docs/decisions/0011). A handler that does not say that its writes survive it (<see cref="Declares"/>) is taken to have a
-/// cache that dies with it. The lock of the device's <see cref="UserRing"/> guards it.
+/// cache that dies with it. Likewise for mode parameters, which initiators believe in: a write cache that is on again is not flushed. The lock of the device's <see cref="UserRing"/> guards it.
 /// </summary>
 /// <param name="reportTime">How long the flushes of an initiator go on failing after the first that failed.</param>
 /// <param name="clock">The ring's time, in milliseconds.</param>
@@ -33,6 +35,7 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     // What flushes have covered if the handler's flushes are worth anything, which it says when it serves already.
     private long _flushedUndeclared;
     private bool _isDeclared;
+    private bool _keepsModes, _modesChanged;
 
     /// <summary>DEVICE INTERNAL RESET (SPC-5 annex F): what was not on the medium may be gone.</summary>
     public static Sense HandlerRestarted { get; } = new(SenseKey.UnitAttention, 0x29, 0x04);
@@ -46,12 +49,13 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     /// <summary>Whether anything may be lost with the handler: what no flush has covered, or, in a handler's own memory, all of the disk.</summary>
     public bool Any => _acknowledged > _flushed || Durability == Durability.Nothing;
 
-    /// <summary>A command ended with GOOD.</summary>
+    /// <summary>A command ended well.</summary>
     /// <param name="effect">What it does.</param>
     /// <param name="mark"><see cref="Mark"/> when it began.</param>
     public void Completed(CommandEffect effect, long mark)
     {
-        if (effect == CommandEffect.Writes) _acknowledged++;
+        if (effect == CommandEffect.ChangesModes) _modesChanged = true;
+        else if (effect == CommandEffect.Writes) _acknowledged++;
         else if (effect == CommandEffect.FlushesAll && _isDeclared) Cover(mark);
         else if (effect == CommandEffect.FlushesAll) _flushedUndeclared = Math.Max(_flushedUndeclared, mark);
     }
@@ -63,17 +67,21 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     }
 
     /// <summary>The device is with a handler that has not said anything yet.</summary>
-    public void Attached() => (Durability, _isDeclared, _flushedUndeclared) = (Durability.Flushed, false, 0);
+    public void Attached() => (Durability, _isDeclared, _flushedUndeclared, _keepsModes) = (Durability.Flushed, false, 0, false);
 
     /// <summary>The handler says what outlives its process.</summary>
-    public void Declares(Durability durability)
+    public void Declares(Durability durability, bool keepsModes)
     {
-        (Durability, _isDeclared) = (durability, true);
+        (Durability, _isDeclared, _keepsModes) = (durability, true, keepsModes);
         Cover(_flushedUndeclared);
     }
 
-    /// <summary>The handler has flushed, and let go: only a disk in its memory is lost with it.</summary>
-    public void LeftInOrder() => Cover(_acknowledged);
+    /// <summary>The handler has let go. Flushed: only a disk in its memory is lost with it; else what it has said of its writes does not hold.</summary>
+    public void Left(bool isFlushed)
+    {
+        if (isFlushed) Cover(_acknowledged);
+        else if (Durability == Durability.Acknowledged) Durability = Durability.Flushed;
+    }
 
     /// <summary>A nexus is gone: its initiator may come back, and believe that what it wrote is still there.</summary>
     public void NexusLeft(Nexus nexus)
@@ -92,6 +100,10 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     /// </summary>
     public bool HandlerDied(ReadOnlySpan<UnitNexus> nexuses)
     {
+        if (_modesChanged && !_keepsModes)
+            foreach (var nexus in nexuses) nexus.EstablishUnitAttention(Sense.ModeParametersChanged);
+        // The next handler keeps none of it either, which they know then.
+        _modesChanged &= _keepsModes;
         if (Durability == Durability.Acknowledged || !Any) return false;
         foreach (var nexus in nexuses)
         {

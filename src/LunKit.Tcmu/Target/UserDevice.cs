@@ -69,6 +69,9 @@ internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRin
     /// <summary>Who had it last.</summary>
     public HandlerConnection? LastHolder { get; set; }
     public bool IsServed { get; set; }
+
+    /// <summary>Whether a handler has served it, which then has had what is behind it.</summary>
+    public bool WasServed { get; set; }
     public Errno LastError { get; set; }
     public string? LastReason { get; set; }
 
@@ -85,7 +88,10 @@ internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRin
     /// <summary>Waits for the holder's reply to a change.</summary>
     public TaskCompletionSource<DeviceReply>? Reply { get; set; }
 
-    public DeviceDescription Snapshot => new(SizeBytes, options.BlockSize, BlockLimits.MaxTransferBytes, options.Identity.Serial, WriteCache);
+    /// <summary>Whether nobody waits any more for the reply to a change, and it is still to come: it would be taken for the reply to the next.</summary>
+    public bool IsReplyOverdue { get; set; }
+
+    public DeviceDescription Snapshot => new(SizeBytes, options.BlockSize, BlockLimits.MaxTransferBytes, options.Identity.Serial, WriteCache) { WasServed = WasServed };
 
     public UserDeviceStatus Status => new(Name, Holder?.Peer.ProcessId ?? 0, IsServed, ring.CommandCount, ring.DataBytesInUse, ring.TimedOutCount, ring.BrokenCount, LastError)
     {

@@ -80,10 +80,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     public long LossCount { get; private set; }
 
     /// <summary>Whether the handler that was attached last has said that what it acknowledges outlives it.</summary>
-    public bool Survives
-    {
-        get { lock (_gate) return _writes.Durability == Durability.Acknowledged; }
-    }
+    public bool Survives { get { lock (_gate) return _writes.Durability == Durability.Acknowledged; } }
 
     /// <summary>Memory for data that a fabric is about to receive; null when its own will do.</summary>
     public RingMemory? RentDataOut(int length)
@@ -146,7 +143,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     }
 
     /// <summary>The handler says what survives it.</summary>
-    public void Declares(Durability durability) { lock (_gate) _writes.Declares(durability); }
+    public void Declares(Durability durability, bool keepsModes) { lock (_gate) _writes.Declares(durability, keepsModes); }
 
     /// <summary>The handler gives back a command that it kept.</summary>
     public void FreeKept(ushort id)
@@ -307,13 +304,17 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     }
 
     /// <summary>
+    /// An initiator is going: when the handler dies from here on it hears of it when it comes back. Before it is none of the unit's any more. Any thread.
+    /// </summary>
+    public void NexusLeaves(Nexus nexus) { lock (_gate) _writes.NexusLeft(nexus); }
+
+    /// <summary>
     /// An initiator is gone. The handler is told before the next command; one that does not know the message is not told. Any thread.
     /// </summary>
     public void NexusLeft(Nexus nexus)
     {
         lock (_gate)
         {
-            _writes.NexusLeft(nexus);
             if (!_attached || !_region.Producer.ConsumerIsKnown) return;
             _lostNexuses.Add(nexus.Number);
             _lostNexuses.Tell(_region.Producer);
@@ -323,10 +324,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     }
 
     /// <summary>The answer to a flush of a nexus may not have reached its initiator. Any thread.</summary>
-    public void Unheard(Nexus nexus)
-    {
-        lock (_gate) _writes.Unheard(nexus);
-    }
+    public void Unheard(Nexus nexus) { lock (_gate) _writes.Unheard(nexus); }
 
     /// <summary>The handler lied. Its commands end as BUSY, which initiators repeat, and it keeps the old memory for itself.</summary>
     private void Break(string reason)
@@ -361,7 +359,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             if (_attached && _region.Producer.ConsumerHasLeft)
             {
                 _commands.NothingIsBegun();
-                _writes.LeftInOrder();
+                _writes.Left(isFlushed: !_region.Producer.ConsumerHasLeftUnflushed);
             }
             if (lost = _writes.HandlerDied(Unit is null ? [] : Unit.Nexuses))
             {

@@ -29,7 +29,7 @@ public sealed class BlockUnit : LogicalUnit
 
     internal BlockUnit(BackstoreGuard store, string name, UnitMemory memory, BlockUnitOptions options, ILogger? log, UnitRuntime runtime)
         : base(options.Identity ?? new UnitIdentity { Name = name, Id = memory.Id }, memory, options.LongCdbs ? BlockCommands.Table : BlockCommands.ShortTable,
-            new ModePages(BlockModePages.Of(store.Has(BackstoreFeatures.VolatileCache), options.WriteCache), memory), log, runtime)
+            new ModePages(BlockModePages.Of(store.Has(BackstoreFeatures.VolatileCache), options.WriteCache), memory, SuccessionOf(store, options)), log, runtime)
     {
         _options = options;
         Store = store;
@@ -40,6 +40,17 @@ public sealed class BlockUnit : LogicalUnit
         Background.ResumeFailed();
         store.GeometryChanged += TakeCapacity;
     }
+
+    // A disk that ends with its process has no successor: initiators hear that all of it is gone.
+    private static UnitSuccession SuccessionOf(BackstoreGuard store, BlockUnitOptions options) => store.Has(BackstoreFeatures.Ephemeral) ? UnitSuccession.None : options.Succession;
+
+    /// <summary>
+    /// Whether the process that serves the unit next knows of an erasure that did not end: else it would take a disk for erased that is not.
+    /// </summary>
+    internal bool RemembersErasure => Memory.IsDurable || SuccessionOf(Store, _options) == UnitSuccession.None;
+
+    /// <summary>Whether the process that serves the unit next knows the current mode parameters.</summary>
+    internal bool KeepsModes => Memory.IsDurable && SuccessionOf(Store, _options) != UnitSuccession.None;
 
     /// <summary>The backstore behind its guard.</summary>
     public BackstoreGuard Store { get; }
@@ -237,6 +248,7 @@ public sealed class BlockUnit : LogicalUnit
         var wanted = (byte[])page.Current.Clone();
         wanted[2] ^= 0x04;
         if (ModePages.Apply([(page, wanted)], save: false)) EstablishForOthers(null, Sense.ModeParametersChanged);
+        await ModePages.RememberAsync().ConfigureAwait(false);
         // What was acknowledged while the cache was on is not on the medium yet.
         if (!on) await FlushAsync().ConfigureAwait(false);
         return true;

@@ -12,6 +12,9 @@ public sealed record BlockUnitOptions
     /// <summary>Names that somebody else gives, such as the kernel; null for those that follow from the unit's state.</summary>
     public UnitIdentity? Identity { get; init; }
 
+    /// <summary>Whether the unit goes on in another process while initiators are connected.</summary>
+    public UnitSuccession Succession { get; init; }
+
     /// <summary>The medium can be ejected (RMB = 1).</summary>
     public bool Removable { get; init; }
 

@@ -29,6 +29,12 @@ public sealed class UnitState
     /// <summary>Saved mode pages: hex of the page, by hex of page and subpage code.</summary>
     public Dictionary<string, string> ModePages { get; set; } = [];
 
+    /// <summary>
+    /// Mode pages whose current values are not the saved ones, likewise: for the process that serves the unit next while initiators know nothing of the
+    /// change (<see cref="UnitSuccession"/>). Empty after a reset.
+    /// </summary>
+    public Dictionary<string, string> CurrentModePages { get; set; } = [];
+
     /// <summary>Identifying information by type (SPC-5 6.32).</summary>
     public Dictionary<int, string> IdentifyingInformation { get; set; } = [];
 
@@ -45,6 +51,7 @@ public sealed class UnitState
     {
         Id = Id,
         ModePages = new(ModePages),
+        CurrentModePages = new(CurrentModePages),
         IdentifyingInformation = new(IdentifyingInformation),
         Reservations = Reservations,
         Sanitize = Sanitize,

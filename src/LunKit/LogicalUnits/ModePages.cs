@@ -20,20 +20,28 @@ internal sealed class ModePages
     private readonly ModePage? _caching, _control;
     private readonly UnitMemory _memory;
 
-    public ModePages(IEnumerable<ModePage> pages, UnitMemory memory)
+    private readonly UnitSuccession _succession;
+
+    public ModePages(IEnumerable<ModePage> pages, UnitMemory memory, UnitSuccession succession = UnitSuccession.None)
     {
+        _succession = succession;
         _pages = [.. pages.OrderBy(p => p.Code).ThenBy(p => p.Subpage)];
         _memory = memory;
         foreach (var page in _pages)
         {
-            string? hex = memory.Read(s => s.ModePages.GetValueOrDefault(page.Key));
-            if (hex is null || hex.Length != page.Default.Length * 2) continue;
-            page.Saved = Merge(page, Convert.FromHexString(hex));
-            page.Current = page.Saved;
+            page.Saved = Read(page, memory.Read(s => s.ModePages.GetValueOrDefault(page.Key))) ?? page.Saved;
+            page.Current = (succession == UnitSuccession.Later ? Read(page, memory.Read(s => s.CurrentModePages.GetValueOrDefault(page.Key))) : null) ?? page.Saved;
         }
         _caching = _pages.FirstOrDefault(p => p is { Code: 0x08, Subpage: 0 });
         _control = _pages.FirstOrDefault(p => p is { Code: 0x0A, Subpage: 0 });
     }
+
+    private static byte[]? Read(ModePage page, string? hex) => hex?.Length == page.Default.Length * 2 ? Merge(page, Convert.FromHexString(hex)) : null;
+
+    /// <summary>
+    /// Whether pages can be saved: not where a process that serves the unit next could not know of it, and its initiators would not hear that.
+    /// </summary>
+    public bool CanSave => _succession == UnitSuccession.None || _memory.IsDurable;
 
     public IReadOnlyList<ModePage> All => _pages;
 
@@ -76,7 +84,9 @@ internal sealed class ModePages
                     foreach (var (page, wanted) in changes) s.ModePages[page.Key] = Convert.ToHexString(Merge(page, wanted));
                 }).ConfigureAwait(false);
             }
-            return Apply(changes, save, command);
+            bool changed = Apply(changes, save, command);
+            await RememberAsync().ConfigureAwait(false);
+            return changed;
         }
         finally
         {
@@ -110,6 +120,31 @@ internal sealed class ModePages
         lock (_gate)
         {
             foreach (var page in _pages) page.Current = page.Saved;
+        }
+        // Initiators have a unit attention: whether the next process finds it or not is nothing that they rely on.
+        if (_memory.Read(s => s.CurrentModePages.Count) > 0) _ = TryRememberAsync();
+    }
+
+    /// <summary>
+    /// What is in force, for the process that serves the unit next. Initiators believe in it from the answer on, so it is saved before.
+    /// </summary>
+    public async ValueTask RememberAsync()
+    {
+        if (_succession == UnitSuccession.None) return;
+        Dictionary<string, string> current;
+        lock (_gate) current = _pages.Where(p => !p.Current.AsSpan().SequenceEqual(p.Saved)).ToDictionary(p => p.Key, p => Convert.ToHexString(p.Current));
+        await _memory.UpdateAsync(s => s.CurrentModePages = current).ConfigureAwait(false);
+    }
+
+    private async Task TryRememberAsync()
+    {
+        try
+        {
+            await RememberAsync().ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ObjectDisposedException)
+        {
+            // The next change of a page is saved with all of them, or refused.
         }
     }
 

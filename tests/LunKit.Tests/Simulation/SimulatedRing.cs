@@ -65,7 +65,7 @@ internal sealed class SimulatedRing
         var grant = _ring.Attach();
         _world.Note("a handler comes");
         _handler = new SimulatedHandler(_world, _disk, grant, _ring.RegionBytes, Schedule) { Died = Forget };
-        _ring.Declares(HasCache ? Durability.Flushed : Durability.Acknowledged);
+        _ring.Declares(HasCache ? Durability.Flushed : Durability.Acknowledged, keepsModes: true);
         Schedule();
     }
 

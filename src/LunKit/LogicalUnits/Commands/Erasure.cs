@@ -75,6 +75,7 @@ internal static class Erasure
     private static ValueTask<CommandResult> Sanitize(
         BlockUnit unit, ScsiCommand command, string name, Func<IProgress<double>, CancellationToken, Task> work)
     {
+        if (!unit.RemembersErasure) return DataIn.InvalidCdb(1, 4);
         bool immediate = (command.Cdb[1] & 0x80) != 0, mayExit = (command.Cdb[1] & 0x20) != 0;
         return Start(unit, command, immediate, unit.Background.TryStart(name, isSanitize: true, mayExit, work));
     }

@@ -15,6 +15,7 @@ internal static class Mode
         bool noDescriptor = (cdb[1] & 0x08) != 0, longLba = ten && (cdb[1] & 0x10) != 0;
         var pages = unit.ModePages.All.Where(p =>
             (code == 0x3F || p.Code == code) && (subpage == 0xFF || p.Subpage == subpage)).ToList();
+        if (control == 3 && !unit.ModePages.CanSave) return DataIn.Check(Scsi.Sense.SavingParametersNotSupported);
         // Of all pages there are those without subpages, or all; the subpages between are reserved (SPC-5 6.15).
         if (code == 0x3F && subpage is not (0 or 0xFF)) return DataIn.InvalidCdb(3);
         if (pages.Count == 0 && code != 0x3F) return DataIn.InvalidCdb(unit.ModePages.All.Any(p => p.Code == code) ? 3 : 2);
@@ -23,7 +24,7 @@ internal static class Mode
         int header = w.Length;
         if (!noDescriptor) BlockDescriptor(unit, longLba, ref w);
         int descriptor = w.Length - header;
-        foreach (var page in pages) WritePage(ref w, page, control);
+        foreach (var page in pages) WritePage(ref w, page, control, unit.ModePages.CanSave);
         var data = w.Written;
         byte deviceSpecific = (byte)(unit is BlockUnit b ? (b.IsWriteProtected ? 0x80 : 0) | 0x10 : 0); // WP, DPOFUA
         if (ten)
@@ -42,7 +43,15 @@ internal static class Mode
         return new(DataIn.Send(command, data, allocation));
     }
 
-    private static void WritePage(ref ParameterWriter w, ModePage page, int control)
+    private static void WritePage(ref ParameterWriter w, ModePage page, int control, bool canSave)
+    {
+        int start = w.Length;
+        WriteValues(ref w, page, control);
+        // PS: the page can be saved.
+        if (!canSave) w.Written[start] &= 0x7F;
+    }
+
+    private static void WriteValues(ref ParameterWriter w, ModePage page, int control)
     {
         if (control != 1)
         {
@@ -76,6 +85,7 @@ internal static class Mode
     {
         var cdb = command.Cdb;
         bool ten = cdb.Length == 10, pageFormat = (cdb[1] & 0x10) != 0, save = (cdb[1] & 0x01) != 0;
+        if (save && !unit.ModePages.CanSave) return DataIn.InvalidCdb(1, 0);
         if ((cdb[1] & 0x02) != 0) return DataIn.InvalidCdb(1, 1); // RTD: revert to defaults is not offered
         long declared = SelectDataOut(0, cdb);
         if (declared == 0) return new(CommandResult.Good);

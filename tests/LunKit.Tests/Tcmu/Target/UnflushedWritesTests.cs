@@ -317,7 +317,7 @@ public sealed class UnflushedWritesTests
         writes.Attached();
         writes.Completed(CommandEffect.Writes, writes.Mark);
         writes.Completed(CommandEffect.FlushesAll, writes.Mark);
-        if (declared is { } durability) writes.Declares((Durability)durability);
+        if (declared is { } durability) writes.Declares((Durability)durability, keepsModes: true);
         Assert.Equal(isLoss, writes.HandlerDied([]));
         // Told once.
         Assert.False(writes.HandlerDied([]));

@@ -18,10 +18,10 @@ internal sealed class UserBench : IAsyncDisposable
     private static int s_count;
     private readonly Nexus[] _nexuses;
 
-    public UserBench(UserRingOptions? options = null, int nexuses = 1, long sizeBytes = 1 << 20, long memoryBytes = 1 << 30, SteppedClock? clock = null)
+    public UserBench(UserRingOptions? options = null, int nexuses = 1, long sizeBytes = 1 << 20, long memoryBytes = 1 << 30, SteppedClock? clock = null, TimeSpan? changeLimit = null)
     {
         Path = $"@lunkit-test-{Environment.ProcessId}-{Interlocked.Increment(ref s_count)}";
-        Listener = new HandlerListener(Path, NullLogger.Instance) { Memory = new DataAreaBudget(memoryBytes), Runtime = clock is null ? RingRuntime.System : new RingRuntime { Clock = () => clock.Now } };
+        Listener = new HandlerListener(Path, NullLogger.Instance) { Memory = new DataAreaBudget(memoryBytes), Runtime = clock is null ? RingRuntime.System : new RingRuntime { Clock = () => clock.Now }, ChangeLimit = changeLimit ?? TimeSpan.FromSeconds(30) };
         Unit = AddDevice("disk", options, sizeBytes);
         _nexuses = [.. Enumerable.Range(0, nexuses).Select(i => Open($"iqn.test:{i}", Unit))];
     }
