@@ -130,6 +130,25 @@ public static unsafe class FileDescriptor
         Allocate(file, LibC.FALLOC_FL_KEEP_SIZE, offset, length);
 
     /// <summary>
+    /// Makes a file at least this long, with bytes that read as zeroes. Never cuts it and changes none of its bytes, also when somebody else writes behind
+    /// its end at the same moment: truncation would, between a look at the length and the call.
+    /// </summary>
+    public static void Grow(SafeFileHandle file, long length)
+    {
+        if (RandomAccess.GetLength(file) >= length) return;
+        try
+        {
+            // Only moves the end outwards. It costs the space of one block.
+            if (Allocate(file, 0, length - 1, 1)) return;
+        }
+        catch (LinuxException e) when (e.Errno is Errno.ENOSPC or Errno.EDQUOT)
+        {
+            // Longer it can be all the same: thin.
+        }
+        if (RandomAccess.GetLength(file) < length) RandomAccess.SetLength(file, length);
+    }
+
+    /// <summary>
     /// The run of equal allocation state that starts at <paramref name="offset"/>: whether it holds data, and where it ends
     /// (at most <paramref name="limit"/>). A file system without SEEK_DATA says that all is data.
     /// </summary>

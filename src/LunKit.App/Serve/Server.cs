@@ -123,8 +123,7 @@ internal sealed class Server : IAsyncDisposable
     {
         try
         {
-            long length = await unit.Store.MeasureAsync();
-            if (length != unit.Store.Geometry.LengthBytes) await unit.ResizeAsync(length);
+            await unit.RefreshSizeAsync();
         }
         // Whatever it is: a signal began this, and nobody is there to catch it. The unit may be closing in this moment.
         catch (Exception e)

@@ -39,7 +39,7 @@ public sealed class BackstoreGuard : IAsyncDisposable
     /// <summary>The current geometry.</summary>
     public BackstoreGeometry Geometry => _backstore.Geometry;
 
-    /// <summary>Raised when the geometry changed without a <see cref="ResizeAsync"/> call.</summary>
+    /// <summary>Raised when the geometry changed without a call here.</summary>
     public event Action GeometryChanged
     {
         add => _backstore.GeometryChanged += value;
@@ -302,13 +302,24 @@ public sealed class BackstoreGuard : IAsyncDisposable
         return await _backstore.MeasureAsync().ConfigureAwait(false);
     }
 
-    /// <summary>Changes the length; false when the backstore cannot.</summary>
-    public async ValueTask<bool> ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
+    /// <summary>Makes the backstore longer; false when it cannot. Nothing is ever cut.</summary>
+    public async ValueTask<bool> GrowAsync(long lengthBytes, CancellationToken cancellationToken)
+    {
+        if (lengthBytes < Geometry.LengthBytes) throw new InvalidOperationException($"{lengthBytes} bytes are fewer than {Geometry.LengthBytes}");
+        if (!Has(BackstoreFeatures.Resize)) return false;
+        using var call = new Call(this);
+        using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
+        await _backstore.GrowAsync(lengthBytes, cancellationToken).ConfigureAwait(false);
+        return true;
+    }
+
+    /// <summary>Takes over a length that <see cref="MeasureAsync"/> has told; false when the backstore cannot. What is behind it stays as it is.</summary>
+    public async ValueTask<bool> TakeLengthAsync(long lengthBytes, CancellationToken cancellationToken)
     {
         if (!Has(BackstoreFeatures.Resize)) return false;
         using var call = new Call(this);
         using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
-        await _backstore.ResizeAsync(lengthBytes, cancellationToken).ConfigureAwait(false);
+        await _backstore.TakeLengthAsync(lengthBytes, cancellationToken).ConfigureAwait(false);
         return true;
     }
 

@@ -55,9 +55,10 @@ public class ErasureTests
         bench.Send("erase", 0, cdb, cdb.StartsWith("48 81", StringComparison.Ordinal) ? [1, 0, 0, 1, 0xAA] : []);
         bench.Settle();
         string first = Assert.Single(store.Waiting);
-        foreach (int blocks in (int[])[4096, 1000])
+        store.MediumBlocks = 1000;
+        foreach (var change in (Func<ValueTask>[])[() => bench.Unit.ResizeAsync(4096 * 512), bench.Unit.RefreshSizeAsync])
         {
-            var refusal = await Assert.ThrowsAsync<BackstoreException>(() => bench.Unit.ResizeAsync(blocks * 512).AsTask());
+            var refusal = await Assert.ThrowsAsync<BackstoreException>(() => change().AsTask());
             Assert.Equal(BackstoreError.Busy, refusal.Error);
         }
         Assert.Equal(2048, bench.Unit.BlockCount);
@@ -69,7 +70,7 @@ public class ErasureTests
         bench.Release(second);
         Assert.Equal("06/2A/09", bench.Answer(1, TestUnitReady));
         Assert.Equal("Good", bench.Answer(1, TestUnitReady));
-        await bench.Unit.ResizeAsync(1000 * 512);
+        await bench.Unit.RefreshSizeAsync();
         Assert.Equal(1000, bench.Unit.BlockCount);
     }
 
