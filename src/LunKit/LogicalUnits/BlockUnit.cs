@@ -119,7 +119,7 @@ public sealed class BlockUnit : LogicalUnit
         bool changes = row.Has(CommandTraits.WritesMedium);
         if (row.Has(CommandTraits.ExclusiveAll)) lease = new(BlockLease.All, Exclusive: true, changes);
         else if (row.Ranges?.Invoke(command) is { Length: > 0 } parts)
-            lease = new(new(parts.Min(p => p.Start), parts.Max(p => p.End)), row.Has(CommandTraits.Exclusive), changes) { Parts = parts };
+            lease = BlockLease.OfParts(parts, row.Has(CommandTraits.Exclusive), changes);
         // A copy is carried out by commands with blocks of their own.
         else lease = new(changes && row.Opcode != Opcode.ThirdPartyCopyOut && row.Ranges is null ? BlockLease.All : default, ChangesMedium: changes);
         return false;
