@@ -17,7 +17,7 @@ public abstract partial class LogicalUnit
     {
         if (command.IsAborted && e is OperationCanceledException) return CommandResult.TaskAborted;
         // Threads, descriptors and memory may be there again in a moment; what was done of the command until then may be done again.
-        bool passes = e is OutOfMemoryException or BackstoreException { Error: BackstoreError.Busy };
+        bool passes = e is OutOfMemoryException or BackstoreException { Error: BackstoreError.Busy } or LinuxException { IsTransient: true };
         if (passes && !IsOnlyOnce(command)) return Busy(command, e);
         // Flushes fail as writes do: what they could not make durable was written.
         bool write = !(command.Row?.Has(CommandTraits.ReservationRead) ?? false);
@@ -27,6 +27,8 @@ public abstract partial class LogicalUnit
             BackstoreException b => OfBackstore(b.Error, write),
             LinuxException { IsNoSpace: true } => Sense.SpaceAllocationFailed,
             LinuxException { IsReadOnly: true } => Sense.WriteProtected,
+            // That says nothing of what is stored.
+            LinuxException { IsGone: true } => Sense.LogicalUnitCommunicationFailure,
             IOException => write ? Sense.WriteError : Sense.UnrecoveredReadError,
             _ => Sense.InternalTargetFailure,
         };

@@ -124,6 +124,27 @@ public sealed class PassThroughUnitTests : IAsyncDisposable
         Assert.True(_device.IsDisposed);
     }
 
+    /// <summary>What the kernel did not take the device has not seen: its medium is not bad.</summary>
+    [Theory]
+    [InlineData(Errno.ENOMEM, "Busy")]
+    [InlineData(Errno.EAGAIN, "Busy")]
+    [InlineData(Errno.EDOM, "Busy")]
+    [InlineData(Errno.ENODEV, "02/08/00")]
+    [InlineData(Errno.ENXIO, "02/08/00")]
+    [InlineData(Errno.EIO, "02/08/00")]
+    [InlineData(Errno.EPERM, "02/08/00")]
+    public async Task WhatTheKernelDoesNotTakeIsNoMediumError(Errno errno, string answer)
+    {
+        Open();
+        _device.Answer = (_, _, _) => throw new LinuxException("write", errno);
+        foreach (string cdb in (string[])["2A 00 00000000 00 0001 00", "28 00 00000000 00 0001 00", "35 00 00000000 00 0000 00"])
+        {
+            var result = await SendAsync(cdb, cdb[0] == '2' && cdb[1] == 'A' ? new byte[512] : null, cdb[1] == '8' ? 512 : 0);
+            Assert.Equal(answer, result.Status == ScsiStatus.CheckCondition ? result.Sense.ToString() : result.Status.ToString());
+        }
+        _device.Answer = null;
+    }
+
     public async ValueTask DisposeAsync()
     {
         _device.Gate?.Set();

@@ -168,7 +168,18 @@ public sealed class PassThroughUnit : CustomUnit
     {
         public ScsiDeviceResult Result { get; private set; }
 
-        public void Run() => Result = unit._device.Execute(command.Cdb, data.Span, writes, sense.Span, unit._timeout);
+        public void Run()
+        {
+            try
+            {
+                Result = unit._device.Execute(command.Cdb, data.Span, writes, sense.Span, unit._timeout);
+            }
+            // Of its medium only the device itself speaks. What has no room now is tried again.
+            catch (LinuxException e) when (!e.IsTransient)
+            {
+                throw new BackstoreException(BackstoreError.Unreachable, $"{unit._options.Path}: the kernel does not carry out command {command.Cdb[0]:X2}h: {e.Message}", null, e);
+            }
+        }
     }
 
     private CommandResult Answer(ScsiCommand command, ScsiDeviceResult result, Memory<byte> dataIn, ReadOnlySpan<byte> sense)
