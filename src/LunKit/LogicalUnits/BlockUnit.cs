@@ -105,7 +105,7 @@ public sealed class BlockUnit : LogicalUnit
         lease = default;
         if (Admission.RefusesCdb(this, command, out refusal)) return true;
         var row = command.Row!;
-        if (Background.IsActive && !row.Has(CommandTraits.DuringSanitize)) refusal = CommandResult.CheckCondition(Background.Sense);
+        if (Background.Refuses(row)) refusal = CommandResult.CheckCondition(Background.Sense);
         else if (row.Has(CommandTraits.NeedsMedium) && !IsLoaded) refusal = CommandResult.CheckCondition(Sense.MediumNotPresent);
         else if (row.Has(CommandTraits.NeedsMedium) && !IsStarted) refusal = CommandResult.CheckCondition(Sense.NotReadyInitializingCommandRequired);
         else if (row.Has(CommandTraits.WritesMedium) && IsWriteProtected)
