@@ -125,6 +125,16 @@ public static unsafe class FileDescriptor
     public static bool ZeroRange(SafeFileHandle file, long offset, long length) =>
         Allocate(file, LibC.FALLOC_FL_ZERO_RANGE | LibC.FALLOC_FL_KEEP_SIZE, offset, length);
 
+    /// <summary>Whether the file has no name any more, so that it goes with its last handle.</summary>
+    public static bool IsDeleted(SafeFileHandle file)
+    {
+        using var fd = new OpenDescriptor(file);
+        LibC.statx_head facts;
+        // SAFETY: the structure is a local, and as long as what is written.
+        if (LibC.statx(fd.Number, "", LibC.AT_EMPTY_PATH, LibC.STATX_NLINK, &facts) != 0) throw new LinuxException("statx", LibC.Errno);
+        return facts.stx_nlink == 0;
+    }
+
     /// <summary>Reserves space for a byte range. False when the file system cannot.</summary>
     public static bool Preallocate(SafeFileHandle file, long offset, long length) =>
         Allocate(file, LibC.FALLOC_FL_KEEP_SIZE, offset, length);

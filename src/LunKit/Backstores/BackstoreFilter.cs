@@ -76,6 +76,9 @@ public abstract class BackstoreFilter : IBackstore
     public virtual ValueTask<long> MeasureAsync() => Inner.MeasureAsync();
 
     /// <inheritdoc/>
+    public virtual ValueTask<bool> IsDeletedAsync() => Inner.IsDeletedAsync();
+
+    /// <inheritdoc/>
     public virtual string? Unavailable => Inner.Unavailable;
 
     /// <inheritdoc/>

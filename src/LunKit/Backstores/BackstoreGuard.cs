@@ -7,7 +7,7 @@ namespace LunKit.Backstores;
 /// The one caller of an <see cref="IBackstore"/>: states its contract, emulates what it does not declare, keeps calls apart where it does not
 /// support several at once, and disposes it only after the last call has ended, also one whose caller has cancelled. Thread safe.
 /// </summary>
-public sealed class BackstoreGuard : IAsyncDisposable
+public sealed partial class BackstoreGuard : IAsyncDisposable
 {
     private const int ZeroChunkBytes = 1 << 20, RepeatChunkBytes = 1 << 20, CompareChunkBytes = 256 * 1024;
     private static readonly byte[] s_zeroes = GC.AllocateArray<byte>(ZeroChunkBytes, pinned: true);
@@ -292,35 +292,6 @@ public sealed class BackstoreGuard : IAsyncDisposable
         var extent = await _backstore.ExtentAsync(offset, length, cancellationToken).ConfigureAwait(false);
         if (extent.LengthBytes < 1) throw new BackstoreException(BackstoreError.Internal, "an extent of no bytes", offset);
         return extent with { LengthBytes = Math.Min(extent.LengthBytes, length) };
-    }
-
-    /// <summary>The length that what is behind the backstore has now.</summary>
-    public async ValueTask<long> MeasureAsync()
-    {
-        using var call = new Call(this);
-        using var turn = await TakeTurnAsync(CancellationToken.None).ConfigureAwait(false);
-        return await _backstore.MeasureAsync().ConfigureAwait(false);
-    }
-
-    /// <summary>Makes the backstore longer; false when it cannot. Nothing is ever cut.</summary>
-    public async ValueTask<bool> GrowAsync(long lengthBytes, CancellationToken cancellationToken)
-    {
-        if (lengthBytes < Geometry.LengthBytes) throw new InvalidOperationException($"{lengthBytes} bytes are fewer than {Geometry.LengthBytes}");
-        if (!Has(BackstoreFeatures.Resize)) return false;
-        using var call = new Call(this);
-        using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
-        await _backstore.GrowAsync(lengthBytes, cancellationToken).ConfigureAwait(false);
-        return true;
-    }
-
-    /// <summary>Takes over a length that <see cref="MeasureAsync"/> has told; false when the backstore cannot. What is behind it stays as it is.</summary>
-    public async ValueTask<bool> TakeLengthAsync(long lengthBytes, CancellationToken cancellationToken)
-    {
-        if (!Has(BackstoreFeatures.Resize)) return false;
-        using var call = new Call(this);
-        using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
-        await _backstore.TakeLengthAsync(lengthBytes, cancellationToken).ConfigureAwait(false);
-        return true;
     }
 
     /// <summary>

@@ -86,6 +86,9 @@ public interface IBackstore : IAsyncDisposable
     /// <summary>The length that what is behind it has now, in bytes: its owner may have changed it, and the geometry not noticed.</summary>
     ValueTask<long> MeasureAsync() => ValueTask.FromResult(Geometry.LengthBytes);
 
+    /// <summary>Whether its owner has deleted what is behind it, so that all of it goes when the backstore is closed.</summary>
+    ValueTask<bool> IsDeletedAsync() => ValueTask.FromResult(false);
+
     /// <summary>Why the backstore is temporarily unavailable, in words ("connecting: ..."); null when it serves.</summary>
     string? Unavailable => null;
 

@@ -56,6 +56,21 @@ public sealed class RefreshTests
         }
     }
 
+    /// <summary>A name less is no deletion, as long as there is another.</summary>
+    [Fact]
+    public async Task ADeletedImageIsNamed()
+    {
+        string path = Path.Combine(Path.GetTempPath(), $"lunkit-refresh-{Guid.NewGuid():N}.img"), other = path + ".moved";
+        await using var unit = new BlockUnit(FileBackstore.Open(new FileBackstoreOptions { Path = path, SizeBytes = 1 << 20 }), "lost disk", new VolatileUnitState(Guid.NewGuid()));
+        var log = new ListLog();
+        File.Move(path, other);
+        await Server.RefreshSizeAsync(unit, log);
+        Assert.Empty(log.Lines);
+        File.Delete(other);
+        await Server.RefreshSizeAsync(unit, log);
+        Assert.Contains("lost disk: its image has been deleted", Assert.Single(log.Lines), StringComparison.Ordinal);
+    }
+
     // .NET would ask for the lock first.
     private static async Task TruncateAsync(string path, string size)
     {

@@ -143,6 +143,12 @@ public sealed class FileBackstoreTests : IDisposable
             return base.ReadLength();
         }
 
+        public override bool IsDeleted()
+        {
+            Wait();
+            return base.IsDeleted();
+        }
+
         public override void Grow(long length)
         {
             Wait();
@@ -171,7 +177,7 @@ public sealed class FileBackstoreTests : IDisposable
         return (new FileBackstore(image, _path, new BackstoreGeometry(Length), direct: null, isInMemory: false), image);
     }
 
-    public static TheoryData<string> Calls => ["read", "write", "forced write", "flush", "discard", "zeroes", "extent", "measure", "grow", "take", "dispose"];
+    public static TheoryData<string> Calls => ["read", "write", "forced write", "flush", "discard", "zeroes", "extent", "measure", "deleted", "grow", "take", "dispose"];
 
     private static async Task CallAsync(FileBackstore store, BackstoreGuard guard, string call)
     {
@@ -186,6 +192,7 @@ public sealed class FileBackstoreTests : IDisposable
             case "zeroes": await guard.WriteZeroesAsync(0, 4096, WriteOptions.None, default); break;
             case "extent": await guard.ExtentAsync(0, 4096, default); break;
             case "measure": Assert.Equal(Length, await guard.MeasureAsync()); break;
+            case "deleted": Assert.False(await guard.IsDeletedAsync()); break;
             case "grow": await guard.GrowAsync(2 * Length, default); break;
             case "take": await guard.TakeLengthAsync(Length, default); break;
             default: await store.DisposeAsync(); break;

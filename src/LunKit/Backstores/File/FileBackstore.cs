@@ -159,6 +159,9 @@ public sealed class FileBackstore : IBackstore
     public ValueTask<long> MeasureAsync() => _workers.RunAsync(static s => s.ReadLength(), _file);
 
     /// <inheritdoc/>
+    public ValueTask<bool> IsDeletedAsync() => _workers.RunAsync(static s => s.IsDeleted(), _file);
+
+    /// <inheritdoc/>
     public ValueTask GrowAsync(long lengthBytes, CancellationToken cancellationToken) =>
         _workers.RunAsync(static s => s.Store.Grow(s.Length), (Store: this, Length: lengthBytes));
 

@@ -45,6 +45,9 @@ internal class ImageFile(SafeFileHandle file) : IDisposable
     /// <summary>The length of the file now.</summary>
     public virtual long ReadLength() => RandomAccess.GetLength(file);
 
+    /// <summary>Whether it has no name any more.</summary>
+    public virtual bool IsDeleted() => FileDescriptor.IsDeleted(file);
+
     /// <summary>Makes the file at least this long.</summary>
     public virtual void Grow(long length) => FileDescriptor.Grow(file, length);
 
