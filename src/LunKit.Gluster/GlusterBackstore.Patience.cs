@@ -142,13 +142,20 @@ public sealed partial class GlusterBackstore
     }
 
     /// <inheritdoc/>
-    public async ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
+    public async ValueTask GrowAsync(long lengthBytes, CancellationToken cancellationToken)
+    {
+        await SeekingAsync(file => file.Grow(lengthBytes, $"gluster:{_options.Name}")).ConfigureAwait(false);
+        _geometry = GeometryOf(lengthBytes);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask TakeLengthAsync(long lengthBytes, CancellationToken cancellationToken)
     {
         await SeekingAsync(file =>
         {
             string name = $"gluster:{_options.Name}";
-            // The file may have been grown by somebody else already.
-            if (file.ReadLength(name) != lengthBytes) file.SetLength(lengthBytes, name);
+            if (file.ReadLength(name) is var now && now < lengthBytes)
+                throw new BackstoreException(BackstoreError.Busy, $"{name} had {lengthBytes} bytes, and has {now} by now: it is being made shorter; try again");
         }).ConfigureAwait(false);
         _geometry = GeometryOf(lengthBytes);
     }

@@ -28,7 +28,7 @@ internal sealed class GlusterFile(GlusterVolume volume, nint handle, nint seeker
             file = new GlusterFile(volume, handle, seeker);
             lengthBytes = file.ReadLength(name);
             // One that has grown since stays as it is: a size creates and grows.
-            if (options.SizeBytes is { } wanted && wanted > lengthBytes) file.SetLength(lengthBytes = wanted, name);
+            if (options.SizeBytes is { } wanted && wanted > lengthBytes) file.Grow(lengthBytes = wanted, name);
             if (lengthBytes < options.BlockSize) throw new BackstoreException(BackstoreError.Internal, $"{name} has {lengthBytes} bytes, less than one block; give size= to grow it");
             return file;
         }
@@ -53,10 +53,16 @@ internal sealed class GlusterFile(GlusterVolume volume, nint handle, nint seeker
         return length < 0 ? throw GlusterVolume.Failed(name) : length;
     }
 
-    /// <summary>Makes the file longer or shorter. Throws <see cref="BackstoreException"/>.</summary>
-    public void SetLength(long length, string name)
+    /// <summary>
+    /// Makes the file at least this long, and never cuts it, also when another client makes it longer at the same moment. Throws
+    /// <see cref="BackstoreException"/>.
+    /// </summary>
+    public void Grow(long length, string name)
     {
-        if (Gfapi.Truncate(handle, length) != 0) throw GlusterVolume.Failed(name);
+        if (ReadLength(name) >= length) return;
+        // Only moves the end outwards, where the bricks' file systems can do that; a truncation would cut what was added since the look.
+        if (Gfapi.glfs_fallocate(handle, keepSize: 0, length - 1, 1) == 0) return;
+        if (ReadLength(name) < length && Gfapi.Truncate(handle, length) != 0) throw GlusterVolume.Failed(name);
     }
 
     /// <inheritdoc/>

@@ -125,9 +125,38 @@ public static unsafe class FileDescriptor
     public static bool ZeroRange(SafeFileHandle file, long offset, long length) =>
         Allocate(file, LibC.FALLOC_FL_ZERO_RANGE | LibC.FALLOC_FL_KEEP_SIZE, offset, length);
 
+    /// <summary>Whether the file has no name any more, so that it goes with its last handle.</summary>
+    public static bool IsDeleted(SafeFileHandle file)
+    {
+        using var fd = new OpenDescriptor(file);
+        LibC.statx_head facts;
+        // SAFETY: the structure is a local, and as long as what is written.
+        if (LibC.statx(fd.Number, "", LibC.AT_EMPTY_PATH, LibC.STATX_NLINK, &facts) != 0) throw new LinuxException("statx", LibC.Errno);
+        return facts.stx_nlink == 0;
+    }
+
     /// <summary>Reserves space for a byte range. False when the file system cannot.</summary>
     public static bool Preallocate(SafeFileHandle file, long offset, long length) =>
         Allocate(file, LibC.FALLOC_FL_KEEP_SIZE, offset, length);
+
+    /// <summary>
+    /// Makes a file at least this long, with bytes that read as zeroes. Never cuts it and changes none of its bytes, also when somebody else writes behind
+    /// its end at the same moment: truncation would, between a look at the length and the call.
+    /// </summary>
+    public static void Grow(SafeFileHandle file, long length)
+    {
+        if (RandomAccess.GetLength(file) >= length) return;
+        try
+        {
+            // Only moves the end outwards. It costs the space of one block.
+            if (Allocate(file, 0, length - 1, 1)) return;
+        }
+        catch (LinuxException e) when (e.Errno is Errno.ENOSPC or Errno.EDQUOT)
+        {
+            // Longer it can be all the same: thin.
+        }
+        if (RandomAccess.GetLength(file) < length) RandomAccess.SetLength(file, length);
+    }
 
     /// <summary>
     /// The run of equal allocation state that starts at <paramref name="offset"/>: whether it holds data, and where it ends

@@ -60,8 +60,8 @@ internal static unsafe partial class LibC
     [StructLayout(LayoutKind.Sequential, Size = 256)]
     public struct statx_head { public uint stx_mask, stx_blksize; public ulong stx_attributes; public uint stx_nlink, stx_uid, stx_gid; public ushort stx_mode; }
 
-    public const int AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100;
-    public const uint STATX_TYPE = 1;
+    public const int AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100, AT_EMPTY_PATH = 0x1000;
+    public const uint STATX_TYPE = 1, STATX_NLINK = 4;
     public const ushort S_IFMT = 0xF000, S_IFSOCK = 0xC000, S_IFREG = 0x8000, S_IFBLK = 0x6000, S_IFDIR = 0x4000;
 
     public const long TMPFS_MAGIC = 0x01021994, RAMFS_MAGIC = 0x858458F6;

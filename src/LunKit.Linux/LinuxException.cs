@@ -13,6 +13,15 @@ public sealed class LinuxException : IOException
     /// <summary>No space is left for the data (ENOSPC, EDQUOT or EFBIG).</summary>
     public bool IsNoSpace => Errno is Errno.ENOSPC or Errno.EDQUOT or Errno.EFBIG;
 
+    /// <summary>
+    /// Memory or room in a queue was missing, so that the call did nothing, and may be there in a moment (ENOMEM, EAGAIN, ENOBUFS; EDOM is what a SCSI
+    /// device with too many commands says).
+    /// </summary>
+    public bool IsTransient => Errno is Errno.ENOMEM or Errno.EAGAIN or Errno.ENOBUFS or Errno.EDOM;
+
+    /// <summary>The device is not there any more (ENODEV, ENXIO).</summary>
+    public bool IsGone => Errno is Errno.ENODEV or Errno.ENXIO;
+
     /// <summary>Somebody else has it (EBUSY).</summary>
     public bool IsBusy => Errno == Errno.EBUSY;
 

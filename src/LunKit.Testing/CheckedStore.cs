@@ -69,7 +69,11 @@ internal sealed class CheckedStore : IAsyncDisposable
     public Task<BackstoreExtent> ExtentAsync(long offset, long length, CancellationToken stop) =>
         CallAsync($"ExtentAsync({offset}+{length})", () => _guard.ExtentAsync(offset, length, stop).AsTask());
 
-    public Task<bool> ResizeAsync(long length, CancellationToken stop) => CallAsync($"ResizeAsync({length})", () => _guard.ResizeAsync(length, stop).AsTask());
+    public Task<bool> GrowAsync(long length, CancellationToken stop) => CallAsync($"GrowAsync({length})", () => _guard.GrowAsync(length, stop).AsTask());
+
+    public Task<bool> TakeLengthAsync(long length, CancellationToken stop) => CallAsync($"TakeLengthAsync({length})", () => _guard.TakeLengthAsync(length, stop).AsTask());
+
+    public Task<long> MeasureAsync() => CallAsync("MeasureAsync", () => _guard.MeasureAsync().AsTask());
 
     private Task CallAsync(string name, Func<Task> call) =>
         LimitedAsync(DoneAsync(_callers.RunAsync(static c => c(), call).AsTask().Unwrap()), name, Limit, _context);

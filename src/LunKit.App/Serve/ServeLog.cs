@@ -55,4 +55,7 @@ internal static partial class ServeLog
 
     [LoggerMessage(5017, LogLevel.Information, "Stopping: commands that run are finished, caches are flushed")]
     public static partial void StopsHandlingForTarget(ILogger log);
+
+    [LoggerMessage(5020, LogLevel.Warning, "{Unit}: its image has been deleted: it is served on, and its data goes when LunKit ends; copy it from an initiator before")]
+    public static partial void ImageIsDeleted(ILogger log, string unit);
 }

@@ -122,7 +122,7 @@ internal sealed class Server : IAsyncDisposable
         };
     }
 
-    /// <summary>Takes over the length of image files that were grown (or cut) meanwhile; initiators are told. Never throws.</summary>
+    /// <summary>Takes over the length of image files that were grown (or cut) meanwhile; initiators are told. Those that were deleted are named. Never throws.</summary>
     public Task RefreshSizesAsync(ILogger log) =>
         // At once: one that hangs keeps no other waiting.
         Task.WhenAll(Units.Select(served => served.Unit).OfType<BlockUnit>().Select(unit => RefreshSizeAsync(unit, log)));
@@ -131,8 +131,8 @@ internal sealed class Server : IAsyncDisposable
     {
         try
         {
-            long length = await unit.Store.MeasureAsync();
-            if (length != unit.Store.Geometry.LengthBytes) await unit.ResizeAsync(length);
+            if (await unit.Store.IsDeletedAsync()) ServeLog.ImageIsDeleted(log, unit.Identity.Name);
+            await unit.RefreshSizeAsync();
         }
         // Whatever it is: a signal began this, and nobody is there to catch it. The unit may be closing in this moment.
         catch (Exception e)

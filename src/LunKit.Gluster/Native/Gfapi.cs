@@ -24,6 +24,7 @@ internal static unsafe partial class Gfapi
     [LibraryImport(Library, SetLastError = true)] public static partial int glfs_close(nint file);
     [LibraryImport(Library, SetLastError = true)] public static partial long glfs_lseek(nint file, long offset, int whence);
     [LibraryImport(Library, SetLastError = true)] private static partial int glfs_ftruncate(nint file, long length, void* before, void* after);
+    [LibraryImport(Library, SetLastError = true)] public static partial int glfs_fallocate(nint file, int keepSize, long offset, nuint length);
     [LibraryImport(Library, SetLastError = true)] public static partial int glfs_fdatasync(nint file, void* before, void* after);
 
     [LibraryImport(Library, SetLastError = true)] private static partial int glfs_preadv_async(nint file, nint vector, int count, long offset, int flags, delegate* unmanaged[Cdecl]<nint, nint, void*, void*, nint, void> callback, nint argument);

@@ -29,6 +29,7 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
     private List<EndedCommand>? _endedSpare = new(options.MaxCommands);
     private long _sequence;
     private int _outCount;
+    private bool _hadRemnants;
 
     /// <summary>The unit of the device; set once, before the first command.</summary>
     public LogicalUnit? Unit { get; set; }
@@ -286,7 +287,22 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
             else if (now < forwarded.Deadline) _waiting.Enqueue(forwarded);
             else Finish(forwarded, attached ? CommandResult.TaskSetFull : CommandResult.CheckCondition(Sense.LogicalUnitCommunicationFailure));
         }
+        GiveUpWaiting(now);
         return aborted?.ToArray();
+    }
+
+    /// <summary>What is left of a command whose time was over has no end of its own: what waits for its blocks has the same time as what is with the handler.</summary>
+    private void GiveUpWaiting(long now)
+    {
+        if (Unit is null || options.CommandTimeout <= TimeSpan.Zero) return;
+        bool hasRemnants = _outCount > 0 && Array.Exists(_out, f => f?.Remnant is not null);
+        if (!hasRemnants && !_hadRemnants) return;
+        _hadRemnants = hasRemnants;
+        foreach (byte opcode in Unit.Tasks.GiveUp(static c => c is AbandonedCommand, now, (long)options.CommandTimeout.TotalMilliseconds))
+        {
+            TimedOutCount++;
+            LogMessages.TimedOut(log, name, opcode, options.CommandTimeout.TotalSeconds);
+        }
     }
 
     private void TimeOut(ForwardedCommand forwarded, ScsiCommand command, bool hasHandler)

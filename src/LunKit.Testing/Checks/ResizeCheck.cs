@@ -21,7 +21,7 @@ internal static class ResizeCheck
         int changes = 0;
         store.GeometryChanged += () => Interlocked.Increment(ref changes);
         if (context.Options.Grow is { } grow) await grow(after).ConfigureAwait(false);
-        if (resizes) Contract.Require(await store.ResizeAsync(after, context.Stop).ConfigureAwait(false), "it declares Resize and does not resize");
+        if (resizes) await ChangeAsync(store, before, after, isLongEnough: context.Options.Grow is not null, context).ConfigureAwait(false);
         else await Contract.UntilAsync(() => Volatile.Read(ref changes) > 0 && store.Geometry.LengthBytes == after, "noticing the growth", context.Stop).ConfigureAwait(false);
         Contract.Require(store.Geometry.LengthBytes == after, $"it has {store.Geometry.LengthBytes} bytes after growing to {after}");
         var read = new byte[GrowthBytes];
@@ -30,5 +30,32 @@ internal static class ResizeCheck
         await store.ReadAsync(last, new DataBuffer(read.AsMemory(0, mark.Length)), context.Stop).ConfigureAwait(false);
         Contract.Require(read.AsSpan(0, mark.Length).SequenceEqual(mark), "the last block before the growth has changed");
         await store.WriteAsync(after - mark.Length, new DataBuffer((byte[])mark.Clone()), WriteOptions.ForceUnitAccess, context.Stop).ConfigureAwait(false);
+    }
+
+    private static async Task ChangeAsync(CheckedStore store, long before, long after, bool isLongEnough, CheckContext context)
+    {
+        if (!isLongEnough)
+        {
+            Contract.Require(await store.GrowAsync(after, context.Stop).ConfigureAwait(false), "it declares Resize and does not grow");
+            Contract.Require(await store.MeasureAsync().ConfigureAwait(false) >= after, "what is behind it has not grown with it");
+            return;
+        }
+        // Its owner was faster: to grow to less than there is must cut nothing, and to take over a length changes nothing, either way.
+        long between = before + GrowthBytes / 2;
+        Contract.Require(await store.GrowAsync(between, context.Stop).ConfigureAwait(false), "it declares Resize and does not grow");
+        Contract.Require(store.Geometry.LengthBytes == between, $"it has {store.Geometry.LengthBytes} bytes after growing to {between}");
+        await RequireAsync("growing to less than that").ConfigureAwait(false);
+        foreach (long length in (long[])[before, after])
+        {
+            Contract.Require(await store.TakeLengthAsync(length, context.Stop).ConfigureAwait(false), "it declares Resize and takes no length over");
+            Contract.Require(store.Geometry.LengthBytes == length, $"it has {store.Geometry.LengthBytes} bytes after taking over {length}");
+            await RequireAsync($"taking over {length}").ConfigureAwait(false);
+        }
+
+        async Task RequireAsync(string what)
+        {
+            long now = await store.MeasureAsync().ConfigureAwait(false);
+            Contract.Require(now == after, $"what is behind it was given {after} bytes and has {now} after {what}");
+        }
     }
 }

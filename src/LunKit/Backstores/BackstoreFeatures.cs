@@ -18,7 +18,7 @@ public enum BackstoreFeatures
     Extents = 16,
     /// <summary>An acknowledged write may be lost in a crash until the next flush: the unit reports a write cache.</summary>
     VolatileCache = 32,
-    /// <summary><see cref="IBackstore.ResizeAsync"/> works.</summary>
+    /// <summary><see cref="IBackstore.GrowAsync"/> and <see cref="IBackstore.TakeLengthAsync"/> work.</summary>
     Resize = 64,
     /// <summary><see cref="IBackstore.CompareAndWriteAsync"/> is atomic toward everybody who writes the same bytes, in other processes too.</summary>
     CompareAndWrite = 128,

@@ -60,7 +60,10 @@ public abstract class BackstoreFilter : IBackstore
         Inner.ExtentAsync(offset, length, cancellationToken);
 
     /// <inheritdoc/>
-    public virtual ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken) => Inner.ResizeAsync(lengthBytes, cancellationToken);
+    public virtual ValueTask GrowAsync(long lengthBytes, CancellationToken cancellationToken) => Inner.GrowAsync(lengthBytes, cancellationToken);
+
+    /// <inheritdoc/>
+    public virtual ValueTask TakeLengthAsync(long lengthBytes, CancellationToken cancellationToken) => Inner.TakeLengthAsync(lengthBytes, cancellationToken);
 
     /// <inheritdoc/>
     public virtual event Action GeometryChanged
@@ -71,6 +74,9 @@ public abstract class BackstoreFilter : IBackstore
 
     /// <inheritdoc/>
     public virtual ValueTask<long> MeasureAsync() => Inner.MeasureAsync();
+
+    /// <inheritdoc/>
+    public virtual ValueTask<bool> IsDeletedAsync() => Inner.IsDeletedAsync();
 
     /// <inheritdoc/>
     public virtual string? Unavailable => Inner.Unavailable;

@@ -1,6 +1,6 @@
 namespace LunKit.Backstores;
 
-/// <summary>The shape of a backstore; only <see cref="IBackstore.ResizeAsync"/> changes it.</summary>
+/// <summary>The shape of a backstore; only <see cref="IBackstore.GrowAsync"/>, <see cref="IBackstore.TakeLengthAsync"/> and who owns what is behind it change it.</summary>
 /// <param name="LengthBytes">Size in bytes; what exceeds a multiple of the block size is not served.</param>
 public sealed record BackstoreGeometry(long LengthBytes)
 {

@@ -7,7 +7,7 @@ namespace LunKit.Backstores;
 /// The one caller of an <see cref="IBackstore"/>: states its contract, emulates what it does not declare, keeps calls apart where it does not
 /// support several at once, and disposes it only after the last call has ended, also one whose caller has cancelled. Thread safe.
 /// </summary>
-public sealed class BackstoreGuard : IAsyncDisposable
+public sealed partial class BackstoreGuard : IAsyncDisposable
 {
     private const int ZeroChunkBytes = 1 << 20, RepeatChunkBytes = 1 << 20, CompareChunkBytes = 256 * 1024;
     private static readonly byte[] s_zeroes = GC.AllocateArray<byte>(ZeroChunkBytes, pinned: true);
@@ -39,7 +39,7 @@ public sealed class BackstoreGuard : IAsyncDisposable
     /// <summary>The current geometry.</summary>
     public BackstoreGeometry Geometry => _backstore.Geometry;
 
-    /// <summary>Raised when the geometry changed without a <see cref="ResizeAsync"/> call.</summary>
+    /// <summary>Raised when the geometry changed without a call here.</summary>
     public event Action GeometryChanged
     {
         add => _backstore.GeometryChanged += value;
@@ -292,24 +292,6 @@ public sealed class BackstoreGuard : IAsyncDisposable
         var extent = await _backstore.ExtentAsync(offset, length, cancellationToken).ConfigureAwait(false);
         if (extent.LengthBytes < 1) throw new BackstoreException(BackstoreError.Internal, "an extent of no bytes", offset);
         return extent with { LengthBytes = Math.Min(extent.LengthBytes, length) };
-    }
-
-    /// <summary>The length that what is behind the backstore has now.</summary>
-    public async ValueTask<long> MeasureAsync()
-    {
-        using var call = new Call(this);
-        using var turn = await TakeTurnAsync(CancellationToken.None).ConfigureAwait(false);
-        return await _backstore.MeasureAsync().ConfigureAwait(false);
-    }
-
-    /// <summary>Changes the length; false when the backstore cannot.</summary>
-    public async ValueTask<bool> ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
-    {
-        if (!Has(BackstoreFeatures.Resize)) return false;
-        using var call = new Call(this);
-        using var turn = await TakeTurnAsync(cancellationToken).ConfigureAwait(false);
-        await _backstore.ResizeAsync(lengthBytes, cancellationToken).ConfigureAwait(false);
-        return true;
     }
 
     /// <summary>

@@ -61,10 +61,17 @@ public interface IBackstore : IAsyncDisposable
         ValueTask.FromResult(new BackstoreExtent(length, true));
 
     /// <summary>
-    /// Changes the length; the geometry is the new one when the task completes. Bytes that a growth adds read as zeroes.
-    /// Called only if <see cref="BackstoreFeatures.Resize"/>.
+    /// Makes the backstore longer: the geometry has this length when the task completes. What is behind it is made at least as long, with bytes that read
+    /// as zeroes, and is never cut, also when its owner makes it longer at the same moment. Not called with less than the geometry has. Called only if
+    /// <see cref="BackstoreFeatures.Resize"/>.
     /// </summary>
-    ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken) => throw new NotSupportedException();
+    ValueTask GrowAsync(long lengthBytes, CancellationToken cancellationToken) => throw new NotSupportedException();
+
+    /// <summary>
+    /// Takes over a length that <see cref="MeasureAsync"/> has told, a smaller one too: the geometry has it when the task completes. What is behind is
+    /// not changed; where it is shorter than that by now, the call fails. Called only if <see cref="BackstoreFeatures.Resize"/>.
+    /// </summary>
+    ValueTask TakeLengthAsync(long lengthBytes, CancellationToken cancellationToken) => throw new NotSupportedException();
 
     /// <summary>
     /// Raised after <see cref="Geometry"/> has become another by itself, because somebody else has changed the size of what is behind it.
@@ -78,6 +85,9 @@ public interface IBackstore : IAsyncDisposable
 
     /// <summary>The length that what is behind it has now, in bytes: its owner may have changed it, and the geometry not noticed.</summary>
     ValueTask<long> MeasureAsync() => ValueTask.FromResult(Geometry.LengthBytes);
+
+    /// <summary>Whether its owner has deleted what is behind it, so that all of it goes when the backstore is closed.</summary>
+    ValueTask<bool> IsDeletedAsync() => ValueTask.FromResult(false);
 
     /// <summary>Why the backstore is temporarily unavailable, in words ("connecting: ..."); null when it serves.</summary>
     string? Unavailable => null;

@@ -5,32 +5,38 @@ using LunKit.Scsi;
 namespace LunKit.LogicalUnits;
 
 /// <summary>
-/// The one long operation that a block unit can be in: FORMAT UNIT or SANITIZE. While it runs (or after a sanitize failed) the
-/// unit answers NOT READY with progress; resets do not end it, and a sanitize that a restart interrupted is a failed one
-/// (SBC-4 4.11). Thread safe.
+/// The one long operation that a block unit can be in: FORMAT UNIT or SANITIZE. While it runs, the unit answers NOT READY with progress; resets do not
+/// end it. One that failed, or that a restart interrupted, is remembered: what has failed to sanitize answers nothing else (SBC-4 4.11), and a medium
+/// whose format failed is not read or written (SBC-4 5.4), until another attempt succeeds. Thread safe.
 /// </summary>
 internal sealed class BackgroundOperation(BlockUnit unit)
 {
+    private sealed record Operation(string Name, bool IsSanitize, bool MayExit, bool HasFailed);
+
     private readonly Lock _gate = new();
     private readonly CancellationTokenSource _stop = new();
     private Task _running = Task.CompletedTask;
-    private string? _name;
-    private bool _failed;
-    private bool _mayExit;
+    private volatile Operation? _now;
     private long _progressPermyriad;
 
     /// <summary>Whether medium access is refused.</summary>
-    public bool IsActive => Volatile.Read(ref _name) is not null;
+    public bool IsActive => _now is not null;
 
-    public bool IsFailed => IsActive && _failed;
+    public bool IsFailed => _now is { HasFailed: true };
+
+    /// <summary>Whether a command is refused, with <see cref="Sense"/>, because of it.</summary>
+    public bool Refuses(CommandDescriptor row) => _now is { } now &&
+        (now is { HasFailed: true, IsSanitize: false } ? row.Has(CommandTraits.NeedsMedium) && row.Opcode != Opcode.FormatUnit : !row.Has(CommandTraits.DuringSanitize));
 
     /// <summary>NOT READY, SANITIZE or FORMAT IN PROGRESS, with progress indication; or the failure.</summary>
     public SenseDetail Sense
     {
         get
         {
-            if (_failed) return new SenseDetail(Scsi.Sense.SanitizeFailed);
-            return new SenseDetail(_name == "FORMAT UNIT" ? Scsi.Sense.FormatInProgress : Scsi.Sense.SanitizeInProgress)
+            // It may have ended since the command was refused.
+            if (_now is not { } now) return new SenseDetail(Scsi.Sense.BecomingReady);
+            if (now.HasFailed) return new SenseDetail(now.IsSanitize ? Scsi.Sense.SanitizeFailed : Scsi.Sense.FormatCommandFailed);
+            return new SenseDetail(now.IsSanitize ? Scsi.Sense.SanitizeInProgress : Scsi.Sense.FormatInProgress)
             {
                 KeySpecific = SenseDetail.Progress(Volatile.Read(ref _progressPermyriad) / 10000.0),
             };
@@ -38,53 +44,47 @@ internal sealed class BackgroundOperation(BlockUnit unit)
     }
 
     /// <summary>Enters the failure state that a previous process left.</summary>
-    public void ResumeFailed()
+    public void ResumeFailed() => _now = unit.Memory.Read(s => s.Sanitize is { } name
+        ? new Operation(name, IsSanitize: true, s.SanitizeMayExit, HasFailed: true)
+        : s.Format ? new Operation("FORMAT UNIT", IsSanitize: false, MayExit: false, HasFailed: true) : null);
+
+    private static void Remember(UnitState state, Operation operation, bool isPending)
     {
-        var (name, mayExit) = unit.Memory.Read(s => (s.Sanitize, s.SanitizeMayExit));
-        if (name is null) return;
-        _name = name;
-        _failed = true;
-        _mayExit = mayExit;
+        if (!operation.IsSanitize) state.Format = isPending;
+        else (state.Sanitize, state.SanitizeMayExit) = (isPending ? operation.Name : null, operation.MayExit);
     }
 
     /// <summary>
-    /// Starts <paramref name="work"/>, which reports its progress from 0 to 1. Null: one runs already; a sanitize that failed may be started again
-    /// (SBC-4 4.11.3). The unit is not ready from here on. Started: the unit remembers a sanitize, until it has succeeded; fails when it cannot, and
+    /// Starts <paramref name="work"/>, which reports its progress from 0 to 1. Null: one runs already; one that failed may be started again
+    /// (SBC-4 4.11.3). The unit is not ready from here on. Started: the unit remembers the operation, until it has succeeded; fails when it cannot, and
     /// nothing was done then. Ended: the operation's end, with its failure.
     /// </summary>
     public (Task Started, Task Ended)? TryStart(string name, bool isSanitize, bool mayExit, Func<IProgress<double>, CancellationToken, Task> work)
     {
         var started = new TaskCompletionSource();
+        var operation = new Operation(name, isSanitize, mayExit, HasFailed: false);
         lock (_gate)
         {
-            if (IsActive && !_failed) return null;
-            var before = (_name, _failed, _mayExit);
+            if (IsActive && !IsFailed) return null;
+            var before = _now;
             Volatile.Write(ref _progressPermyriad, 0);
-            _failed = false;
-            _mayExit = mayExit;
-            Volatile.Write(ref _name, name);
-            return (started.Task, _running = RunAsync(name, isSanitize, before, work, started));
+            _now = operation;
+            return (started.Task, _running = RunAsync(operation, before, work, started));
         }
     }
 
-    private async Task RunAsync(
-        string name, bool isSanitize, (string? Name, bool Failed, bool MayExit) before, Func<IProgress<double>, CancellationToken, Task> work,
-        TaskCompletionSource started)
+    private async Task RunAsync(Operation operation, Operation? before, Func<IProgress<double>, CancellationToken, Task> work, TaskCompletionSource started)
     {
         // The command's thread goes on; the operation does not hold it.
         await unit.Runtime.Queue.YieldAsync().ConfigureAwait(false);
         try
         {
-            if (isSanitize) await unit.Memory.UpdateAsync(s => (s.Sanitize, s.SanitizeMayExit) = (name, _mayExit)).ConfigureAwait(false);
+            await unit.Memory.UpdateAsync(s => Remember(s, operation, isPending: true)).ConfigureAwait(false);
             started.SetResult();
         }
         catch (Exception e)
         {
-            lock (_gate)
-            {
-                (_failed, _mayExit) = (before.Failed, before.MayExit);
-                Volatile.Write(ref _name, before.Name);
-            }
+            _now = before;
             started.SetException(e);
             return;
         }
@@ -94,19 +94,18 @@ internal sealed class BackgroundOperation(BlockUnit unit)
         {
             await work(new Progress(this), _stop.Token).ConfigureAwait(false);
             await unit.Store.FlushAsync(CancellationToken.None).ConfigureAwait(false);
-            if (isSanitize) await unit.Memory.UpdateAsync(s => s.Sanitize = null).ConfigureAwait(false);
-            Volatile.Write(ref _name, null);
+            await unit.Memory.UpdateAsync(s => Remember(s, operation, isPending: false)).ConfigureAwait(false);
+            _now = null;
         }
         catch (Exception e)
         {
             outcome = $"failed: {e.Message}";
-            _failed = isSanitize;
-            if (!isSanitize) Volatile.Write(ref _name, null);
+            _now = operation with { HasFailed = true };
             throw;
         }
         finally
         {
-            LogMessages.LongOperationEnded(unit.Log, unit.Identity.Name, name, unit.Runtime.Time.GetElapsedTime(start).TotalSeconds, outcome);
+            LogMessages.LongOperationEnded(unit.Log, unit.Identity.Name, operation.Name, unit.Runtime.Time.GetElapsedTime(start).TotalSeconds, outcome);
         }
     }
 
@@ -114,18 +113,14 @@ internal sealed class BackgroundOperation(BlockUnit unit)
     public async ValueTask<bool> TryExitFailureAsync()
     {
         // The command has the unit for itself: nothing is started meanwhile.
-        if (!_failed) return true;
-        if (!_mayExit) return false;
-        await unit.Memory.UpdateAsync(s => s.Sanitize = null).ConfigureAwait(false);
-        lock (_gate)
-        {
-            _failed = false;
-            Volatile.Write(ref _name, null);
-        }
+        if (_now is not { HasFailed: true, IsSanitize: true } failed) return true;
+        if (!failed.MayExit) return false;
+        await unit.Memory.UpdateAsync(s => Remember(s, failed, isPending: false)).ConfigureAwait(false);
+        _now = null;
         return true;
     }
 
-    /// <summary>Ends the operation for the process to stop; a sanitize stays remembered as not done.</summary>
+    /// <summary>Ends the operation for the process to stop; it stays remembered as not done.</summary>
     public async ValueTask StopAsync()
     {
         try

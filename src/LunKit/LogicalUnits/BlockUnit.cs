@@ -9,6 +9,10 @@ namespace LunKit.LogicalUnits;
 /// <summary>A direct-access block device (SBC-4) over one backstore. Thread safe.</summary>
 public sealed class BlockUnit : LogicalUnit
 {
+    // Two that change the size at once would take over one another's measures.
+    private readonly SemaphoreSlim _sizing = new(1, 1);
+    private readonly Lock _capacity = new();
+
     // As long as an operator waits for a command of his own.
     private static readonly TimeSpan s_resizing = TimeSpan.FromSeconds(30), s_reporting = TimeSpan.FromSeconds(10);
 
@@ -112,7 +116,7 @@ public sealed class BlockUnit : LogicalUnit
         lease = default;
         if (Admission.RefusesCdb(this, command, out refusal)) return true;
         var row = command.Row!;
-        if (Background.IsActive && !row.Has(CommandTraits.DuringSanitize)) refusal = CommandResult.CheckCondition(Background.Sense);
+        if (Background.Refuses(row)) refusal = CommandResult.CheckCondition(Background.Sense);
         else if (row.Has(CommandTraits.NeedsMedium) && !IsLoaded) refusal = CommandResult.CheckCondition(Sense.MediumNotPresent);
         else if (row.Has(CommandTraits.NeedsMedium) && !IsStarted) refusal = CommandResult.CheckCondition(Sense.NotReadyInitializingCommandRequired);
         else if (row.Has(CommandTraits.WritesMedium) && IsWriteProtected)
@@ -126,7 +130,7 @@ public sealed class BlockUnit : LogicalUnit
         bool changes = row.Has(CommandTraits.WritesMedium);
         if (row.Has(CommandTraits.ExclusiveAll)) lease = new(BlockLease.All, Exclusive: true, changes);
         else if (row.Ranges?.Invoke(command) is { Length: > 0 } parts)
-            lease = new(new(parts.Min(p => p.Start), parts.Max(p => p.End)), row.Has(CommandTraits.Exclusive), changes) { Parts = parts };
+            lease = BlockLease.OfParts(parts, row.Has(CommandTraits.Exclusive), changes);
         // A copy is carried out by commands with blocks of their own.
         else lease = new(changes && row.Opcode != Opcode.ThirdPartyCopyOut && row.Ranges is null ? BlockLease.All : default, ChangesMedium: changes);
         return false;
@@ -167,24 +171,67 @@ public sealed class BlockUnit : LogicalUnit
     private protected override ulong InformationOf(long byteOffset) => (ulong)(byteOffset / BlockSize);
 
     /// <summary>
-    /// Changes the capacity while in use: every nexus gets CAPACITY DATA HAS CHANGED (SBC-4 4.5). A smaller one waits for commands on the blocks that
-    /// go, for half a minute at most.
+    /// Makes the unit larger while in use: every nexus gets CAPACITY DATA HAS CHANGED (SBC-4 4.5). What is behind it grows if it is shorter, and is never
+    /// cut: to make a disk smaller is for the owner of what is behind it, who then has it looked at (<see cref="RefreshSizeAsync"/>).
+    /// </summary>
+    /// <exception cref="BackstoreException">The backstore cannot do it, it is larger, or a SANITIZE or FORMAT UNIT runs: the size stays.</exception>
+    public async ValueTask ResizeAsync(long lengthBytes)
+    {
+        if (lengthBytes < BlockSize) throw new ArgumentOutOfRangeException(nameof(lengthBytes), "less than one block");
+        await WaitForSizingAsync().ConfigureAwait(false);
+        try
+        {
+            long there = Store.Geometry.LengthBytes;
+            if (lengthBytes < there)
+                throw new BackstoreException(BackstoreError.Internal, $"{Identity.Name} keeps its size: {lengthBytes} bytes are fewer than its {there}, and what is in use is not cut off");
+            // Its owner has done it already.
+            if (lengthBytes == there && !Store.Has(BackstoreFeatures.Resize)) return;
+            await ChangeSizeAsync(lengthBytes, static (store, length) => store.GrowAsync(length, CancellationToken.None)).ConfigureAwait(false);
+        }
+        finally
+        {
+            _sizing.Release();
+        }
+    }
+
+    /// <summary>
+    /// Looks how long what is behind the unit is now, and takes that over; what is behind is not changed. Every nexus is told of another size. A smaller
+    /// one waits for commands on the blocks that go, for half a minute at most.
     /// </summary>
     /// <exception cref="BackstoreException">
     /// The backstore cannot do it, commands on the blocks that would go do not end, or a SANITIZE or FORMAT UNIT runs: the size stays.
     /// </exception>
-    public async ValueTask ResizeAsync(long lengthBytes)
+    public async ValueTask RefreshSizeAsync()
     {
-        if (lengthBytes < BlockSize) throw new ArgumentOutOfRangeException(nameof(lengthBytes), "less than one block");
-        // Its owner has done it already.
-        if (lengthBytes == Store.Geometry.LengthBytes && !Store.Has(BackstoreFeatures.Resize)) return;
+        await WaitForSizingAsync().ConfigureAwait(false);
+        try
+        {
+            long length = await Store.MeasureAsync().ConfigureAwait(false);
+            if (length == Store.Geometry.LengthBytes) return;
+            if (length < BlockSize) throw new BackstoreException(BackstoreError.Internal, $"{Identity.Name} keeps its size: what is behind it has {length} bytes, less than one block");
+            await ChangeSizeAsync(length, static (store, length) => store.TakeLengthAsync(length, CancellationToken.None)).ConfigureAwait(false);
+        }
+        finally
+        {
+            _sizing.Release();
+        }
+    }
+
+    private async ValueTask WaitForSizingAsync()
+    {
+        if (!await _sizing.WaitAsync(s_resizing).ConfigureAwait(false))
+            throw new BackstoreException(BackstoreError.Busy, $"{Identity.Name} keeps its size: a look at it that began before has not ended within {s_resizing.TotalSeconds} s");
+    }
+
+    private async ValueTask ChangeSizeAsync(long lengthBytes, Func<BackstoreGuard, long, ValueTask<bool>> change)
+    {
         // Commands on blocks that go have ended before, and later ones are checked against the new capacity.
         long first = Math.Min(lengthBytes / BlockSize, BlockCount);
         using var barrier = await EnterAsync(new BlockRange(first, long.MaxValue)).ConfigureAwait(false);
         // None begins while the barrier stands. It works on all blocks that were there when it began, and says afterwards that it has erased all.
         if (Background is { IsActive: true, IsFailed: false })
             throw new BackstoreException(BackstoreError.Busy, $"{Identity.Name} keeps its size: it is being erased; try again when that has ended");
-        if (!await Store.ResizeAsync(lengthBytes, CancellationToken.None).ConfigureAwait(false))
+        if (!await change(Store, lengthBytes).ConfigureAwait(false))
             throw new BackstoreException(BackstoreError.Internal, $"{Identity.Name} cannot change its size");
         TakeCapacity();
     }
@@ -206,9 +253,15 @@ public sealed class BlockUnit : LogicalUnit
     /// <summary>The backstore has another length: initiators are told.</summary>
     private void TakeCapacity()
     {
-        // Read once: another change may follow, and comes here, too.
-        var geometry = Store.Geometry;
-        long before = Interlocked.Exchange(ref _blockCount, geometry.BlockCount);
+        BackstoreGeometry geometry;
+        long before;
+        // Another change may follow, and comes here, too: the last to come has the last geometry.
+        lock (_capacity)
+        {
+            geometry = Store.Geometry;
+            before = _blockCount;
+            Volatile.Write(ref _blockCount, geometry.BlockCount);
+        }
         if (before == geometry.BlockCount) return;
         // What was there is gone, also when there are such blocks again later.
         if (before > geometry.BlockCount) Tokens.Revoke(geometry.BlockCount, before);

@@ -79,6 +79,12 @@ internal sealed record CommandDescriptor(
     /// <summary>For commands that name their blocks in parameter data.</summary>
     public RangesRule? Ranges { get; init; }
 
+    /// <summary>
+    /// Whether it may write, also where its row does not say so: EXTENDED COPY changes the unit that its list names, which may be this one. It is the
+    /// one that takes data, needs the medium, and is more than a read to reservations.
+    /// </summary>
+    public bool MayChangeMedium => Has(CommandTraits.WritesMedium) || DataOut is not null && Has(CommandTraits.NeedsMedium) && !Has(CommandTraits.ReservationRead);
+
     /// <summary>Whether a unit has the command; null: every unit of the table has.</summary>
     public Func<LogicalUnit, bool>? OfferedBy { get; init; }
 

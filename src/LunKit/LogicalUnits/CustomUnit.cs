@@ -61,19 +61,21 @@ public abstract class CustomUnit : LogicalUnit
     private protected override bool Prepare(ScsiCommand command, out BlockLease lease, out CommandResult refusal)
     {
         refusal = default;
-        var row = command.Row;
-        bool changes = row?.Has(CommandTraits.WritesMedium) ?? true;
-        if (row is not null && row.Has(CommandTraits.Blocks) && command.Cdb.Length == row.Usage.Length)
-        {
-            var cdb = new BlockCdb(command.Cdb);
-            long start = (long)Math.Min(cdb.Lba, long.MaxValue);
-            lease = new(new(start, start > long.MaxValue - cdb.BlockCount ? long.MaxValue : start + cdb.BlockCount), ChangesMedium: changes);
-        }
-        else
-        {
-            lease = new(changes ? BlockLease.All : default, ChangesMedium: changes);
-        }
+        bool changes = command.Row?.MayChangeMedium ?? true;
+        lease = Blocks(command, changes) ?? new(changes ? BlockLease.All : default, ChangesMedium: changes);
         return false;
+    }
+
+    /// <summary>The blocks that a command names in its CDB or in its data; null: it names none, or not in a way that is understood here.</summary>
+    private static BlockLease? Blocks(ScsiCommand command, bool changes)
+    {
+        if (command.Row is not { } row || command.Cdb.Length != row.Usage.Length) return null;
+        if (!row.Has(CommandTraits.Blocks)) return row.Ranges?.Invoke(command) is { } parts ? BlockLease.OfParts(parts, exclusive: false, changes) : null;
+        var cdb = new BlockCdb(command.Cdb);
+        long start = (long)Math.Min(cdb.Lba, long.MaxValue);
+        // No blocks may be all that follow: to the device (WRITE SAME, SBC-4 5.52), which is not asked here.
+        bool isOpen = changes && cdb.BlockCount == 0 || start > long.MaxValue - cdb.BlockCount;
+        return new(new(start, isOpen ? long.MaxValue : start + cdb.BlockCount), ChangesMedium: changes);
     }
 
     private protected override ValueTask<CommandResult> Run(ScsiCommand command)

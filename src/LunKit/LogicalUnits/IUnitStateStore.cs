@@ -2,7 +2,7 @@ namespace LunKit.LogicalUnits;
 
 /// <summary>
 /// Keeps what a unit must remember over restarts and power loss: identity, persistent reservations with APTPL, saved mode pages,
-/// identifying information, a sanitize that did not end. <see cref="Save"/> returns when the state is durable, or throws.
+/// identifying information, a sanitize or format that did not end. <see cref="Save"/> returns when the state is durable, or throws.
 /// Called rarely, by one thread at a time; a durable store mostly on a thread that serves no connection.
 /// </summary>
 public interface IUnitStateStore
@@ -47,6 +47,9 @@ public sealed class UnitState
     /// <summary>Whether the pending sanitize may be left by EXIT FAILURE MODE.</summary>
     public bool SanitizeMayExit { get; set; }
 
+    /// <summary>Whether a FORMAT UNIT has begun and has not ended well.</summary>
+    public bool Format { get; set; }
+
     internal UnitState Clone() => new()
     {
         Id = Id,
@@ -56,6 +59,7 @@ public sealed class UnitState
         Reservations = Reservations,
         Sanitize = Sanitize,
         SanitizeMayExit = SanitizeMayExit,
+        Format = Format,
     };
 }
 

@@ -13,7 +13,7 @@ namespace LunKit.LogicalUnits;
 /// A SCSI device server: turns a <see cref="ScsiCommand"/> into a <see cref="CommandResult"/> through one command table, and never
 /// throws for what an initiator did. Shared by all nexuses; thread safe.
 /// </summary>
-public abstract class LogicalUnit : IAsyncDisposable
+public abstract partial class LogicalUnit : IAsyncDisposable
 {
     // Longer than a disk that is only slow, shorter than a service manager waits.
     private static readonly TimeSpan s_closing = TimeSpan.FromSeconds(30);
@@ -140,7 +140,7 @@ public abstract class LogicalUnit : IAsyncDisposable
         try
         {
             // What the command waited for may have changed the world: a reset, a reservation, a smaller capacity.
-            running = !granted || command.IsAborted ? new(CommandResult.TaskAborted) : Refuses(command, out _, out var refusal) ? new(refusal) : Run(command);
+            running = !granted || command.IsAborted ? new(NotBegun(command)) : Refuses(command, out _, out var refusal) ? new(refusal) : Run(command);
         }
         catch (Exception e)
         {
@@ -184,55 +184,6 @@ public abstract class LogicalUnit : IAsyncDisposable
 
     /// <summary>Executes a command that has been admitted.</summary>
     private protected abstract ValueTask<CommandResult> Run(ScsiCommand command);
-
-    /// <summary>The one place where what the world did wrong becomes sense, and where it is logged.</summary>
-    private protected CommandResult Failed(ScsiCommand command, Exception e)
-    {
-        if (command.IsAborted && e is OperationCanceledException) return CommandResult.TaskAborted;
-        // Threads, descriptors and memory may be there again in a moment; what was done of the command until then may be done again.
-        bool passes = e is OutOfMemoryException or BackstoreException { Error: BackstoreError.Busy };
-        if (passes && !IsOnlyOnce(command)) return Busy(command, e);
-        // Flushes fail as writes do: what they could not make durable was written.
-        bool write = !(command.Row?.Has(CommandTraits.ReservationRead) ?? false);
-        var sense = e switch
-        {
-            _ when passes => Sense.OutcomeUnknown,
-            BackstoreException b => OfBackstore(b.Error, write),
-            LinuxException { IsNoSpace: true } => Sense.SpaceAllocationFailed,
-            LinuxException { IsReadOnly: true } => Sense.WriteProtected,
-            IOException => write ? Sense.WriteError : Sense.UnrecoveredReadError,
-            _ => Sense.InternalTargetFailure,
-        };
-        if (sense == Sense.InternalTargetFailure) LogMessages.CommandCrashed(Log, e, Identity.Name, Convert.ToHexString(command.Cdb), command.Tag);
-        else LogMessages.CommandFailed(Log, Identity.Name, command.Cdb[0], command.Tag, sense.ToString(), e.Message);
-        Statistics.CountFailure();
-        return e is BackstoreException { Offset: { } offset } && sense.Key == SenseKey.MediumError
-            ? CommandResult.CheckCondition(sense, InformationOf(offset))
-            : CommandResult.CheckCondition(sense);
-    }
-
-    // COMPARE AND WRITE: it may have written before its flush failed, and would not find what it compares with.
-    private static bool IsOnlyOnce(ScsiCommand command) => command.Row is { } row && row.Has(CommandTraits.WritesMedium) && !row.Has(CommandTraits.Repeatable);
-
-    private CommandResult Busy(ScsiCommand command, Exception e)
-    {
-        LogMessages.CommandFailed(Log, Identity.Name, command.Cdb[0], command.Tag, "BUSY", e.Message);
-        Statistics.CountFailure();
-        return CommandResult.Busy;
-    }
-
-    private protected virtual ulong InformationOf(long byteOffset) => (ulong)byteOffset;
-
-    private static Sense OfBackstore(BackstoreError error, bool write) => error switch
-    {
-        BackstoreError.MediumRead => Sense.UnrecoveredReadError,
-        BackstoreError.MediumWrite => Sense.WriteError,
-        BackstoreError.NoSpace => Sense.SpaceAllocationFailed,
-        BackstoreError.ReadOnly => Sense.WriteProtected,
-        BackstoreError.Connecting => Sense.BecomingReady,
-        BackstoreError.Unreachable => Sense.LogicalUnitCommunicationFailure,
-        _ => write ? Sense.WriteError : Sense.UnrecoveredReadError,
-    };
 
     private protected CommandResult Count(ScsiCommand command, CommandResult result)
     {

@@ -25,6 +25,7 @@ public readonly partial record struct Sense
 
     public static readonly Sense WriteError = new(SenseKey.MediumError, 0x0C, 0x00);
     public static readonly Sense UnrecoveredReadError = new(SenseKey.MediumError, 0x11, 0x00);
+    public static readonly Sense FormatCommandFailed = new(SenseKey.MediumError, 0x31, 0x01);
     public static readonly Sense SanitizeFailed = new(SenseKey.MediumError, 0x31, 0x03);
 
     public static readonly Sense InternalTargetFailure = new(SenseKey.HardwareError, 0x44, 0x00);

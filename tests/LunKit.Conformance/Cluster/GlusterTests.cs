@@ -28,6 +28,19 @@ public sealed class GlusterTests
         Assert.Equal(17 << 20, again.Geometry.LengthBytes);
     }
 
+    /// <summary>Another client makes the file longer: nothing of that is cut off.</summary>
+    [Fact]
+    public async Task AnotherClientMayGrowIt()
+    {
+        var cluster = await GlusterCluster.SharedAsync();
+        var options = new GlusterBackstoreOptions { Servers = [new(cluster.Host, GlusterServer.DefaultPort)], Volume = "gv0", Path = NewName() };
+        await using (IBackstore made = GlusterBackstore.Open(options with { SizeBytes = 16 << 20 })) Assert.Equal(16 << 20, made.Geometry.LengthBytes);
+        // Another order of servers is another connection: another client.
+        var other = options with { Servers = [new(cluster.Host, GlusterServer.DefaultPort), new("127.0.0.1", 9)] };
+        var contract = new ContractOptions { Steps = 100, MayGrow = true, Grow = async bytes => await GlusterBackstore.Open(other with { SizeBytes = bytes }).DisposeAsync() };
+        (await BackstoreContract.VerifyAsync(() => ValueTask.FromResult<IBackstore>(GlusterBackstore.Open(options)), contract, null, TestContext.Current.CancellationToken)).EnsurePassed();
+    }
+
     [Fact]
     public async Task AnotherServerKnowsTheVolumeToo()
     {

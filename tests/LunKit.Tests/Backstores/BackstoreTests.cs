@@ -126,7 +126,7 @@ public class BackstoreTests
             await guard.WriteAsync(i * 512, new DataBuffer(new byte[512]), WriteOptions.ForceUnitAccess, default);
             await guard.ReadAsync(i * 512, new DataBuffer(new byte[512]), default);
             await guard.MeasureAsync();
-            await guard.ResizeAsync(1 << 20, default);
+            await guard.GrowAsync(1 << 20, default);
         }));
         Assert.Equal(1, store.MostAtOnce);
         Assert.Equal(50, store.Flushes);
@@ -165,7 +165,7 @@ public class BackstoreTests
             Flushes++;
             return Work();
         }
-        public ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken) => Work();
+        public ValueTask GrowAsync(long lengthBytes, CancellationToken cancellationToken) => Work();
         public async ValueTask<long> MeasureAsync()
         {
             await Work();

@@ -129,6 +129,30 @@ public sealed class ContractTests : IDisposable
     [Theory, MemberData(nameof(Faults))]
     public async Task AFaultIsFound(string fault, string check) => Found(await VerifyAsync(() => new FaultyBackstore(fault), s_broken), check);
 
+    private static readonly ContractOptions s_growing = s_options with { Grow = FaultyBackstore.GrowMediumAsync };
+
+    [Fact]
+    public async Task GrowingIsNoFault() => (await VerifyAsync(() => new FaultyBackstore("none"), s_growing)).EnsurePassed();
+
+    [Theory]
+    [InlineData("cuts when it grows")]
+    [InlineData("cuts what it takes over")]
+    public async Task OneThatCutsWhatItsOwnerHasGrownIsFound(string fault) => Found(await VerifyAsync(() => new FaultyBackstore(fault), s_growing), "growth");
+
+    [Fact]
+    public async Task AFileThatItsOwnerGrowsKeepsIt()
+    {
+        var options = s_options with
+        {
+            Grow = async bytes =>
+            {
+                using var truncate = System.Diagnostics.Process.Start("truncate", ["-s", $"{bytes}", _path]);
+                await truncate.WaitForExitAsync();
+            },
+        };
+        (await VerifyAsync(() => FileBackstore.Open(new() { Path = _path, SizeBytes = File.Exists(_path) ? null : 8 << 20 }), options)).EnsurePassed();
+    }
+
     [Theory]
     [InlineData("seeks and moves")]
     [InlineData("has one scratch buffer")]

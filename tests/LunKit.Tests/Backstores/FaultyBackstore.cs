@@ -11,12 +11,14 @@ internal sealed class FaultyBackstore : IBackstore
     private readonly Lock _gate = new();
     private byte[] _bytes;
     private int _writes, _told;
+    private long _medium = 8 << 20;
     private bool _hasFailed;
 
     public FaultyBackstore(string fault)
     {
         _fault = fault;
         _bytes = Is("holds nothing over a restart") ? new byte[8 << 20] : s_kept;
+        s_last = this;
         Geometry = new(8 << 20) { ReadOnly = Is("takes writes though read-only") };
         _grouped = new GroupedFlush(fault, TellOneAsync);
     }
@@ -110,11 +112,29 @@ internal sealed class FaultyBackstore : IBackstore
         return at;
     }
 
-    public ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
+    private static FaultyBackstore? s_last;
+
+    /// <summary>Its owner makes what is behind the last one that was opened longer.</summary>
+    public static Task GrowMediumAsync(long bytes)
     {
+        s_last!._medium = bytes;
+        return Task.CompletedTask;
+    }
+
+    public ValueTask<long> MeasureAsync() => ValueTask.FromResult(_medium);
+
+    public ValueTask GrowAsync(long lengthBytes, CancellationToken cancellationToken)
+    {
+        if (_medium < lengthBytes || Is("cuts when it grows")) _medium = lengthBytes;
+        return TakeLengthAsync(lengthBytes, cancellationToken);
+    }
+
+    public ValueTask TakeLengthAsync(long lengthBytes, CancellationToken cancellationToken)
+    {
+        if (Is("cuts what it takes over")) _medium = lengthBytes;
         lock (_gate)
         {
-            _bytes = [.. _bytes.AsSpan(0, (int)Geometry.LengthBytes), .. new byte[lengthBytes - Geometry.LengthBytes]];
+            _bytes = [.. _bytes.AsSpan(0, (int)Math.Min(Geometry.LengthBytes, lengthBytes)), .. new byte[Math.Max(0, lengthBytes - Geometry.LengthBytes)]];
             if (Is("grows with rubbish")) _bytes[^1] = 7;
             Geometry = Geometry with { LengthBytes = lengthBytes };
         }

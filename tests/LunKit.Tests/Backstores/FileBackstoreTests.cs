@@ -28,6 +28,40 @@ public sealed class FileBackstoreTests : IDisposable
         Assert.Equal(4 << 20, new FileInfo(_path).Length);
     }
 
+    /// <summary>Its owner was faster: what he has added is not cut off, whether it is grown to less than that or another length is taken over.</summary>
+    [Fact]
+    public async Task WhatItsOwnerAddsIsNotCutOff()
+    {
+        await using var store = new BackstoreGuard(FileBackstore.Open(new FileBackstoreOptions { Path = _path, SizeBytes = 1 << 20 }));
+        using (var truncate = System.Diagnostics.Process.Start("truncate", ["-s", "3M", _path])) await truncate.WaitForExitAsync();
+        Assert.True(await store.GrowAsync(2 << 20, default));
+        Assert.Equal((2 << 20, 3 << 20), (store.Geometry.LengthBytes, await store.MeasureAsync()));
+        Assert.True(await store.TakeLengthAsync(1 << 20, default));
+        Assert.Equal((1 << 20, 3 << 20), (store.Geometry.LengthBytes, await store.MeasureAsync()));
+        Assert.Equal(BackstoreError.Busy, (await Assert.ThrowsAsync<BackstoreException>(async () => await store.TakeLengthAsync(4 << 20, default))).Error);
+        Assert.True(await store.GrowAsync(4 << 20, default));
+        Assert.Equal((4 << 20, 4 << 20), (store.Geometry.LengthBytes, await store.MeasureAsync()));
+        await Assert.ThrowsAsync<InvalidOperationException>(async () => await store.GrowAsync(1 << 20, default));
+    }
+
+    /// <summary>Whoever adds to a file while it is grown loses nothing, whichever comes first.</summary>
+    [Fact]
+    public async Task GrowthAndAppendingMeet()
+    {
+        const int pages = 2000;
+        using var file = File.OpenHandle(_path, FileMode.Create, FileAccess.ReadWrite, FileShare.ReadWrite);
+        var page = Enumerable.Repeat((byte)7, 4096).ToArray();
+        var appending = Task.Run(() =>
+        {
+            for (int i = 0; i < pages; i++) RandomAccess.Write(file, page, i * 4096L);
+        }, TestContext.Current.CancellationToken);
+        while (!appending.IsCompleted) FileDescriptor.Grow(file, RandomAccess.GetLength(file) + 1);
+        await appending;
+        var all = new byte[pages * 4096];
+        Assert.Equal(all.Length, RandomAccess.Read(file, all, 0));
+        Assert.False(all.AsSpan().ContainsAnyExcept((byte)7));
+    }
+
     /// <summary>What somebody has cut off is lost, and not zeroes. The rest is read as before.</summary>
     [Theory]
     [InlineData(false)]
@@ -109,10 +143,16 @@ public sealed class FileBackstoreTests : IDisposable
             return base.ReadLength();
         }
 
-        public override void SetLength(long length)
+        public override bool IsDeleted()
         {
             Wait();
-            base.SetLength(length);
+            return base.IsDeleted();
+        }
+
+        public override void Grow(long length)
+        {
+            Wait();
+            base.Grow(length);
         }
 
         public override long? ReadAvailable()
@@ -137,7 +177,7 @@ public sealed class FileBackstoreTests : IDisposable
         return (new FileBackstore(image, _path, new BackstoreGeometry(Length), direct: null, isInMemory: false), image);
     }
 
-    public static TheoryData<string> Calls => ["read", "write", "forced write", "flush", "discard", "zeroes", "extent", "measure", "resize", "dispose"];
+    public static TheoryData<string> Calls => ["read", "write", "forced write", "flush", "discard", "zeroes", "extent", "measure", "deleted", "grow", "take", "dispose"];
 
     private static async Task CallAsync(FileBackstore store, BackstoreGuard guard, string call)
     {
@@ -152,7 +192,9 @@ public sealed class FileBackstoreTests : IDisposable
             case "zeroes": await guard.WriteZeroesAsync(0, 4096, WriteOptions.None, default); break;
             case "extent": await guard.ExtentAsync(0, 4096, default); break;
             case "measure": Assert.Equal(Length, await guard.MeasureAsync()); break;
-            case "resize": await guard.ResizeAsync(2 * Length, default); break;
+            case "deleted": Assert.False(await guard.IsDeletedAsync()); break;
+            case "grow": await guard.GrowAsync(2 * Length, default); break;
+            case "take": await guard.TakeLengthAsync(Length, default); break;
             default: await store.DisposeAsync(); break;
         }
     }

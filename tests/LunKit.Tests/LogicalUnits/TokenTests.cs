@@ -79,10 +79,12 @@ public class TokenTests
     {
         string path = Path.GetTempFileName();
         await using var unit = new TestUnit(FileBackstore.Open(new() { Path = path, SizeBytes = 1 << 20 }));
-        File.Delete(path);
         unit.Good(Write(1900, 100), Enumerable.Repeat((byte)0x5A, 512 * 100).ToArray());
         byte[] gone = Populate(unit, (1000, 50), (1900, 100)), kept = Populate(unit, (100, 100));
-        await unit.Unit.ResizeAsync(512 * 1950);
+        // .NET would ask for the lock first.
+        using (var truncate = System.Diagnostics.Process.Start("truncate", ["-s", $"{512 * 1950}", path])) await truncate.WaitForExitAsync();
+        File.Delete(path);
+        await unit.Unit.RefreshSizeAsync();
         await unit.Unit.ResizeAsync(512 * 2048);
         while (unit.Run("00 00 00 00 00 00").Result.Status != ScsiStatus.Good) { }
         Assert.Equal(Sense.InvalidTokenUnknown, Use(unit, gone, 50, (0, 100)));

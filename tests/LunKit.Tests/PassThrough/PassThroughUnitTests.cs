@@ -124,6 +124,92 @@ public sealed class PassThroughUnitTests : IAsyncDisposable
         Assert.True(_device.IsDisposed);
     }
 
+    private static readonly byte[] s_attention = [0x70, 0, 6, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x2A, 0x01, 0, 0, 0, 0], s_becomingReady = [0x70, 0, 2, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x04, 0x01, 0, 0, 0, 0],
+        s_unreachable = [0x70, 0, 4, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x44, 0, 0, 0, 0, 0];
+
+    private static ScsiDeviceResult Check(ReadOnlySpan<byte> data, Span<byte> sense)
+    {
+        data.CopyTo(sense);
+        return new(2, 0, 0, data.Length);
+    }
+
+    /// <summary>What a device says in place of its last flush is not the end of it.</summary>
+    [Theory]
+    [InlineData("attention")]
+    [InlineData("busy")]
+    [InlineData("task set full")]
+    [InlineData("becoming ready")]
+    [InlineData("bus busy")]
+    [InlineData("no memory")]
+    [InlineData("queue full")]
+    public async Task TheLastFlushIsRepeated(string first)
+    {
+        var unit = Open();
+        int left = 2, flushes = 0;
+        _device.Answer = (cdb, _, sense) =>
+        {
+            Assert.Equal(0x35, cdb[0]);
+            if (left-- <= 0)
+            {
+                flushes++;
+                return default;
+            }
+            return first switch
+            {
+                "attention" => Check(s_attention, sense),
+                "busy" => new(8, 0, 0, 0),
+                "task set full" => new(0x28, 0, 0, 0),
+                "becoming ready" => Check(s_becomingReady, sense),
+                "bus busy" => new(0, 2, 0, 0),
+                "no memory" => throw new LinuxException("write", Errno.ENOMEM),
+                _ => throw new LinuxException("write", Errno.EDOM),
+            };
+        };
+        Assert.True(await unit.CloseAsync(TimeSpan.FromSeconds(30)));
+        Assert.Equal((1, null), (flushes, unit.ClosingFailure));
+    }
+
+    /// <summary>One that never flushes is told, and soon.</summary>
+    [Theory]
+    [InlineData("attention", 17)]
+    [InlineData("hardware", 1)]
+    [InlineData("gone", 1)]
+    public async Task ALastFlushThatIsNotDoneIsTold(string always, int flushes)
+    {
+        var unit = Open();
+        int calls = 0;
+        _device.Answer = (_, _, sense) =>
+        {
+            calls++;
+            if (always == "gone") throw new LinuxException("write", Errno.ENODEV);
+            return Check(always == "attention" ? s_attention : s_unreachable, sense);
+        };
+        Assert.True(await unit.CloseAsync(TimeSpan.FromSeconds(30)));
+        Assert.Equal(flushes, calls);
+        Assert.NotNull(unit.ClosingFailure);
+    }
+
+    /// <summary>What the kernel did not take the device has not seen: its medium is not bad.</summary>
+    [Theory]
+    [InlineData(Errno.ENOMEM, "Busy")]
+    [InlineData(Errno.EAGAIN, "Busy")]
+    [InlineData(Errno.EDOM, "Busy")]
+    [InlineData(Errno.ENODEV, "02/08/00")]
+    [InlineData(Errno.ENXIO, "02/08/00")]
+    [InlineData(Errno.EIO, "02/08/00")]
+    [InlineData(Errno.EPERM, "02/08/00")]
+    public async Task WhatTheKernelDoesNotTakeIsNoMediumError(Errno errno, string answer)
+    {
+        Open();
+        _device.Answer = (_, _, _) => throw new LinuxException("write", errno);
+        foreach (string cdb in (string[])["2A 00 00000000 00 0001 00", "28 00 00000000 00 0001 00", "35 00 00000000 00 0000 00"])
+        {
+            var result = await SendAsync(cdb, cdb[0] == '2' && cdb[1] == 'A' ? new byte[512] : null, cdb[1] == '8' ? 512 : 0);
+            Assert.Equal(answer, result.Status == ScsiStatus.CheckCondition ? result.Sense.ToString() : result.Status.ToString());
+        }
+        _device.Answer = null;
+    }
+
     public async ValueTask DisposeAsync()
     {
         _device.Gate?.Set();

@@ -117,12 +117,15 @@ public sealed class BlockBackstore : IBackstore
     private long Measure() => BlockDevice.TrySize(_device, out long bytes) ? bytes : _geometry.LengthBytes;
 
     /// <inheritdoc/>
-    public ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken) =>
+    public ValueTask GrowAsync(long lengthBytes, CancellationToken cancellationToken) => TakeLengthAsync(lengthBytes, cancellationToken);
+
+    /// <inheritdoc/>
+    public ValueTask TakeLengthAsync(long lengthBytes, CancellationToken cancellationToken) =>
         _workers.RunAsync(static s => s.Store.TakeLength(s.Length), (Store: this, Length: lengthBytes));
 
     private void TakeLength(long lengthBytes)
     {
-        if (!BlockDevice.TrySize(_device, out long now) || now != lengthBytes)
+        if (!BlockDevice.TrySize(_device, out long now) || now < lengthBytes)
             throw new BackstoreException(BackstoreError.Internal, $"{_path} has {now} bytes, not {lengthBytes}: a device is grown by its owner, then told here");
         _geometry = _geometry with { LengthBytes = lengthBytes };
     }

@@ -159,13 +159,26 @@ public sealed class FileBackstore : IBackstore
     public ValueTask<long> MeasureAsync() => _workers.RunAsync(static s => s.ReadLength(), _file);
 
     /// <inheritdoc/>
-    public ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken) =>
-        _workers.RunAsync(static s => s.Store.Resize(s.Length), (Store: this, Length: lengthBytes));
+    public ValueTask<bool> IsDeletedAsync() => _workers.RunAsync(static s => s.IsDeleted(), _file);
 
-    private void Resize(long lengthBytes)
+    /// <inheritdoc/>
+    public ValueTask GrowAsync(long lengthBytes, CancellationToken cancellationToken) =>
+        _workers.RunAsync(static s => s.Store.Grow(s.Length), (Store: this, Length: lengthBytes));
+
+    private void Grow(long lengthBytes)
     {
-        // The file may have been grown by somebody else already.
-        if (_file.ReadLength() != lengthBytes) _file.SetLength(lengthBytes);
+        _file.Grow(lengthBytes);
+        _geometry = _geometry with { LengthBytes = lengthBytes };
+    }
+
+    /// <inheritdoc/>
+    public ValueTask TakeLengthAsync(long lengthBytes, CancellationToken cancellationToken) =>
+        _workers.RunAsync(static s => s.Store.TakeLength(s.Length), (Store: this, Length: lengthBytes));
+
+    private void TakeLength(long lengthBytes)
+    {
+        long now = _file.ReadLength();
+        if (now < lengthBytes) throw new BackstoreException(BackstoreError.Busy, $"it had {lengthBytes} bytes, and has {now} by now: it is being made shorter; try again");
         _geometry = _geometry with { LengthBytes = lengthBytes };
     }
 

@@ -45,8 +45,11 @@ internal class ImageFile(SafeFileHandle file) : IDisposable
     /// <summary>The length of the file now.</summary>
     public virtual long ReadLength() => RandomAccess.GetLength(file);
 
-    /// <summary>Makes the file longer or shorter.</summary>
-    public virtual void SetLength(long length) => RandomAccess.SetLength(file, length);
+    /// <summary>Whether it has no name any more.</summary>
+    public virtual bool IsDeleted() => FileDescriptor.IsDeleted(file);
+
+    /// <summary>Makes the file at least this long.</summary>
+    public virtual void Grow(long length) => FileDescriptor.Grow(file, length);
 
     /// <summary>Bytes that its file system has left; null when that cannot be told.</summary>
     public virtual long? ReadAvailable() => FileDescriptor.FileSystem(file)?.AvailableBytes;

@@ -130,11 +130,13 @@ internal sealed class ImageOpening(FileBackstoreOptions options) : IDisposable
     {
         try
         {
-            RandomAccess.SetLength(file, length);
+            // One of ours alone has no end that somebody else could move, and costs no block.
+            if (IsNew) RandomAccess.SetLength(file, length);
+            else FileDescriptor.Grow(file, length);
         }
-        catch (ArgumentOutOfRangeException)
+        // ArgumentOutOfRange: what .NET makes of EFBIG.
+        catch (Exception e) when (e is ArgumentOutOfRangeException or LinuxException { Errno: Errno.EFBIG })
         {
-            // What .NET makes of EFBIG.
             throw Refused($"the file system of {Path} has no files of {length} bytes", new LinuxException("ftruncate", Errno.EFBIG));
         }
     }
@@ -160,7 +162,8 @@ internal sealed class ImageOpening(FileBackstoreOptions options) : IDisposable
         if (_isDone || _file is null) return;
         // Before it is closed: its lock still keeps others away.
         if (IsNew) File.Delete(Path);
-        else if (_isGrown) RandomAccess.SetLength(_file, _lengthBefore);
+        // What somebody else has added since is not ours to cut.
+        else if (_isGrown && RandomAccess.GetLength(_file) == options.SizeBytes) RandomAccess.SetLength(_file, _lengthBefore);
         _file.Dispose();
     }
 }

@@ -168,7 +168,18 @@ public sealed class PassThroughUnit : CustomUnit
     {
         public ScsiDeviceResult Result { get; private set; }
 
-        public void Run() => Result = unit._device.Execute(command.Cdb, data.Span, writes, sense.Span, unit._timeout);
+        public void Run()
+        {
+            try
+            {
+                Result = unit._device.Execute(command.Cdb, data.Span, writes, sense.Span, unit._timeout);
+            }
+            // Of its medium only the device itself speaks. What has no room now is tried again.
+            catch (LinuxException e) when (!e.IsTransient)
+            {
+                throw new BackstoreException(BackstoreError.Unreachable, $"{unit._options.Path}: the kernel does not carry out command {command.Cdb[0]:X2}h: {e.Message}", null, e);
+            }
+        }
     }
 
     private CommandResult Answer(ScsiCommand command, ScsiDeviceResult result, Memory<byte> dataIn, ReadOnlySpan<byte> sense)
@@ -198,15 +209,7 @@ public sealed class PassThroughUnit : CustomUnit
     }
 
     /// <summary>Disks keep what they have acknowledged in a cache of their own.</summary>
-    public override async ValueTask FlushAsync()
-    {
-        if (!_isDisk || _options.ReadOnly) return;
-        var sense = new byte[SenseData.MaxLength];
-        var result = default(ScsiDeviceResult);
-        await _workers.RunAsync(u => result = u._device.Execute([0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0], default, toDevice: true, sense, u._timeout), this).ConfigureAwait(false);
-        if (result.Status == 2 && SenseData.Parse(sense).Key == SenseKey.IllegalRequest) return; // it has none
-        if (result.Status != 0 || result.HostStatus != 0) throw new IOException($"{_options.Path} does not flush its cache (status {result.Status:X2}h, host {result.HostStatus:X2}h)");
-    }
+    public override ValueTask FlushAsync() => !_isDisk || _options.ReadOnly ? ValueTask.CompletedTask : new DeviceFlush(_device, _options.Path, Identity.Name, _timeout, _workers, Runtime.Time, Log).RunAsync();
 
     /// <summary>What the device has acknowledged is with the device.</summary>
     public override bool SurvivesProcess => true;

@@ -18,6 +18,11 @@ internal readonly record struct BlockLease(BlockRange Range, bool Exclusive = fa
     /// <summary>Every block, whatever the capacity is or will be.</summary>
     public static readonly BlockRange All = new(0, long.MaxValue);
 
+    /// <summary>Some runs of blocks; none of them may be there.</summary>
+    public static BlockLease OfParts(BlockRange[] parts, bool exclusive, bool changes) => parts.Length == 0
+        ? new(default, ChangesMedium: changes)
+        : new(new(parts.Min(p => p.Start), parts.Max(p => p.End)), exclusive, changes) { Parts = parts };
+
     /// <summary>The exact runs, where a command names several; null: all of <see cref="Range"/>.</summary>
     public BlockRange[]? Parts { get; init; }
 

@@ -41,6 +41,9 @@ internal sealed class TaskEntry(ScsiCommand command)
     // What it waits for, and its place among those that wait for the same.
     public TaskEntry? Blocker, NextWaiter, PreviousWaiter;
 
+    /// <summary>When it was first seen to wait for what has no time-out (<see cref="TaskSet.GiveUp"/>); 0: it was not.</summary>
+    public long HeldSince;
+
     // Those that wait for it, in the order in which they began to.
     public TaskEntry? FirstWaiter, LastWaiter;
 

@@ -22,7 +22,7 @@ internal enum TaskGrant
 /// </summary>
 /// <param name="queue">Where commands go on whose turn has come.</param>
 /// <param name="fault">Called with what a cancellation callback of a backstore throws.</param>
-internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
+internal sealed partial class TaskSet(WorkQueue queue, Action<Exception> fault)
 {
     private readonly Lock _gate = new();
     private TaskList _active;
@@ -68,6 +68,7 @@ internal sealed class TaskSet(WorkQueue queue, Action<Exception> fault)
                 return TaskGrant.Running;
             }
             entry.State = TaskState.Blocked;
+            entry.HeldSince = 0;
             command.PrepareGrant();
             entry.WaitFor(blocker);
             return TaskGrant.Blocked;

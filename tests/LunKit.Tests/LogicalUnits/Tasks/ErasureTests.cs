@@ -55,9 +55,10 @@ public class ErasureTests
         bench.Send("erase", 0, cdb, cdb.StartsWith("48 81", StringComparison.Ordinal) ? [1, 0, 0, 1, 0xAA] : []);
         bench.Settle();
         string first = Assert.Single(store.Waiting);
-        foreach (int blocks in (int[])[4096, 1000])
+        store.MediumBlocks = 1000;
+        foreach (var change in (Func<ValueTask>[])[() => bench.Unit.ResizeAsync(4096 * 512), bench.Unit.RefreshSizeAsync])
         {
-            var refusal = await Assert.ThrowsAsync<BackstoreException>(() => bench.Unit.ResizeAsync(blocks * 512).AsTask());
+            var refusal = await Assert.ThrowsAsync<BackstoreException>(() => change().AsTask());
             Assert.Equal(BackstoreError.Busy, refusal.Error);
         }
         Assert.Equal(2048, bench.Unit.BlockCount);
@@ -69,7 +70,7 @@ public class ErasureTests
         bench.Release(second);
         Assert.Equal("06/2A/09", bench.Answer(1, TestUnitReady));
         Assert.Equal("Good", bench.Answer(1, TestUnitReady));
-        await bench.Unit.ResizeAsync(1000 * 512);
+        await bench.Unit.RefreshSizeAsync();
         Assert.Equal(1000, bench.Unit.BlockCount);
     }
 
@@ -196,15 +197,50 @@ public class ErasureTests
     }
 
     [Fact]
-    public async Task AFailedFormatLeavesTheUnitReady()
+    public async Task AFailedFormatStaysUntilOneSucceeds()
     {
-        await using var bench = Bench("discard");
+        var state = new VolatileUnitState(UnitIdentity.IdOf("bench"));
+        await using var bench = new UnitBench(new GatedStore(BackstoreFeatures.Discard | BackstoreFeatures.VolatileCache) { Gated = "discard" }, state: state);
         var format = bench.Send("format", 0, Format);
         bench.Settle();
         bench.Store.Fail(All, new BackstoreException(BackstoreError.MediumWrite, "broken"));
         bench.Settle();
         Assert.Equal("03/0C/00", format.Answer);
+        // What needs the medium; half of it may be there.
+        foreach (string cdb in (string[])[TestUnitReady, "28 00 00000005 00 0001 00", "25 00 00000000 0000 00 00", "35 00 00000000 00 0000 00", Sanitize, "48 1F 0000000000 0000 00"])
+            Assert.Equal("03/31/01", bench.Answer(1, cdb));
+        Assert.Equal("03/31/01", bench.Answer(1, "2A 00 00000005 00 0001 00", UnitBench.Filled(1, 1)));
+        Assert.Equal("Good", bench.Answer(1, "12 00 00 00 24 00"));
+        Assert.Equal("Good", bench.Answer(1, "1A 08 08 00 40 00"));
+        // No reset ends it, and no restart.
+        _ = bench.Unit.TaskManager.Reset(bench.UnitNexus(0), Sense.BusDeviceResetOccurred);
+        bench.Settle();
+        Assert.Equal("06/29/03", bench.Answer(1, TestUnitReady));
+        Assert.Equal("03/31/01", bench.Answer(1, TestUnitReady));
+        await using (var next = new UnitBench(state: state)) Assert.Equal("03/31/01", next.Answer(0, TestUnitReady));
+        // Another attempt, not ready meanwhile.
+        Assert.Equal("06/29/03", bench.Answer(0, Format));
+        var again = bench.Send("again", 0, Format);
+        bench.Settle();
+        Assert.Equal("02/04/04", bench.Answer(1, TestUnitReady));
+        Assert.Equal("02/04/04", bench.Answer(1, Format));
+        bench.Store.Gated = "";
+        bench.Release(All);
+        Assert.Equal("Good", again.Answer);
         Assert.Equal("Good", bench.Answer(1, TestUnitReady));
+        await using (var next = new UnitBench(state: state)) Assert.Equal("Good", next.Answer(0, TestUnitReady));
+    }
+
+    /// <summary>With IMMED its initiator has its GOOD: the failure is told by what comes later.</summary>
+    [Fact]
+    public async Task AFormatThatFailsLaterIsTold()
+    {
+        await using var bench = Bench("discard");
+        Assert.Equal("Good", bench.Answer(0, "04 10 00 00 00 00", [0, 2, 0, 0]));
+        bench.Store.Fail(All, new BackstoreException(BackstoreError.MediumWrite, "broken"));
+        bench.Settle();
+        Assert.Equal("03/31/01", bench.Answer(0, TestUnitReady));
+        Assert.Equal("03/31/01", bench.Answer(1, "28 00 00000005 00 0001 00"));
     }
 
     /// <summary>A sanitize whose last flush fails has not succeeded.</summary>
@@ -264,7 +300,7 @@ public class ErasureTests
         await using (var next = new UnitBench(state: state)) Assert.Equal("Good", next.Answer(0, TestUnitReady));
     }
 
-    /// <summary>One that has succeeded is forgotten, also by the state that outlives the process; a format is never in it.</summary>
+    /// <summary>One that has succeeded is forgotten, also by the state that outlives the process.</summary>
     [Theory]
     [InlineData(Sanitize)]
     [InlineData(Format)]
@@ -274,7 +310,7 @@ public class ErasureTests
         await using var bench = new UnitBench(new GatedStore(BackstoreFeatures.Discard) { Gated = "discard" }, state: state);
         bench.Send("erase", 0, cdb);
         bench.Settle();
-        await using (var next = new UnitBench(state: state)) Assert.Equal(cdb == Format ? "Good" : "03/31/03", next.Answer(0, TestUnitReady));
+        await using (var next = new UnitBench(state: state)) Assert.Equal(cdb == Format ? "03/31/01" : "03/31/03", next.Answer(0, TestUnitReady));
         bench.Store.Gated = "";
         bench.Release(All);
         await using (var next = new UnitBench(state: state)) Assert.Equal("Good", next.Answer(0, TestUnitReady));

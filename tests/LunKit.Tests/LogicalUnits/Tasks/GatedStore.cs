@@ -154,9 +154,24 @@ internal sealed class GatedStore(BackstoreFeatures features = BackstoreFeatures.
         return at;
     }
 
-    public async ValueTask ResizeAsync(long lengthBytes, CancellationToken cancellationToken)
+    /// <summary>What its owner has made of its medium, in blocks; null: as long as the geometry is.</summary>
+    public long? MediumBlocks { get; set; }
+
+    public async ValueTask<long> MeasureAsync()
     {
-        await EnterAsync("resize", 0, lengthBytes, WriteOptions.None, cancellationToken).ConfigureAwait(false);
+        await EnterAsync("measure", 0, 0, WriteOptions.None, CancellationToken.None).ConfigureAwait(false);
+        return MediumBlocks * 512 ?? _geometry.LengthBytes;
+    }
+
+    public async ValueTask GrowAsync(long lengthBytes, CancellationToken cancellationToken)
+    {
+        await EnterAsync("grow", 0, lengthBytes, WriteOptions.None, cancellationToken).ConfigureAwait(false);
+        _geometry = _geometry with { LengthBytes = lengthBytes };
+    }
+
+    public async ValueTask TakeLengthAsync(long lengthBytes, CancellationToken cancellationToken)
+    {
+        await EnterAsync("take", 0, lengthBytes, WriteOptions.None, cancellationToken).ConfigureAwait(false);
         _geometry = _geometry with { LengthBytes = lengthBytes };
     }
 

@@ -8,6 +8,13 @@ namespace LunKit.Tests.LogicalUnits.Tasks;
 /// <summary>A capacity that changes while commands run.</summary>
 public class ResizeTests
 {
+    // Its owner has made what is behind it smaller.
+    private static Task ShrinkAsync(UnitBench bench, long blocks)
+    {
+        bench.Store.MediumBlocks = blocks;
+        return bench.Unit.RefreshSizeAsync().AsTask();
+    }
+
     private static UnitBench Bench(string gated) => new(new GatedStore(BackstoreFeatures.Resize) { Gated = gated });
 
     [Fact]
@@ -16,7 +23,7 @@ public class ResizeTests
         await using var bench = Bench("write");
         var going = bench.Write("going", 0, 1000);
         var staying = bench.Write("staying", 0, 999);
-        var resizing = bench.Unit.ResizeAsync(1000 * 512).AsTask();
+        var resizing = ShrinkAsync(bench, 1000);
         var late = bench.Write("late", 1, 1000);
         bench.Settle();
         Assert.False(resizing.IsCompleted);
@@ -33,7 +40,7 @@ public class ResizeTests
         Assert.Equal("06/2A/09", bench.Attention(2)?.ToString());
         bench.Release("write 999+1");
         Assert.Equal("Good", staying.Answer);
-        Assert.Equal(["write 1000+1", "write 999+1", "resize 0+1000"], bench.Store.TakeLog());
+        Assert.Equal(["write 1000+1", "write 999+1", "measure 0+0", "take 0+1000"], bench.Store.TakeLog());
     }
 
     [Fact]
@@ -57,7 +64,7 @@ public class ResizeTests
     {
         await using var bench = Bench("write");
         bench.Write("running", 0, 1500);
-        var resizing = bench.Unit.ResizeAsync(1000 * 512).AsTask();
+        var resizing = ShrinkAsync(bench, 1000);
         var reset = bench.Unit.TaskManager.Reset(bench.UnitNexus(1), Sense.BusDeviceResetOccurred);
         var cleared = bench.Unit.TaskManager.ClearTaskSet(bench.UnitNexus(1));
         bench.Settle();
@@ -73,7 +80,7 @@ public class ResizeTests
         await using var bench = Bench("write");
         bench.Write("old", 0, 1500);
         bench.Nexus(0).Close();
-        var resizing = bench.Unit.ResizeAsync(1000 * 512).AsTask();
+        var resizing = ShrinkAsync(bench, 1000);
         bench.Settle();
         Assert.False(resizing.IsCompleted);
         bench.Release("write 1500+1");
@@ -87,7 +94,7 @@ public class ResizeTests
         var time = new FakeTimeProvider();
         await using var bench = new UnitBench(new GatedStore(BackstoreFeatures.Resize) { Gated = "write" }, time: time);
         bench.Write("hangs", 0, 1500);
-        var resizing = bench.Unit.ResizeAsync(1000 * 512).AsTask();
+        var resizing = ShrinkAsync(bench, 1000);
         var behind = bench.Read("behind", 1, 1500);
         time.Advance(TimeSpan.FromSeconds(29.9));
         bench.Settle();
@@ -100,7 +107,7 @@ public class ResizeTests
         bench.Release("write 1500+1");
         Assert.Equal("Good", behind.Answer);
         Assert.Equal(2048, bench.Unit.BlockCount);
-        Assert.DoesNotContain("resize 0+1000", bench.Store.TakeLog());
+        Assert.DoesNotContain("take 0+1000", bench.Store.TakeLog());
     }
 
     [Fact]
@@ -108,14 +115,47 @@ public class ResizeTests
     {
         await using var bench = Bench("");
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => bench.Unit.ResizeAsync(511).AsTask());
-        await bench.Unit.ResizeAsync(512);
+        await Assert.ThrowsAsync<BackstoreException>(() => ShrinkAsync(bench, 0));
+        await ShrinkAsync(bench, 1);
         Assert.Equal(1, bench.Unit.BlockCount);
         await using var stiff = new UnitBench(new GatedStore());
         await stiff.Unit.ResizeAsync(2048 * 512);
         await Assert.ThrowsAsync<BackstoreException>(() => stiff.Unit.ResizeAsync(1024 * 512).AsTask());
+        await Assert.ThrowsAsync<BackstoreException>(() => stiff.Unit.ResizeAsync(4096 * 512).AsTask());
+        await Assert.ThrowsAsync<BackstoreException>(() => ShrinkAsync(stiff, 1024));
         Assert.Equal(2048, stiff.Unit.BlockCount);
         // The failed one holds nobody up.
         Assert.Equal(0, stiff.Unit.Tasks.Count);
         Assert.Equal("Good", stiff.Answer(0, "2A 00 00000500 00 0001 00", UnitBench.Filled(1, 1)));
+    }
+
+    /// <summary>Whoever wants a disk smaller makes what is behind it smaller: here that would cut off what is in use.</summary>
+    [Fact]
+    public async Task NobodyCutsItOff()
+    {
+        await using var bench = Bench("");
+        var refusal = await Assert.ThrowsAsync<BackstoreException>(() => bench.Unit.ResizeAsync(1000 * 512).AsTask());
+        Assert.Contains("not cut off", refusal.Message, StringComparison.Ordinal);
+        Assert.Equal(2048, bench.Unit.BlockCount);
+        Assert.Empty(bench.Store.TakeLog());
+    }
+
+    /// <summary>Of two looks at the size at once, the later one does not take over what the earlier one has measured.</summary>
+    [Fact]
+    public async Task LooksAtTheSizeGoOneAfterTheOther()
+    {
+        await using var bench = Bench("take");
+        bench.Store.MediumBlocks = 3000;
+        var first = bench.Unit.RefreshSizeAsync().AsTask();
+        bench.Store.MediumBlocks = 4096;
+        var second = bench.Unit.RefreshSizeAsync().AsTask();
+        bench.Settle();
+        Assert.Equal(["take 0+3000"], bench.Store.Waiting);
+        bench.Store.Gated = "";
+        bench.Release("take 0+3000");
+        await first;
+        await second;
+        Assert.Equal(["measure 0+0", "take 0+3000", "measure 0+0", "take 0+4096"], bench.Store.TakeLog());
+        Assert.Equal(4096, bench.Unit.BlockCount);
     }
 }
