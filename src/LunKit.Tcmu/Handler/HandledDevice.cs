@@ -58,7 +58,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             _unit = await factory(config, _closing.Token).ConfigureAwait(false);
             _unit.Alua = access.PortGroups is { } groups ? new Alua(groups) { AccessTypes = ImplicitAccess } : Alua.Elsewhere;
             if (_unit is BlockUnit block) await FitAsync(block, snapshot).ConfigureAwait(false);
-            Attach(takesOver);
+            await AttachAsync(takesOver).ConfigureAwait(false);
             _state = TcmuDeviceState.Serving;
             LogMessages.Serving(log, config.DeviceName, access.Path, snapshot.SizeBytes);
             _serving = SuperviseAsync();
@@ -113,13 +113,33 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
         _ => Errno.EIO,
     };
 
-    private void Attach(bool takesOver)
+    private async Task AttachAsync(bool takesOver)
     {
-        _ring = new RingDevice(Name, access.OpenRing(takesOver), _unit!, log);
-        _ring.Start();
-        access.Admit(takesOver);
+        var ring = new RingDevice(Name, access.OpenRing(takesOver), _unit!, log);
+        bool runs = false;
+        try
+        {
+            ring.Start();
+            runs = true;
+            access.Admit(takesOver);
+        }
+        catch
+        {
+            // Whoever hears of this closes the unit and lets the device go: nothing uses them any more then.
+            if (runs)
+            {
+                ring.Stop();
+                await ring.Ended.ConfigureAwait(false);
+            }
+            else
+            {
+                ring.Dispose();
+            }
+            throw;
+        }
+        _ring = ring;
         // Who closes the device has stopped the ring that it saw, which may have been the one before.
-        if (_closing.IsCancellationRequested) _ring.Stop();
+        if (_closing.IsCancellationRequested) ring.Stop();
     }
 
     /// <summary>Serves until the device is closed or gone; a broken ring is reset.</summary>
@@ -133,7 +153,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             try
             {
                 await Task.Delay(s_recoveryPause, _closing.Token).ConfigureAwait(false);
-                Attach(takesOver: true);
+                await AttachAsync(takesOver: true).ConfigureAwait(false);
                 LogMessages.Recovered(log, Name);
             }
             catch (Exception e)
