@@ -212,7 +212,7 @@ internal sealed class KernelSource : IDeviceSource
     private static UioDevice? Find(TcmuEvent e) => UioDevice.Find().FirstOrDefault(d => d.Number == e.Minor && d.Name == TcmuDeviceName.Parse(e.DeviceName));
 
     // The second look finds handlers in other containers. Not as the first one, and late: a handler that comes at that moment finds the device busy.
-    private static bool IsHeld(UioDevice device) => OpenFiles.HolderOf(device.Path) is not null || DeviceNode.IsHandled(device.Path);
+    private static bool IsHeld(UioDevice device) => OpenFiles.HolderOf(device.Path) is not null || DeviceNode.IsHandled(device.Path) is not false;
 
     /// <summary>Answers the events that were left to others, and that none of them has answered.</summary>
     private void LookAtLeft()

@@ -1,6 +1,8 @@
+using LunKit.Linux;
+
 namespace LunKit.Tcmu.Kernel;
 
-/// <summary>Parameters of the kernel module, where it has them (Linux 4.19).</summary>
+/// <summary>Parameters of the kernel module, where it has them (Linux 4.19). Each throws <see cref="IOException"/> when there is no descriptor for it.</summary>
 internal static class TcmuModule
 {
     private const string Parameters = "/sys/module/target_core_user/parameters";
@@ -23,7 +25,7 @@ internal static class TcmuModule
         {
             File.WriteAllText(path, value);
         }
-        catch (IOException)
+        catch (IOException e) when (!LinuxException.IsShortage(e))
         {
             // Older kernels refuse where there is nothing to release.
         }
