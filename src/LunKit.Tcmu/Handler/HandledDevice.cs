@@ -23,11 +23,18 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
 
     private volatile TcmuDeviceState _state = TcmuDeviceState.Connecting;
     private volatile string? _error;
+    private volatile bool _isOwn;
 
     public TcmuDeviceStatus Status => new(access.Name.Hba, access.Name.Name, _state, _error);
 
     /// <inheritdoc cref="DeviceReply.IsUnasked"/>
     public bool IsUnasked { get; private set; }
+
+    /// <summary>
+    /// Whether this process has taken the device: what it is told of it is for it to answer. Not yet, or not, when that is not known, e.g. for want of a
+    /// descriptor.
+    /// </summary>
+    public bool IsOwn => _isOwn;
 
     private string Name => $"tcm-user/{access.Name.Hba}/{access.Name.Name}";
 
@@ -35,7 +42,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     /// Opens the backstore and begins to serve. <paramref name="takesOver"/>: another process may have served the ring before, and its
     /// entries need not be the commands that are out, so the ring is reset (initiators repeat what was out).
     /// </summary>
-    /// <returns>What whoever offers it is told; null: nothing, for the device is another process's.</returns>
+    /// <returns>What whoever offers it is told; null: nothing, for the device is, or may be, another process's.</returns>
     public async Task<DeviceReply?> OpenAsync(bool takesOver)
     {
         // The caller goes on meanwhile: one backend that cannot be reached delays nobody else.
@@ -47,6 +54,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
                 (_state, _error) = (TcmuDeviceState.Elsewhere, "another process serves it");
                 return null;
             }
+            _isOwn = true;
             var snapshot = access.ReadSnapshot();
             IsUnasked = !snapshot.WaitsForReplies;
             // It may have taken until the device was gone.
@@ -73,7 +81,8 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             if (_unit is not null) await _unit.DisposeAsync().ConfigureAwait(false);
             _unit = null;
             access.Dispose();
-            return new DeviceReply(ErrnoOf(e)) { Reason = reason };
+            // Another process may have what this one could not even open.
+            return _isOwn ? new DeviceReply(ErrnoOf(e)) { Reason = reason } : null;
         }
     }
 
@@ -176,17 +185,18 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     /// <summary>What its full name is in a log.</summary>
     public string FullName => $"{Name}/{access.Name.Subtype}/{access.Name.Path}";
 
-    /// <summary>What an event is told that says that the device is there, when it was taken up before that: whether it is served; null when another process has it.</summary>
+    /// <summary>What an event is told that says that the device is there, when it was taken up before that: whether it is served; null when another process may have it.</summary>
     public Task<DeviceReply?> IsAddedAsync() => Task.FromResult<DeviceReply?>(_state switch
     {
         TcmuDeviceState.Serving => DeviceReply.Done,
-        TcmuDeviceState.Elsewhere => null,
+        _ when !_isOwn => null,
         _ => new DeviceReply(Errno.EIO) { Reason = _error },
     });
 
     /// <summary>What the kernel wants to change.</summary>
     public async Task<DeviceReply?> ReconfigureAsync(TcmuEvent change)
     {
+        if (!_isOwn) return null;
         if (_unit is null || _state != TcmuDeviceState.Serving) return new DeviceReply(Errno.EIO);
         // Whoever restores a configuration writes the text that is there; the kernel passes on a line's end, too.
         if (change.Config?.Trim() == $"{access.Name.Subtype}/{access.Name.Path}") return DeviceReply.Done;
