@@ -19,6 +19,8 @@ internal sealed class KernelSource : IDeviceSource
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _sending = new();
     private KernelEvents _events = null!;
+    private bool _owesRelease;
+    private bool _holdsEvents;
     private long _scannedAt;
     private uint _sequence = 1;
     private volatile bool _stopping;
@@ -26,7 +28,7 @@ internal sealed class KernelSource : IDeviceSource
     /// <summary>Listens. Throws <see cref="TcmuException"/> when this kernel has no TCMU, or this process may not use it.</summary>
     public KernelSource(ILogger log, bool replies)
     {
-        (_log, _replies) = (log, replies);
+        (_log, _replies, _owesRelease) = (log, replies, replies);
         _socket = replies ? new() : Repliers.OpenQuiet();
         try
         {
@@ -85,8 +87,6 @@ internal sealed class KernelSource : IDeviceSource
 
     private void Run()
     {
-        // Writers that wait for a handler that has died would wait for ever.
-        if (!_stopping) Try(TcmuModule.ReleaseWaiters);
         while (!_stopping)
         {
             // Again after a failure, e.g. for want of a descriptor or a thread: the kernel's writers wait for the events that nobody takes.
@@ -112,15 +112,19 @@ internal sealed class KernelSource : IDeviceSource
     private void Listen()
     {
         var buffer = new byte[64 * 1024];
+        bool isFirst = EndOldWaits();
         if (_replies) lock (_sending) _socket.Send(TcmuMessages.SetFeatures(_family, _sequence++, replies: true));
-        Look(isFirst: true);
-        TcmuModule.AllowEvents();
+        Look(isFirst);
+        // Also when a handler has died that had held them back.
+        AllowEvents();
         while (!_stopping)
         {
             int length = _socket.Receive(buffer, out bool lost);
             if (lost || length < 0 && Environment.TickCount64 - _scannedAt >= ScanMilliseconds)
             {
+                if (!lost) EndOldWaits();
                 Look(wasLost: lost);
+                if (_holdsEvents) AllowEvents();
             }
             _events.LookAtLeft();
             if (length < 0)
@@ -138,6 +142,29 @@ internal sealed class KernelSource : IDeviceSource
     {
         _events.Look(isFirst, wasLost);
         _scannedAt = Environment.TickCount64;
+    }
+
+    private void AllowEvents()
+    {
+        TcmuModule.AllowEvents();
+        _holdsEvents = false;
+    }
+
+    /// <summary>
+    /// Ends the waits for answers that no process will give any more. The kernel can only end all waits at once, also those for other handlers that live:
+    /// as long as another one listens, the old waits are its, and it is looked at again until it is gone. Not by a handler that does not answer.
+    /// </summary>
+    /// <returns>Whether events are held back, and none was told.</returns>
+    private bool EndOldWaits()
+    {
+        if (!_owesRelease || _view.MayOthersAnswer()) return false;
+        _holdsEvents = true;
+        TcmuModule.HoldEvents();
+        // What was told before that waits for this handler's answer, and gets it.
+        if (_events.IsAnswering || _socket.Wait(_wake, 0)) return false;
+        TcmuModule.EndWaits();
+        _owesRelease = false;
+        return true;
     }
 
     private void Send(TcmuEvent e, DeviceReply reply)

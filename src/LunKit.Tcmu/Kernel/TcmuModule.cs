@@ -7,12 +7,11 @@ internal static class TcmuModule
 {
     private const string Parameters = "/sys/module/target_core_user/parameters";
 
-    /// <summary>Ends the waits for replies that never came, with EINTR, and holds new events back.</summary>
-    public static void ReleaseWaiters()
-    {
-        Write("block_netlink", "1");
-        Write("reset_netlink", "1");
-    }
+    /// <summary>Holds new events back: whoever would make one is told EAGAIN.</summary>
+    public static void HoldEvents() => Write("block_netlink", "1");
+
+    /// <summary>Ends all waits for replies, whoever is to give them, with EINTR. Events must be held back.</summary>
+    public static void EndWaits() => Write("reset_netlink", "1");
 
     /// <summary>Lets events come.</summary>
     public static void AllowEvents() => Write("block_netlink", "0");
