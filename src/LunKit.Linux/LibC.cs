@@ -74,6 +74,7 @@ internal static unsafe partial class LibC
 
     [LibraryImport("libc", SetLastError = true)] public static partial int socket(int family, int type, int protocol);
     [LibraryImport("libc", SetLastError = true)] public static partial int bind(int fd, sockaddr_nl* address, int length);
+    [LibraryImport("libc", SetLastError = true)] public static partial int getsockname(int fd, sockaddr_nl* address, uint* length);
     [LibraryImport("libc", SetLastError = true)] public static partial int setsockopt(int fd, int level, int name, void* value, uint length);
     [LibraryImport("libc", SetLastError = true)]
     public static partial nint sendto(int fd, byte* buf, nuint len, int flags, sockaddr_nl* address, int length);

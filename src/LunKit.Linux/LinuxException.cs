@@ -25,6 +25,12 @@ public sealed class LinuxException : IOException
     /// <summary>Somebody else has it (EBUSY).</summary>
     public bool IsBusy => Errno == Errno.EBUSY;
 
+    /// <summary>
+    /// Descriptors or memory have run out (EMFILE, ENFILE, ENOMEM), which says nothing of what was to be opened; also an exception of .NET's own.
+    /// </summary>
+    public static bool IsShortage(Exception e) =>
+        (e is LinuxException linux ? linux.Errno : (Errno)e.HResult) is Errno.EMFILE or Errno.ENFILE or Errno.ENOMEM && e is IOException;
+
     /// <summary>The file or device does not take writes (EROFS, EACCES or EPERM).</summary>
     public bool IsReadOnly => Errno is Errno.EROFS or Errno.EACCES or Errno.EPERM;
 }

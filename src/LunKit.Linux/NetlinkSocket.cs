@@ -16,24 +16,30 @@ public sealed unsafe class NetlinkSocket : IDisposable
     private readonly SafeSocket _socket;
 
     /// <summary>Opens and binds the socket; throws <see cref="LinuxException"/> when this kernel or container has none.</summary>
-    public NetlinkSocket()
+    /// <param name="port">Its number, which must be free (else EADDRINUSE); 0: the kernel chooses.</param>
+    public NetlinkSocket(uint port = 0)
     {
         int fd = LibC.socket(LibC.AF_NETLINK, LibC.SOCK_RAW | LibC.O_CLOEXEC, LibC.NETLINK_GENERIC);
         if (fd < 0) throw new LinuxException("socket", LibC.Errno);
         _socket = new SafeSocket(fd);
-        var address = new LibC.sockaddr_nl { nl_family = LibC.AF_NETLINK };
-        // SAFETY: the address is a local of its own size.
-        if (LibC.bind(fd, &address, sizeof(LibC.sockaddr_nl)) != 0)
+        var address = new LibC.sockaddr_nl { nl_family = LibC.AF_NETLINK, nl_pid = port };
+        uint length = (uint)sizeof(LibC.sockaddr_nl);
+        // SAFETY: the address is a local of its own size, and the kernel writes no more than that.
+        if (LibC.bind(fd, &address, sizeof(LibC.sockaddr_nl)) != 0 || LibC.getsockname(fd, &address, &length) != 0)
         {
             var errno = LibC.Errno;
             _socket.Dispose();
             throw new LinuxException("bind", errno);
         }
+        Port = address.nl_pid;
         int bytes = ReceiveBufferBytes;
         // Without privilege the limit of the system holds, which is no error.
         if (LibC.setsockopt(fd, LibC.SOL_SOCKET, LibC.SO_RCVBUFFORCE, &bytes, 4) != 0)
             LibC.setsockopt(fd, LibC.SOL_SOCKET, LibC.SO_RCVBUF, &bytes, 4);
     }
+
+    /// <summary>Its number, as <c>/proc/net/netlink</c> shows it.</summary>
+    public uint Port { get; }
 
     /// <summary>Joins a multicast group.</summary>
     public void Join(uint group)

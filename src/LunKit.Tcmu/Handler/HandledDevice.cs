@@ -23,11 +23,18 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
 
     private volatile TcmuDeviceState _state = TcmuDeviceState.Connecting;
     private volatile string? _error;
+    private volatile bool _isOwn;
 
     public TcmuDeviceStatus Status => new(access.Name.Hba, access.Name.Name, _state, _error);
 
     /// <inheritdoc cref="DeviceReply.IsUnasked"/>
     public bool IsUnasked { get; private set; }
+
+    /// <summary>
+    /// Whether this process has taken the device: what it is told of it is for it to answer. Not yet, or not, when that is not known, e.g. for want of a
+    /// descriptor.
+    /// </summary>
+    public bool IsOwn => _isOwn;
 
     private string Name => $"tcm-user/{access.Name.Hba}/{access.Name.Name}";
 
@@ -35,7 +42,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     /// Opens the backstore and begins to serve. <paramref name="takesOver"/>: another process may have served the ring before, and its
     /// entries need not be the commands that are out, so the ring is reset (initiators repeat what was out).
     /// </summary>
-    /// <returns>What whoever offers it is told; null: nothing, for the device is another process's.</returns>
+    /// <returns>What whoever offers it is told; null: nothing, for the device is, or may be, another process's.</returns>
     public async Task<DeviceReply?> OpenAsync(bool takesOver)
     {
         // The caller goes on meanwhile: one backend that cannot be reached delays nobody else.
@@ -47,6 +54,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
                 (_state, _error) = (TcmuDeviceState.Elsewhere, "another process serves it");
                 return null;
             }
+            _isOwn = true;
             var snapshot = access.ReadSnapshot();
             IsUnasked = !snapshot.WaitsForReplies;
             // It may have taken until the device was gone.
@@ -58,7 +66,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             _unit = await factory(config, _closing.Token).ConfigureAwait(false);
             _unit.Alua = access.PortGroups is { } groups ? new Alua(groups) { AccessTypes = ImplicitAccess } : Alua.Elsewhere;
             if (_unit is BlockUnit block) await FitAsync(block, snapshot).ConfigureAwait(false);
-            Attach(takesOver);
+            await AttachAsync(takesOver).ConfigureAwait(false);
             _state = TcmuDeviceState.Serving;
             LogMessages.Serving(log, config.DeviceName, access.Path, snapshot.SizeBytes);
             _serving = SuperviseAsync();
@@ -73,7 +81,8 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             if (_unit is not null) await _unit.DisposeAsync().ConfigureAwait(false);
             _unit = null;
             access.Dispose();
-            return new DeviceReply(ErrnoOf(e)) { Reason = reason };
+            // Another process may have what this one could not even open.
+            return _isOwn ? new DeviceReply(ErrnoOf(e)) { Reason = reason } : null;
         }
     }
 
@@ -115,13 +124,33 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
         _ => Errno.EIO,
     };
 
-    private void Attach(bool takesOver)
+    private async Task AttachAsync(bool takesOver)
     {
-        _ring = new RingDevice(Name, access.OpenRing(takesOver), _unit!, log);
-        _ring.Start();
-        access.Admit(takesOver);
+        var ring = new RingDevice(Name, access.OpenRing(takesOver), _unit!, log);
+        bool runs = false;
+        try
+        {
+            ring.Start();
+            runs = true;
+            access.Admit(takesOver);
+        }
+        catch
+        {
+            // Whoever hears of this closes the unit and lets the device go: nothing uses them any more then.
+            if (runs)
+            {
+                ring.Stop();
+                await ring.Ended.ConfigureAwait(false);
+            }
+            else
+            {
+                ring.Dispose();
+            }
+            throw;
+        }
+        _ring = ring;
         // Who closes the device has stopped the ring that it saw, which may have been the one before.
-        if (_closing.IsCancellationRequested) _ring.Stop();
+        if (_closing.IsCancellationRequested) ring.Stop();
     }
 
     /// <summary>Serves until the device is closed or gone; a broken ring is reset.</summary>
@@ -135,7 +164,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             try
             {
                 await Task.Delay(s_recoveryPause, _closing.Token).ConfigureAwait(false);
-                Attach(takesOver: true);
+                await AttachAsync(takesOver: true).ConfigureAwait(false);
                 LogMessages.Recovered(log, Name);
             }
             catch (Exception e)
@@ -158,17 +187,18 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     /// <summary>What its full name is in a log.</summary>
     public string FullName => $"{Name}/{access.Name.Subtype}/{access.Name.Path}";
 
-    /// <summary>What an event is told that says that the device is there, when it was taken up before that: whether it is served; null when another process has it.</summary>
+    /// <summary>What an event is told that says that the device is there, when it was taken up before that: whether it is served; null when another process may have it.</summary>
     public Task<DeviceReply?> IsAddedAsync() => Task.FromResult<DeviceReply?>(_state switch
     {
         TcmuDeviceState.Serving => DeviceReply.Done,
-        TcmuDeviceState.Elsewhere => null,
+        _ when !_isOwn => null,
         _ => new DeviceReply(Errno.EIO) { Reason = _error },
     });
 
     /// <summary>What the kernel wants to change.</summary>
     public async Task<DeviceReply?> ReconfigureAsync(TcmuEvent change)
     {
+        if (!_isOwn) return null;
         if (_unit is null || _state != TcmuDeviceState.Serving) return new DeviceReply(Errno.EIO);
         // Whoever restores a configuration writes the text that is there; the kernel passes on a line's end, too.
         if (change.Config?.Trim() == $"{access.Name.Subtype}/{access.Name.Path}") return DeviceReply.Done;

@@ -32,6 +32,9 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
 
     public bool Contains(string key) => _devices.ContainsKey(key);
 
+    /// <summary>Whether this process has taken a device.</summary>
+    public bool IsOwn(string key) => _devices.TryGetValue(key, out var device) && device.IsOwn;
+
     /// <summary>
     /// Takes up a device; over when it is served, or cannot be. One that cannot be is forgotten: the kernel has none that it was refused, and gives its
     /// number to the next.
@@ -81,11 +84,12 @@ internal sealed class HandledDevices(IReadOnlyDictionary<string, TcmuUnitFactory
         var closing = FollowAsync(key, async d =>
         {
             await d.CloseAsync(CloseLimit).ConfigureAwait(false);
-            return DeviceReply.Done;
+            return d.IsOwn ? DeviceReply.Done : null;
         });
         bool isKnown = _devices.TryRemove(key, out _);
         _refused.TryRemove(key, out _);
-        if (isKnown && await Task.WhenAny(opening, Task.Delay(s_removing)).ConfigureAwait(false) != opening) return DeviceReply.Done with { IsUnasked = leaving!.IsUnasked };
+        if (isKnown && await Task.WhenAny(opening, Task.Delay(s_removing)).ConfigureAwait(false) != opening)
+            return leaving!.IsOwn ? DeviceReply.Done with { IsUnasked = leaving.IsUnasked } : null;
         return await closing.ConfigureAwait(false);
     }
 

@@ -6,7 +6,9 @@ using LunKit.Tcmu.Devices;
 namespace LunKit.Tcmu.Kernel;
 
 /// <summary>A device of the kernel: its UIO device and its folder in configfs.</summary>
-internal sealed class KernelDeviceAccess(UioDevice uio) : IDeviceAccess
+/// <param name="uio">The device.</param>
+/// <param name="mustBeEnabled">It is another's as long as it is not enabled.</param>
+internal sealed class KernelDeviceAccess(UioDevice uio, bool mustBeEnabled = false) : IDeviceAccess
 {
     private readonly UserBackstore _folder = UserBackstore.Of(uio.Name);
     private UioHold? _hold;
@@ -17,6 +19,7 @@ internal sealed class KernelDeviceAccess(UioDevice uio) : IDeviceAccess
 
     public bool TryOwn()
     {
+        if (mustBeEnabled && !_folder.IsEnabled) return false;
         try
         {
             _hold = new UioHold(uio.Path);

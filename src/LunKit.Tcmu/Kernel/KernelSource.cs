@@ -1,5 +1,4 @@
 using LunKit.Linux;
-using LunKit.Tcmu.ConfigFs;
 using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Handler;
 using Microsoft.Extensions.Logging;
@@ -13,14 +12,15 @@ internal sealed class KernelSource : IDeviceSource
 
     private readonly ILogger _log;
     private readonly EventFd _wake = new();
-    private readonly NetlinkSocket _socket = new();
+    private readonly NetlinkSocket _socket;
+    private readonly KernelView _view;
     private readonly ushort _family;
     private readonly bool _replies;
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _sending = new();
-    private HandledDevices _devices = null!;
-    private readonly LeftEvents _left = new(IsEnabled, static () => Environment.TickCount64);
-    private HashSet<string> _seen = [];
+    private KernelEvents _events = null!;
+    private bool _owesRelease;
+    private bool _holdsEvents;
     private long _scannedAt;
     private uint _sequence = 1;
     private volatile bool _stopping;
@@ -28,11 +28,13 @@ internal sealed class KernelSource : IDeviceSource
     /// <summary>Listens. Throws <see cref="TcmuException"/> when this kernel has no TCMU, or this process may not use it.</summary>
     public KernelSource(ILogger log, bool replies)
     {
-        (_log, _replies) = (log, replies);
+        (_log, _replies, _owesRelease) = (log, replies, replies);
+        _socket = replies ? new() : Repliers.OpenQuiet();
         try
         {
             (_family, uint group) = Resolve(_socket);
             _socket.Join(group);
+            _view = new(new Repliers(group, _socket.Port));
         }
         catch (Exception e)
         {
@@ -44,7 +46,7 @@ internal sealed class KernelSource : IDeviceSource
 
     public void Start(HandledDevices devices)
     {
-        _devices = devices;
+        _events = new(devices, _view, _replies, static () => Environment.TickCount64, Send, _log);
         new Thread(Run, maxStackSize: 256 * 1024) { IsBackground = true, Name = "lunkit-tcmu" }.Start();
     }
 
@@ -85,8 +87,6 @@ internal sealed class KernelSource : IDeviceSource
 
     private void Run()
     {
-        // Writers that wait for a handler that has died would wait for ever.
-        if (!_stopping) Try(TcmuModule.ReleaseWaiters);
         while (!_stopping)
         {
             // Again after a failure, e.g. for want of a descriptor or a thread: the kernel's writers wait for the events that nobody takes.
@@ -112,14 +112,21 @@ internal sealed class KernelSource : IDeviceSource
     private void Listen()
     {
         var buffer = new byte[64 * 1024];
+        bool isFirst = EndOldWaits();
         if (_replies) lock (_sending) _socket.Send(TcmuMessages.SetFeatures(_family, _sequence++, replies: true));
-        Rescan(isFirst: true);
-        TcmuModule.AllowEvents();
+        Look(isFirst);
+        // Also when a handler has died that had held them back.
+        AllowEvents();
         while (!_stopping)
         {
             int length = _socket.Receive(buffer, out bool lost);
-            if (lost || length < 0 && Environment.TickCount64 - _scannedAt >= ScanMilliseconds) Rescan();
-            LookAtLeft();
+            if (lost || length < 0 && Environment.TickCount64 - _scannedAt >= ScanMilliseconds)
+            {
+                if (!lost) EndOldWaits();
+                Look(wasLost: lost);
+                if (_holdsEvents) AllowEvents();
+            }
+            _events.LookAtLeft();
             if (length < 0)
             {
                 _socket.Wait(_wake, 1000);
@@ -127,118 +134,41 @@ internal sealed class KernelSource : IDeviceSource
             }
             ReadOnlySpan<byte> rest = buffer.AsSpan(0, length);
             while (NetlinkMessage.TryTake(ref rest, out var message))
-                if (TcmuMessages.ParseEvent(message, _family) is { } e) _ = AnswerAsync(e, DecideAsync(e));
+                if (TcmuMessages.ParseEvent(message, _family) is { } e) _events.Told(e);
         }
     }
 
-    /// <summary>
-    /// Takes up devices of ours that are there and not known, among them those that could not be taken up before, and lets go of those that are gone.
-    /// </summary>
-    /// <param name="isFirst">No event was told before: what is there has been there.</param>
-    private void Rescan(bool isFirst = false)
+    private void Look(bool isFirst = false, bool wasLost = false)
     {
-        var found = UioDevice.Find().Where(d => _devices.Handles(d.Name.Subtype)).ToDictionary(KeyOf);
-        foreach (string gone in _devices.Keys.Except(found.Keys).ToList()) _ = _devices.RemoveAsync(gone);
-        foreach (string lost in _devices.Keys.Where(_devices.HasFailed).ToList()) _ = _devices.RemoveAsync(lost);
-        _devices.ForgetRefused(found.ContainsKey);
-        foreach (var (key, device) in found)
-        {
-            // One that has just come is told by an event, and not taken over but new.
-            if ((isFirst || _seen.Contains(key)) && !_devices.Contains(key)) _ = _devices.AddAsync(key, new KernelDeviceAccess(device), takesOver: true);
-        }
-        _seen = [.. found.Keys];
+        _events.Look(isFirst, wasLost);
         _scannedAt = Environment.TickCount64;
     }
 
-    private static string KeyOf(UioDevice device) => $"{device.Name.ConfigFsPath}@{device.Number}";
-
-    /// <summary>
-    /// What an event is answered, or null when another handler has to. Whoever has made the event waits for that without a limit: there is no way
-    /// out of this without a decision, and <see cref="AnswerAsync"/> sends it.
-    /// </summary>
-    private async Task<DeviceReply?> DecideAsync(TcmuEvent e)
+    private void AllowEvents()
     {
-        if (TcmuDeviceName.Parse(e.DeviceName) is not { } name || !_devices.Handles(name.Subtype)) return null;
-        string key = $"{name.ConfigFsPath}@{e.Minor}";
-        Task<DeviceReply?> work;
-        switch (e.Kind)
-        {
-            case TcmuEventKind.Added when _devices.Contains(key):
-                work = _devices.IsAddedAsync(key);
-                break;
-            case TcmuEventKind.Added:
-                if (UioDevice.Find().FirstOrDefault(d => KeyOf(d) == key) is not { } device) return new DeviceReply(Errno.ENODEV);
-                work = _devices.AddAsync(key, new KernelDeviceAccess(device), takesOver: false);
-                break;
-            case TcmuEventKind.Removed:
-                // Not taken up again by a look that comes before it is gone.
-                _seen.Remove(key);
-                work = _devices.RemoveAsync(key);
-                break;
-            default:
-                work = _devices.ReconfigureAsync(key, e);
-                break;
-        }
-        return await work.ConfigureAwait(false);
-    }
-
-    private async Task AnswerAsync(TcmuEvent e, Task<DeviceReply?> decision)
-    {
-        try
-        {
-            if (await decision.ConfigureAwait(false) is { } reply) Reply(e, reply);
-            else LeaveToOthers(e);
-        }
-        catch (Exception fault)
-        {
-            LogMessages.HandlerCrashed(_log, fault);
-            Reply(e, new DeviceReply(Errno.EIO));
-        }
+        TcmuModule.AllowEvents();
+        _holdsEvents = false;
     }
 
     /// <summary>
-    /// The kernel waits without a limit for a reply; when no handler has the device open after a while, none will reply. A handler of a new device may be
-    /// late.
+    /// Ends the waits for answers that no process will give any more. The kernel can only end all waits at once, also those for other handlers that live:
+    /// as long as another one listens, the old waits are its, and it is looked at again until it is gone. Not by a handler that does not answer.
     /// </summary>
-    private void LeaveToOthers(TcmuEvent e)
+    /// <returns>Whether events are held back, and none was told.</returns>
+    private bool EndOldWaits()
     {
-        if (!_replies) return;
-        if (e.Kind != TcmuEventKind.Added && Find(e) is { } device && !IsHeld(device)) AnswerForNobody(e, Errno.ENODEV);
-        else _left.Add(e);
+        if (!_owesRelease || _view.MayOthersAnswer()) return false;
+        _holdsEvents = true;
+        TcmuModule.HoldEvents();
+        // What was told before that waits for this handler's answer, and gets it.
+        if (_events.IsAnswering || _socket.Wait(_wake, 0)) return false;
+        TcmuModule.EndWaits();
+        _owesRelease = false;
+        return true;
     }
 
-    private static bool IsEnabled(TcmuEvent e) => TcmuDeviceName.Parse(e.DeviceName) is { } name && UserBackstore.Of(name).IsEnabled;
-
-    private static UioDevice? Find(TcmuEvent e) => UioDevice.Find().FirstOrDefault(d => d.Number == e.Minor && d.Name == TcmuDeviceName.Parse(e.DeviceName));
-
-    // The second look finds handlers in other containers. Not as the first one, and late: a handler that comes at that moment finds the device busy.
-    private static bool IsHeld(UioDevice device) => OpenFiles.HolderOf(device.Path) is not null || DeviceNode.IsHandled(device.Path);
-
-    /// <summary>Answers the events that were left to others, and that none of them has answered.</summary>
-    private void LookAtLeft()
+    private void Send(TcmuEvent e, DeviceReply reply)
     {
-        foreach (var e in _left.Take())
-        {
-            if (Find(e) is not { } device) continue;
-            bool isOurs = _devices.Contains(KeyOf(device));
-            // Whoever had it is gone, and it was taken over here.
-            if (isOurs && e.Kind == TcmuEventKind.Added) _ = AnswerAsync(e, _devices.IsAddedAsync(KeyOf(device)));
-            else if (isOurs && e.Kind == TcmuEventKind.Removed || !IsHeld(device)) AnswerForNobody(e, Errno.ENOENT);
-            // Who has it may still die before it answers, and a removal that nobody answers holds all of the target.
-            else if (e.Kind == TcmuEventKind.Removed) _left.Add(e);
-        }
-    }
-
-    /// <summary>Nothing keeps a device from going; a new one, or a change, needs a handler.</summary>
-    private void AnswerForNobody(TcmuEvent e, Errno error)
-    {
-        if (e.Kind == TcmuEventKind.Added) LogMessages.NobodyHandles(_log, e.DeviceName);
-        Reply(e, e.Kind == TcmuEventKind.Removed ? DeviceReply.Done : new DeviceReply(error));
-    }
-
-    private void Reply(TcmuEvent e, DeviceReply reply)
-    {
-        if (!_replies || reply.IsUnasked) return;
         try
         {
             lock (_sending) _socket.Send(TcmuMessages.Done(_family, _sequence++, e, reply.Error));

@@ -1,4 +1,5 @@
 using System.Globalization;
+using LunKit.Linux;
 
 namespace LunKit.Tcmu.Kernel;
 
@@ -10,7 +11,7 @@ public sealed record ProcessName(int Id, string Command);
 /// <summary>Who has which file open, by <c>/proc</c>: of other users' processes only root is told.</summary>
 public static class OpenFiles
 {
-    /// <summary>The first process that has <paramref name="path"/> open, or null.</summary>
+    /// <summary>The first process that has <paramref name="path"/> open, or null. Throws <see cref="IOException"/> when this cannot be told.</summary>
     public static ProcessName? HolderOf(string path)
     {
         foreach (string process in Directory.EnumerateDirectories("/proc"))
@@ -40,7 +41,7 @@ public static class OpenFiles
         {
             return Directory.EnumerateFileSystemEntries(Path.Combine(process, "fd")).Any(fd => new FileInfo(fd).LinkTarget == path);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException && !LinuxException.IsShortage(e))
         {
             // Another user's, or gone meanwhile.
             return false;

@@ -1,16 +1,17 @@
+using LunKit.Linux;
+
 namespace LunKit.Tcmu.Kernel;
 
-/// <summary>Parameters of the kernel module, where it has them (Linux 4.19).</summary>
+/// <summary>Parameters of the kernel module, where it has them (Linux 4.19). Each throws <see cref="IOException"/> when there is no descriptor for it.</summary>
 internal static class TcmuModule
 {
     private const string Parameters = "/sys/module/target_core_user/parameters";
 
-    /// <summary>Ends the waits for replies that never came, with EINTR, and holds new events back.</summary>
-    public static void ReleaseWaiters()
-    {
-        Write("block_netlink", "1");
-        Write("reset_netlink", "1");
-    }
+    /// <summary>Holds new events back: whoever would make one is told EAGAIN.</summary>
+    public static void HoldEvents() => Write("block_netlink", "1");
+
+    /// <summary>Ends all waits for replies, whoever is to give them, with EINTR. Events must be held back.</summary>
+    public static void EndWaits() => Write("reset_netlink", "1");
 
     /// <summary>Lets events come.</summary>
     public static void AllowEvents() => Write("block_netlink", "0");
@@ -23,7 +24,7 @@ internal static class TcmuModule
         {
             File.WriteAllText(path, value);
         }
-        catch (IOException)
+        catch (IOException e) when (!LinuxException.IsShortage(e))
         {
             // Older kernels refuse where there is nothing to release.
         }

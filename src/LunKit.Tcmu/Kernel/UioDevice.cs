@@ -1,4 +1,5 @@
 using System.Globalization;
+using LunKit.Linux;
 using LunKit.Tcmu.Devices;
 
 namespace LunKit.Tcmu.Kernel;
@@ -12,7 +13,7 @@ public sealed record UioDevice(int Number, TcmuDeviceName Name, long RegionBytes
     /// <summary>Its device file.</summary>
     public string Path => $"/dev/uio{Number}";
 
-    /// <summary>All UIO devices that are TCMU's. One that vanishes meanwhile is left out.</summary>
+    /// <summary>All UIO devices that are TCMU's. One that vanishes meanwhile is left out. Throws <see cref="IOException"/> when this cannot be told.</summary>
     /// <param name="sysfs">Where sysfs is mounted; another folder in tests.</param>
     public static IReadOnlyList<UioDevice> Find(string sysfs = "/sys")
     {
@@ -32,7 +33,7 @@ public sealed record UioDevice(int Number, TcmuDeviceName Name, long RegionBytes
             return size.StartsWith("0x", StringComparison.Ordinal) && long.TryParse(size.AsSpan(2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out long bytes)
                 ? new UioDevice(number, name, bytes) : null;
         }
-        catch (IOException)
+        catch (IOException e) when (!LinuxException.IsShortage(e))
         {
             return null;
         }

@@ -18,7 +18,7 @@ public abstract class KernelLab(string? suite, string[] cases, bool clusters) : 
         "FileSystemSurvivesTheRoundTrip", "FioVerifies", "KilledHandlerIsTakenOver", "StoppedHandlerIsTakenOver", "DiskGrowsInUse",
         "AccessStatesAreTheKernels", "AnotherConfigurationIsRefused", "UnknownSubtypeIsRefused", "MissingFolderIsRefused", "BusyImageIsRefused", "CommandsWork",
         "RemovedDuringIo", "EnabledWithNobodyListening", "WriteCacheFollowsTheKernel", "NamesAreTheKernels",
-        "RefusedOnceCanBeMadeAgain", "SecondHandlerLeavesTheFirstAlone", "MissingImageIsNotMadeAnew", "SizeCutsNothingOff", "SameConfigurationIsTaken", "AllPortsAreSeen",
+        "RefusedOnceCanBeMadeAgain", "SecondHandlerLeavesTheFirstAlone", "StartingHandlersEndNoWait", "MissingImageIsNotMadeAnew", "SizeCutsNothingOff", "SameConfigurationIsTaken", "AllPortsAreSeen",
         "AttachMakesADisk", "AttachKeepsAMountedDisk", "DetachAfterACrash", "DetachOfAFileAfterACrash", "AttachKeepsItsSize", "AttachRefusesClearly", "KernelIscsiTargetExports",
         "BlockDeviceKeepsTheContract", "PassThroughDiskKeepsTheContract", "PassThroughFailuresKeepTheContract", "FullFileSystemKeepsTheContract", "PassThroughDiskAnswers", "PassThroughRunsACommandOnce", "PassThroughTapeAnswers",
         "UserSpaceTargetServesTheSameHandlers", "SampleHandlersAnswer", "TargetcliWorks",

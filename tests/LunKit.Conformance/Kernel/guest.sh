@@ -265,6 +265,48 @@ SecondHandlerLeavesTheFirstAlone() {
   return $status
 }
 
+StartingHandlersEndNoWait() {
+  local first=$handler second creator status=0
+  dmesg -c >/dev/null
+  # It stands for one that is slow: whoever enables the device waits for it.
+  kill -STOP $first
+  create d memory/d 1048576 2>/tmp/error &
+  creator=$!
+  rest 2
+  attach_start memory:1M --name other || status=1
+  "$lunkit" handle >/tmp/second.log 2>&1 &
+  second=$!
+  await 30 grep -q 'LunKit handles' /tmp/second.log || { echo "the second one does not start"; status=1; }
+  rest 6
+  ! ended $creator || { echo "the wait was ended: $(</tmp/error)"; status=1; }
+  kill -CONT $first
+  await 30 ended $creator || { echo "the wait does not end"; status=1; }
+  [[ $(<$target/core/user_0/d/enable) == 1 ]] || { echo "not enabled: $(</tmp/error)"; status=1; }
+  destroy d || status=1
+  kill -TERM $second && wait $second || status=1
+  # A wait that the second one was not told of, and whose handler dies: nobody else can end it.
+  kill -STOP $first
+  create d memory/d 1048576 2>/tmp/error &
+  creator=$!
+  rest 2
+  "$lunkit" handle >/tmp/second.log 2>&1 &
+  second=$!
+  await 30 grep -q 'LunKit handles' /tmp/second.log || status=1
+  rest 6
+  ! ended $creator || { echo "the second wait was ended: $(</tmp/error)"; status=1; }
+  kill -9 $first
+  wait $first
+  await 30 ended $creator || { echo "the wait for a handler that is gone does not end"; status=1; }
+  ! dmesg | grep 'tcmu nl cmd\|Mismatched' || { echo "something was answered twice"; status=1; }
+  destroy d || status=1
+  create d memory/d 1048576 && destroy d || { echo "nothing can be enabled afterwards"; status=1; }
+  attach_stop || status=1
+  kill -TERM $second && wait $second || status=1
+  handler_start || status=1
+  [[ $status == 0 ]] || cat /tmp/second.log
+  return $status
+}
+
 MissingImageIsNotMadeAnew() { mkdir -p /dev/shm/mount && with "file//dev/shm/mount/miss.img" 16777216 missing_image; }
 missing_image() {
   dd if=/dev/urandom of=/tmp/data bs=64k count=1 status=none && dd if=/tmp/data of="$disk" bs=64k count=1 oflag=direct conv=fsync status=none || return 1

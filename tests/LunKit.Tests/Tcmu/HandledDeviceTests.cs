@@ -24,6 +24,9 @@ public sealed class HandledDeviceTests
             Wake();
         }
 
+        public FakeKernel Kernel => _kernel;
+        public bool IsDisposed { get; private set; }
+
         public void Notify() { }
         public void Wake() => _bell.Release();
 
@@ -33,10 +36,10 @@ public sealed class HandledDeviceTests
             return true;
         }
 
-        public void Dispose() { }
+        public void Dispose() => IsDisposed = true;
     }
 
-    private sealed class Access(Func<Ring> open) : IDeviceAccess
+    private sealed class Access(Func<Ring> open, Action? admit = null) : IDeviceAccess
     {
         public TcmuDeviceName Name { get; } = TcmuDeviceName.Parse("tcm-user/0/disk/test/disk")!;
         public string Path => "of a test";
@@ -47,7 +50,7 @@ public sealed class HandledDeviceTests
         public Task KeepSizeAsync(long sizeBytes) => Task.CompletedTask;
         public DeviceDescription ReadSnapshot() => new(1 << 20, 512, 1 << 20, "", true);
         public IRingTransport OpenRing(bool takesOver) => open();
-        public void Admit(bool takesOver) { }
+        public void Admit(bool takesOver) => admit?.Invoke();
         public void Dispose() => IsDisposed = true;
     }
 
@@ -96,5 +99,45 @@ public sealed class HandledDeviceTests
         Assert.Equal((TcmuDeviceState.Failed, "no thread is left"), (device.Status.State, device.Status.Error));
         await device.CloseAsync(TimeSpan.FromSeconds(5));
         Assert.True(access.IsDisposed);
+    }
+
+    /// <summary>The last step of an opening fails when the ring is served already: nothing of the ring goes on when its device is let go.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task ARingEndsWithTheOpeningThatFailsBehindIt(bool isLater)
+    {
+        Ring first = new(), second = new(), last = isLater ? second : first;
+        bool fails = !isLater, wasServed = false;
+        int opened = 0;
+        var access = new Access(() => opened++ == 0 ? first : second, () =>
+        {
+            if (fails) throw new IOException("the kernel does not take '0' for action/block_dev");
+            fails = true;
+        });
+        var device = Device(access);
+        var lost = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        device.Lost = () =>
+        {
+            wasServed = !last.IsDisposed;
+            lost.SetResult();
+        };
+        var reply = await device.OpenAsync(takesOver: true);
+        if (isLater)
+        {
+            first.Break();
+            await lost.Task.WaitAsync(TimeSpan.FromSeconds(20));
+            Assert.False(wasServed);
+            await device.CloseAsync(TimeSpan.FromSeconds(5));
+        }
+        else
+        {
+            Assert.Equal(Errno.EIO, reply?.Error);
+        }
+        Assert.Equal((true, true), (access.IsDisposed, last.IsDisposed));
+        last.Kernel.Post([0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0], (0, 512));
+        last.Wake();
+        await Task.Delay(200, TestContext.Current.CancellationToken);
+        Assert.Empty(last.Kernel.Consume());
     }
 }

@@ -32,7 +32,8 @@ public sealed class HandledDevicesTests
         public bool WaitsForReplies { get; init; } = true;
         public int Touched { get; private set; }
         public long? Kept { get; private set; }
-        public bool TryOwn() => isOwn;
+        public Exception? Unknown { get; init; }
+        public bool TryOwn() => Unknown is { } e ? throw e : isOwn;
 
         public Task KeepSizeAsync(long sizeBytes)
         {
@@ -122,6 +123,31 @@ public sealed class HandledDevicesTests
         Assert.Null(await devices.ReconfigureAsync(Key, s_change with { SizeBytes = 4096 }));
         Assert.Null(await devices.RemoveAsync(Key));
         Assert.Empty(devices.Statuses);
+    }
+
+    /// <summary>Where no descriptor is left, nobody knows whether another process has the device: it is not answered for, in no way.</summary>
+    [Fact]
+    public async Task WhatCouldNotEvenBeTriedIsNotAnsweredFor()
+    {
+        var devices = Devices();
+        var access = new Access { Unknown = new LinuxException("open", Errno.EMFILE) };
+        var opening = devices.AddAsync(Key, access, takesOver: false);
+        Assert.Null(await devices.IsAddedAsync(Key));
+        Assert.Null(await opening);
+        Assert.Equal(TcmuDeviceState.Failed, Assert.Single(devices.Statuses).State);
+        opening = devices.AddAsync(Key, access, takesOver: true);
+        Assert.Null(await devices.ReconfigureAsync(Key, s_change with { SizeBytes = 4096 }));
+        Assert.Null(await opening);
+    }
+
+    /// <summary>A look has just begun to find out whether another process has the device, when its removal is told.</summary>
+    [Fact]
+    public async Task ARemovalIsNotAnsweredWhileALookFindsThatAnotherProcessHasTheDevice()
+    {
+        var devices = Devices();
+        var opening = devices.AddAsync(Key, new Access(isOwn: false), takesOver: true);
+        Assert.Null(await devices.RemoveAsync(Key));
+        Assert.Null(await opening);
     }
 
     /// <summary>Whoever removes a device holds its folder until the removal is answered, and the opening waits for the folder.</summary>

@@ -1,3 +1,4 @@
+using LunKit.Linux;
 using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Kernel;
 using LunKit.Tests.Tcmu.Target;
@@ -16,7 +17,7 @@ public sealed class LeftEventsTests
         List<TcmuEvent> taken = [];
         await UserBench.UntilAsync(() =>
         {
-            taken.AddRange(left.Take());
+            taken.AddRange(left.Take().Select(l => l.Event));
             return taken.Count >= count;
         }, "taking");
         return taken;
@@ -60,5 +61,36 @@ public sealed class LeftEventsTests
         Assert.Equal("tcm-user/0/other/test/x", Assert.Single(await TakeAsync(left, 1)).DeviceName);
         folder.Set();
         Assert.Equal("tcm-user/0/held/test/x", Assert.Single(await TakeAsync(left, 1)).DeviceName);
+    }
+
+    /// <summary>A look that finds no descriptor says nothing: nobody has answered yet.</summary>
+    [Fact]
+    public async Task ALookForWhichThereIsNoDescriptorIsRepeated()
+    {
+        int looks = 0;
+        var left = new LeftEvents(_ => looks++ == 0 ? throw new IOException("Too many open files", (int)Errno.EMFILE) : false, () => _clock.Now);
+        left.Add(Event(TcmuEventKind.Added));
+        _clock.Pass(TimeSpan.FromSeconds(5));
+        await UserBench.UntilAsync(() => left.Take().Count == 0 && looks == 1, "the look");
+        Assert.False(left.IsEmpty);
+        await Task.Delay(50, TestContext.Current.CancellationToken);
+        Assert.Empty(left.Take());
+        _clock.Pass(TimeSpan.FromSeconds(5));
+        Assert.Single(await TakeAsync(left, 1));
+    }
+
+    /// <summary>A device has one wait at a time: an answer to an older event would be taken for that to the newer one.</summary>
+    [Fact]
+    public void ANewerEventOfTheDeviceEndsTheOlderOne()
+    {
+        var left = new LeftEvents(_ => false, () => _clock.Now);
+        TcmuEvent change = Event(TcmuEventKind.Removed), removal = Event(TcmuEventKind.Removed);
+        left.Told(change);
+        left.Add(change);
+        left.Told(removal);
+        left.Add(removal);
+        _clock.Pass(TimeSpan.FromSeconds(5));
+        Assert.Same(removal, Assert.Single(left.Take()).Event);
+        Assert.False(left.IsNewest(change));
     }
 }
