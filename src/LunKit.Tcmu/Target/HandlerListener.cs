@@ -219,6 +219,7 @@ public sealed class HandlerListener : IDisposable
     {
         if ((Of(connection, number) ?? JustLeft(connection, number, said.Error)) is not { } device) return;
         TaskCompletionSource<DeviceReply>? reply = null;
+        bool isNews = true;
         lock (_gate)
         {
             // Also here: what a handler that is gone has said does not hold for the next.
@@ -227,6 +228,8 @@ public sealed class HandlerListener : IDisposable
             {
                 device.IsServed = said.Error == Errno.None;
                 device.WasServed |= device.IsServed;
+                // It is offered again and again: a refusal for the same reason is no news.
+                isNews = (device.LastError, device.LastReason) != (said.Error, said.Reason);
                 (device.LastError, device.LastReason) = (said.Error, said.Reason);
                 if (device.IsServed) device.Ring.Declares(said.Durability, said.KeepsModes);
             }
@@ -243,7 +246,7 @@ public sealed class HandlerListener : IDisposable
             LogMessages.HandlerAttached(_log, device.Name, connection.Peer.ProcessId);
             return;
         }
-        LogMessages.HandlerRefuses(_log, device.Name, connection.Peer.ProcessId, said.Reason ?? said.Error.Text, (int)said.Error);
+        if (isNews) LogMessages.HandlerRefuses(_log, device.Name, connection.Peer.ProcessId, said.Reason ?? said.Error.Text, (int)said.Error);
     }
 
     /// <summary>The lease of a device is over: its handler is gone, or has let go. On the ring's thread.</summary>

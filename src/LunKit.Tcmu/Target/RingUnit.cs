@@ -73,10 +73,7 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     private static bool ReadsBlocks(CommandDescriptor row, ScsiCommand command) => row.DataOut is null && row.Has(CommandTraits.Blocks) &&
         row.Has(CommandTraits.CheckEmptyRange) && !row.Has(CommandTraits.WritesMedium) && command.Cdb.Length == row.Usage.Length;
 
-    /// <summary>
-    /// EXTENDED COPY writes though its row does not say so: it changes the unit that its list names, which may be this one. It is the one
-    /// that takes data, needs the medium, and is more than a read to reservations.
-    /// </summary>
+    /// <summary>What its good end means for what is not durable; what nobody knows may write.</summary>
     private static CommandEffect EffectOf(ScsiCommand command, CommandDescriptor? row, CommandTraits? traits)
     {
         var cdb = command.Cdb;
@@ -88,8 +85,7 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
             return range.Lba == 0 && range.BlockCount == 0 && !immediate ? CommandEffect.FlushesAll : CommandEffect.Flushes;
         }
         if (isWhole && row!.Opcode is Opcode.ModeSelect6 or Opcode.ModeSelect10) return CommandEffect.ChangesModes;
-        bool copies = row?.DataOut is not null && row.Has(CommandTraits.NeedsMedium) && !row.Has(CommandTraits.ReservationRead);
-        if (traits is not null && !Has(traits, CommandTraits.WritesMedium) && !copies) return CommandEffect.None;
+        if (row is not null ? !row.MayChangeMedium : traits is not null && !Has(traits, CommandTraits.WritesMedium)) return CommandEffect.None;
         return isWhole && row!.Has(CommandTraits.CacheControl) && new BlockCdb(cdb).ForceUnitAccess ? CommandEffect.None : CommandEffect.Writes;
     }
 
