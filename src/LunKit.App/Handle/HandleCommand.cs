@@ -57,6 +57,14 @@ internal static class HandleCommand
         stop.TrySetResult();
     }
 
+    private static void PrepareKernel()
+    {
+        if (!Environment.IsPrivilegedProcess) throw new UserException("handling the kernel's devices needs root; those of a LunKit target do not: lunkit handle --target PATH");
+        KernelModules.Load("target_core_user");
+        if (!KernelModules.IsLoaded("target_core_user") && !KernelModules.IsAvailable("target_core_user"))
+            throw new UserException("this kernel has no TCMU (module target_core_user); `lunkit doctor` says more. For the devices of a LunKit target: lunkit handle --target PATH");
+    }
+
     private static async Task<int> RunAsync(string[] extra, string? target, uint[] users, bool replies, string statePath, LogLevel level)
     {
         Preload.All();
@@ -68,7 +76,7 @@ internal static class HandleCommand
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
         if (Environment.GetEnvironmentVariable(HandlerProcess.SupervisedVariable) == "1") _ = StopWithInputAsync(stop);
-        if (target is null) KernelModules.Load("target_core_user");
+        if (target is null) PrepareKernel();
         try
         {
             var states = new StateFolder(Path.GetFullPath(statePath), log);
