@@ -94,36 +94,15 @@ public class CopyTests
         await initiator.DisposeAsync();
     }
 
-    private static byte[] Ranges(int header, params (long Lba, uint Count)[] ranges)
-    {
-        var list = new byte[header + 16 * ranges.Length];
-        BinaryPrimitives.WriteUInt16BigEndian(list, (ushort)(list.Length - 2));
-        BinaryPrimitives.WriteUInt16BigEndian(list.AsSpan(header - 2), (ushort)(16 * ranges.Length));
-        for (int i = 0; i < ranges.Length; i++)
-        {
-            BinaryPrimitives.WriteInt64BigEndian(list.AsSpan(header + 16 * i), ranges[i].Lba);
-            BinaryPrimitives.WriteUInt32BigEndian(list.AsSpan(header + 16 * i + 8), ranges[i].Count);
-        }
-        return list;
-    }
-
     private static async Task<byte[]> Populate(IscsiInitiator initiator, int lun, params (long, uint)[] ranges)
     {
-        var list = Ranges(16, ranges);
+        var list = TokenLists.Populate(ranges);
         Assert.Equal(ScsiStatus.Good, (await initiator.ExecuteAsync(lun, Out(0x10, list.Length), list)).Status);
         byte[] receive = [0x84, 0x07, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0];
         var answer = await initiator.ExecuteAsync(lun, receive, dataInLength: 1024);
         Assert.Equal(0x10, answer.Data[4]);
         Assert.Equal(0x01, answer.Data[5]);
         return answer.Data[38..(38 + 512)];
-    }
-
-    private static byte[] WriteList(byte[] token, long offset, params (long, uint)[] ranges)
-    {
-        var list = Ranges(536, ranges);
-        BinaryPrimitives.WriteInt64BigEndian(list.AsSpan(8), offset);
-        token.CopyTo(list, 16);
-        return list;
     }
 
     [Fact]
@@ -133,7 +112,7 @@ public class CopyTests
         var initiator = await target.ConnectAsync();
         byte[] first = await Fill(initiator, 0, 0, 100), second = await Fill(initiator, 0, 1000, 100);
         var token = await Populate(initiator, 0, (0, 100), (1000, 100));
-        var list = WriteList(token, 50, (500, 30), (600, 90));
+        var list = TokenLists.Write(token, 50, (500, 30), (600, 90));
         Assert.Equal(ScsiStatus.Good, (await initiator.ExecuteAsync(1, Out(0x11, list.Length), list)).Status);
         byte[] whole = [.. first, .. second], expected = whole[(50 * 512)..(170 * 512)];
         var a = (await initiator.ExecuteAsync(1, Cdbs.Read16(500, 30), dataInLength: 30 * 512)).Data;
@@ -153,7 +132,7 @@ public class CopyTests
         var token = await Populate(owner, 0, (0, 8));
         var thief = await IscsiInitiator.ConnectAsync(target.Options with { InitiatorName = "iqn.c:d" });
         await thief.ExecuteAsync(1, new byte[6]);
-        var list = WriteList(token, 0, (0, 8));
+        var list = TokenLists.Write(token, 0, (0, 8));
         Assert.Equal(Sense.InvalidTokenUnknown, (await thief.ExecuteAsync(1, Out(0x11, list.Length), list)).SenseCode);
         await thief.DisposeAsync();
     }
@@ -166,7 +145,7 @@ public class CopyTests
         await Fill(initiator, 0, 0, 64);
         var token = new byte[512];
         BinaryPrimitives.WriteUInt32BigEndian(token, 0xFFFF_0001);
-        var list = WriteList(token, 0, (8, 16));
+        var list = TokenLists.Write(token, 0, (8, 16));
         Assert.Equal(ScsiStatus.Good, (await initiator.ExecuteAsync(0, Out(0x11, list.Length), list)).Status);
         Assert.Equal(new byte[16 * 512], (await initiator.ExecuteAsync(0, Cdbs.Read16(8, 16), dataInLength: 16 * 512)).Data);
     }

@@ -1,23 +1,13 @@
 using System.Buffers.Binary;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
+using static LunKit.Tests.LogicalUnits.ReserveOut;
 
 namespace LunKit.Tests.LogicalUnits;
 
 public class PersistentReservationTests
 {
     private const string Read = "28 00 00000000 00 0001 00", Write = "2A 00 00000000 00 0001 00", Tur = "00 00 00 00 00 00";
-
-    private static byte[] List(ulong key, ulong actionKey, byte flags = 0)
-    {
-        var list = new byte[24];
-        BinaryPrimitives.WriteUInt64BigEndian(list, key);
-        BinaryPrimitives.WriteUInt64BigEndian(list.AsSpan(8), actionKey);
-        list[20] = flags;
-        return list;
-    }
-
-    private static string Out(int action, int type = 0) => $"5F {action:X2} {type:X2} 0000 00000018 00";
 
     private static TestUnit Registered(int nexuses = 3, IUnitStateStore? state = null, byte flags = 0)
     {

@@ -8,36 +8,13 @@ namespace LunKit.Tests.LogicalUnits;
 /// <summary>ROD tokens against writes, and the bounds of offloaded transfers.</summary>
 public class TokenTests
 {
-    private const int WriteHeader = 536;
-
-    private static byte[] Ranges(int header, params (long Lba, uint Count)[] ranges)
-    {
-        var list = new byte[header + 16 * ranges.Length];
-        BinaryPrimitives.WriteUInt16BigEndian(list, (ushort)(list.Length - 2));
-        BinaryPrimitives.WriteUInt16BigEndian(list.AsSpan(header - 2), (ushort)(16 * ranges.Length));
-        for (int i = 0; i < ranges.Length; i++)
-        {
-            BinaryPrimitives.WriteInt64BigEndian(list.AsSpan(header + 16 * i), ranges[i].Lba);
-            BinaryPrimitives.WriteUInt32BigEndian(list.AsSpan(header + 16 * i + 8), ranges[i].Count);
-        }
-        return list;
-    }
-
     private static string Out(int action, int length) => $"83 {action:X2} 00000000 00000007 {length:X8} 00 00";
 
     private static byte[] Populate(TestUnit unit, params (long, uint)[] ranges)
     {
-        var list = Ranges(16, ranges);
+        var list = TokenLists.Populate(ranges);
         unit.Good(Out(0x10, list.Length), list);
         return unit.Good("84 07 00000007 00000000 00000400 00 00")[38..(38 + 512)];
-    }
-
-    private static byte[] WriteList(byte[] token, long offset, params (long, uint)[] ranges)
-    {
-        var list = Ranges(WriteHeader, ranges);
-        BinaryPrimitives.WriteInt64BigEndian(list.AsSpan(8), offset);
-        token.CopyTo(list, 16);
-        return list;
     }
 
     private static byte[] ZeroToken()
@@ -49,7 +26,7 @@ public class TokenTests
 
     private static Sense Use(TestUnit unit, byte[] token, long offset, params (long, uint)[] ranges)
     {
-        var list = WriteList(token, offset, ranges);
+        var list = TokenLists.Write(token, offset, ranges);
         return unit.Run(Out(0x11, list.Length), list).Result.Sense;
     }
 
@@ -139,7 +116,7 @@ public class TokenTests
             ? [0, 22, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 100, 0, 0, 0, 4, 0, 0, 0, 0]
             : new byte[512];
         var writing = unit.Start(new TestCommand(), cdb, data).AsTask();
-        var list = Ranges(16, (100, 100));
+        var list = TokenLists.Populate((100, 100));
         var populating = unit.Start(new TestCommand(), Out(0x10, list.Length), list).AsTask();
         Assert.False(populating.IsCompleted);
         store.Before = null;
@@ -159,7 +136,7 @@ public class TokenTests
         var gate = new TaskCompletionSource();
         int writes = 0;
         store.Before = c => c == "write" && Interlocked.Increment(ref writes) == 1 ? gate.Task : Task.CompletedTask;
-        var list = WriteList(token, 0, (1000, 100));
+        var list = TokenLists.Write(token, 0, (1000, 100));
         var copying = unit.Start(new TestCommand(), Out(0x11, list.Length), list).AsTask();
         Assert.Equal(1, writes);
         unit.Good(Write(150, 1), new byte[512]);
@@ -215,7 +192,7 @@ public class TokenTests
     public async Task RangesPastTheEndNameTheFirstBlockThatIsNot()
     {
         await using var unit = new TestUnit();
-        var list = Ranges(16, (2047, 2));
+        var list = TokenLists.Populate((2047, 2));
         Assert.Equal(2048UL, unit.Checks(Sense.LbaOutOfRange, Out(0x10, list.Length), list).Detail.Information);
         byte[] unmap = [0, 22, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x07, 0xFF, 0, 0, 0, 2, 0, 0, 0, 0];
         Assert.Equal(2048UL, unit.Checks(Sense.LbaOutOfRange, "42 00 00000000 00 0018 00", unmap).Detail.Information);
