@@ -64,7 +64,7 @@ internal sealed class BackstoreSpec
         try
         {
             var store = OpenStore(readOnly, log);
-            if (store is FileBackstore { IsNew: true }) NoteCreated();
+            if (store is FileBackstore { Created: { } created }) NoteCreated(created);
             var unit = WithState(store, () => StateOf(readOnly, id, states), options, log);
             // Whoever gives names (the kernel's target) has a size of his own, and refuses another.
             if (names is null && _text.SizeOption("size") is { } size && unit.Store.Geometry.LengthBytes > size) ServeLog.LargerThanSize(log, Text, unit.Store.Geometry.LengthBytes);
@@ -102,9 +102,9 @@ internal sealed class BackstoreSpec
     }
 
     /// <summary>The image, and the state file beside it unless there is one already: of an image of this name that is gone.</summary>
-    private void NoteCreated()
+    private void NoteCreated(string image)
     {
-        _created.Add(Path.GetFullPath(Argument));
+        _created.Add(image);
         string state = StateBeside(Argument);
         if (!File.Exists(state)) _created.Add(state);
     }

@@ -68,6 +68,17 @@ public sealed class FailedStartTests : IDisposable
         Assert.Equal(["a.img", "a.img.lunkit-state"], Left());
     }
 
+    /// <summary>An image is created where a link leads, and deleted there; the link is the operator's.</summary>
+    [Fact]
+    public async Task ThroughALink()
+    {
+        File.CreateSymbolicLink($"{_folder}/link.img", $"{_folder}/real.img");
+        await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options(AnyPort, $"{_folder}/link.img,size=1M", $"{_folder}/missing.img"), NullLogger.Instance));
+        Assert.Equal(["link.img"], Left());
+        await using (await Server.StartAsync(Options(AnyPort, $"{_folder}/link.img,size=1M"), NullLogger.Instance)) { }
+        Assert.Equal(["link.img", "real.img", "real.img.lunkit-state"], Left());
+    }
+
     [Theory]
     [InlineData("/dev/null", "not an image file")]
     [InlineData("/dev/zero,size=1M", "not an image file")]

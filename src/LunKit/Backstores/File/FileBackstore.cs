@@ -47,12 +47,12 @@ public sealed class FileBackstore : IBackstore
         using var opening = new ImageOpening(options);
         var geometry = opening.Run();
         var direct = options.Direct ? opening.OpenDirect() : null;
-        var (path, isNew, file) = (opening.Path, opening.IsNew, opening.Take());
-        return new FileBackstore(new ImageFile(file), path, geometry, direct, FileDescriptor.FileSystem(file) is { IsInMemory: true }) { IsNew = isNew };
+        var (path, created, file) = (opening.Path, opening.Created, opening.Take());
+        return new FileBackstore(new ImageFile(file), path, geometry, direct, FileDescriptor.FileSystem(file) is { IsInMemory: true }) { Created = created };
     }
 
-    /// <summary>Whether opening it has created the image.</summary>
-    public bool IsNew { get; private init; }
+    /// <summary>The file that opening it has created; null: the image was there.</summary>
+    public string? Created { get; private init; }
 
     /// <inheritdoc/>
     public BackstoreGeometry Geometry => _geometry;

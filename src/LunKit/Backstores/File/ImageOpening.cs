@@ -15,14 +15,15 @@ internal sealed class ImageOpening(FileBackstoreOptions options) : IDisposable
 
     private SafeFileHandle? _file;
     private long _lengthBefore;
+    private string? _place;
     private bool _isGrown;
     private bool _isDone;
 
     /// <summary>Its full path.</summary>
     public string Path { get; } = System.IO.Path.GetFullPath(options.Path);
 
-    /// <summary>Whether it has been created.</summary>
-    public bool IsNew { get; private set; }
+    /// <summary>The file that has been created, where a link may have led; null: it was there.</summary>
+    public string? Created { get; private set; }
 
     /// <summary>Opens it; its shape.</summary>
     public BackstoreGeometry Run()
@@ -33,8 +34,10 @@ internal sealed class ImageOpening(FileBackstoreOptions options) : IDisposable
         {
             _file = Open(exists);
             if (!FileDescriptor.TryLock(_file, options.ReadOnly)) throw InUse();
+            // Not before: somebody else may have found it as soon as it was there, and serve it, or have done so.
+            if (_place is not null && RandomAccess.GetLength(_file) == 0) Created = _place;
             long length = Size(_file);
-            if (IsNew) FileDescriptor.FlushDirectory(System.IO.Path.GetDirectoryName(Path)!);
+            if (Created is not null) FileDescriptor.FlushDirectory(System.IO.Path.GetDirectoryName(Created)!);
             return new BackstoreGeometry(length)
             {
                 BlockSize = options.BlockSize,
@@ -98,9 +101,11 @@ internal sealed class ImageOpening(FileBackstoreOptions options) : IDisposable
         {
             try
             {
-                var created = File.OpenHandle(Path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.ReadWrite, FileOptions.None);
-                IsNew = true;
-                return created;
+                // A link to where nothing is yet: creating does not follow it.
+                string place = new FileInfo(Path).LinkTarget is null ? Path : File.ResolveLinkTarget(Path, returnFinalTarget: true)!.FullName;
+                var file = File.OpenHandle(place, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.ReadWrite, FileOptions.None);
+                _place = place;
+                return file;
             }
             catch (IOException) when (File.Exists(Path))
             {
@@ -131,7 +136,7 @@ internal sealed class ImageOpening(FileBackstoreOptions options) : IDisposable
         try
         {
             // One of ours alone has no end that somebody else could move, and costs no block.
-            if (IsNew) RandomAccess.SetLength(file, length);
+            if (Created is not null) RandomAccess.SetLength(file, length);
             else FileDescriptor.Grow(file, length);
         }
         // ArgumentOutOfRange: what .NET makes of EFBIG.
@@ -161,7 +166,7 @@ internal sealed class ImageOpening(FileBackstoreOptions options) : IDisposable
     {
         if (_isDone || _file is null) return;
         // Before it is closed: its lock still keeps others away.
-        if (IsNew) File.Delete(Path);
+        if (Created is not null) File.Delete(Created);
         // What somebody else has added since is not ours to cut.
         else if (_isGrown && RandomAccess.GetLength(_file) == options.SizeBytes) RandomAccess.SetLength(_file, _lengthBefore);
         _file.Dispose();
