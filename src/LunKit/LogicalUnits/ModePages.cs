@@ -131,9 +131,13 @@ internal sealed class ModePages
     public async ValueTask RememberAsync()
     {
         if (_succession == UnitSuccession.None) return;
-        Dictionary<string, string> current;
-        lock (_gate) current = _pages.Where(p => !p.Current.AsSpan().SequenceEqual(p.Saved)).ToDictionary(p => p.Key, p => Convert.ToHexString(p.Current));
-        await _memory.UpdateAsync(s => s.CurrentModePages = current).ConfigureAwait(false);
+        // Taken when it is this one's turn to be saved: the last to be saved is what is in force.
+        await _memory.UpdateAsync(s => s.CurrentModePages = Current()).ConfigureAwait(false);
+    }
+
+    private Dictionary<string, string> Current()
+    {
+        lock (_gate) return _pages.Where(p => !p.Current.AsSpan().SequenceEqual(p.Saved)).ToDictionary(p => p.Key, p => Convert.ToHexString(p.Current));
     }
 
     private async Task TryRememberAsync()
