@@ -67,6 +67,7 @@ internal static class ServeCommand
                 Chap = result.GetValue(chap) is { } c ? ServeOptions.ParseCredential(c, "--chap") : file.Chap,
                 MutualChap = result.GetValue(mutual) is { } m ? ServeOptions.ParseCredential(m, "--mutual-chap") : file.Mutual,
                 ChapFile = result.GetValue(chapFile),
+                HasSecretOnCommandLine = (result.GetValue(chap) ?? result.GetValue(mutual)) is not null,
                 Allow = [.. (result.GetValue(allow) ?? []).Select(ServeOptions.CheckInitiator)],
                 HandlerMemoryBytes = ByteSize.TryParse(result.GetValue(handlerMemory)!, out long memory) ? memory
                     : throw new UserException($"--handler-memory '{result.GetValue(handlerMemory)}' is not a size such as 512M", 2),
@@ -133,6 +134,7 @@ internal static class ServeCommand
             throw new UserException("both directions of CHAP have the same secret; RFC 7143 forbids that, since one could be reflected as the other", 2);
         foreach (var credential in new[] { options.Chap, options.MutualChap })
             if (credential is not null && credential.Secret.Length < 12) ServeLog.ShortSecret(log, credential.Name);
+        if (options.HasSecretOnCommandLine) ServeLog.SecretIsOnCommandLine(log);
         if (options.ChapFile is { } secret && (File.GetUnixFileMode(secret) & (UnixFileMode.GroupRead | UnixFileMode.OtherRead)) != 0) ServeLog.SecretIsReadable(log, secret);
         if (!options.IsExposed || options.Chap is not null || options.Allow.Count > 0) return;
         if (!options.AllowAnyone)

@@ -58,4 +58,7 @@ internal static partial class ServeLog
 
     [LoggerMessage(5020, LogLevel.Warning, "{Unit}: its image has been deleted: it is served on, and its data goes when LunKit ends; copy it from an initiator before")]
     public static partial void ImageIsDeleted(ILogger log, string unit);
+
+    [LoggerMessage(5018, LogLevel.Warning, "Every user of this machine can read a CHAP secret that is on the command line (ps); give it by --chap-file")]
+    public static partial void SecretIsOnCommandLine(ILogger log);
 }

@@ -15,6 +15,9 @@ internal sealed record ServeOptions
     public required string Iqn { get; init; }
     public ChapCredential? Chap { get; init; }
     public ChapCredential? MutualChap { get; init; }
+    /// <summary>Whether a credential is from the command line.</summary>
+    public bool HasSecretOnCommandLine { get; init; }
+
     /// <summary>The file that the credentials are from; null: the command line.</summary>
     public string? ChapFile { get; init; }
     public IReadOnlyList<string> Allow { get; init; } = [];
