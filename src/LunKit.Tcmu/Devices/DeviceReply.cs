@@ -9,12 +9,6 @@ internal readonly record struct DeviceReply(Errno Error)
     /// <summary>Why not, for people; null when nobody said. The kernel has no place for it.</summary>
     public string? Reason { get; init; }
 
-    /// <summary>What outlives the handler's process. The kernel does not ask.</summary>
-    public Durability Durability { get; init; }
-
-    /// <summary>Whether mode parameters, current ones too, outlive the handler's process. The kernel does not ask.</summary>
-    public bool KeepsModes { get; init; }
-
     /// <summary>The device says that nobody waits for replies (<c>nl_reply_supported</c> is -1): the kernel would complain of one.</summary>
     public bool IsUnasked { get; init; }
 

@@ -30,7 +30,7 @@ internal static class UserMessages
 
     // Attributes of TCM-USER that are used here too, and others.
     private const ushort Device = 1, DeviceSize = 5, WriteCache = 6, Status = 7, DeviceNumber = 8, RegionBytes = 0x40, BlockSize = 0x41, MaxTransfer = 0x42, Serial = 0x43,
-        CommandId = 0x44, Survives = 0x45, Reason = 0x46, WasServed = 0x47, KeepsModes = 0x48;
+        CommandId = 0x44, Reason = 0x46, WasServed = 0x47;
 
     // What a handler says of why it cannot serve a device, in bytes.
     private const int MaxReason = 400;
@@ -77,8 +77,6 @@ internal static class UserMessages
     public static byte[] Done(uint sequence, TcmuEvent of, DeviceReply reply)
     {
         var writer = TcmuMessages.BeginDone(stackalloc byte[MaxLength], Family, sequence, of, reply.Error);
-        if (reply.Durability != Durability.Flushed) writer.Add(Survives, [(byte)reply.Durability]);
-        if (reply.KeepsModes) writer.Add(KeepsModes, [1]);
         if (reply.Reason is { } reason)
         {
             Span<byte> text = stackalloc byte[MaxReason];
@@ -98,8 +96,6 @@ internal static class UserMessages
         var reply = new DeviceReply(done.Error);
         for (var attribute = message.Payload; attribute.Next();)
         {
-            if (attribute.Type == Survives) reply = reply with { Durability = (Durability)attribute.Byte };
-            if (attribute.Type == KeepsModes) reply = reply with { KeepsModes = attribute.Byte != 0 };
             if (attribute.Type == Reason && attribute.Value.Length <= MaxReason) reply = reply with { Reason = OneLine(attribute.Text) };
         }
         return (done.Kind, done.DeviceId, reply);

@@ -70,7 +70,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             _state = TcmuDeviceState.Serving;
             LogMessages.Serving(log, config.DeviceName, access.Path, snapshot.SizeBytes);
             _serving = SuperviseAsync();
-            return DeviceReply.Done with { Durability = DurabilityOf(_unit), KeepsModes = _unit is BlockUnit { KeepsModes: true } };
+            return DeviceReply.Done;
         }
         catch (Exception e)
         {
@@ -85,14 +85,6 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             return _isOwn ? new DeviceReply(ErrnoOf(e)) { Reason = reason } : null;
         }
     }
-
-    private static Durability DurabilityOf(LogicalUnit unit) => unit switch
-    {
-        BlockUnit block when block.Store.Has(BackstoreFeatures.Ephemeral) => Durability.Nothing,
-        BlockUnit block when block.Store.Has(BackstoreFeatures.SurvivesProcess) => Durability.Acknowledged,
-        CustomUnit { SurvivesProcess: true } => Durability.Acknowledged,
-        _ => Durability.Flushed,
-    };
 
     /// <summary>Initiators learn size and blocks from the unit, and the kernel has its own idea of them: they are the same.</summary>
     private static async Task FitAsync(BlockUnit unit, DeviceDescription snapshot)

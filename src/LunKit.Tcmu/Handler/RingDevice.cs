@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using LunKit.Backstores;
 using LunKit.Fabrics;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
@@ -69,6 +70,7 @@ internal sealed class RingDevice : IDisposable
         try
         {
             _ring = new RingConsumer(transport.Region);
+            _ring.Say(new Survival(DurabilityOf(unit), unit is BlockUnit { KeepsModes: true }));
         }
         catch
         {
@@ -139,6 +141,14 @@ internal sealed class RingDevice : IDisposable
         _transport.Dispose();
         _ended.SetResult(end);
     }
+
+    private static Durability DurabilityOf(LogicalUnit unit) => unit switch
+    {
+        BlockUnit block when block.Store.Has(BackstoreFeatures.Ephemeral) => Durability.Nothing,
+        BlockUnit block when block.Store.Has(BackstoreFeatures.SurvivesProcess) => Durability.Acknowledged,
+        CustomUnit { SurvivesProcess: true } => Durability.Acknowledged,
+        _ => Durability.Flushed,
+    };
 
     private RingEnd Loop()
     {

@@ -79,6 +79,9 @@ internal struct MailboxAbi
 
     /// <summary>Of the consumer, likewise.</summary>
     [FieldOffset(72)] public uint ConsumerWatch;
+
+    /// <summary>A <see cref="Survival"/>.</summary>
+    [FieldOffset(76)] public uint ConsumerSurvival;
 }
 
 /// <summary>Head of every entry.</summary>

@@ -255,6 +255,12 @@ internal sealed class RingConsumer
         Interlocked.MemoryBarrier();
     }
 
+    /// <summary>Says what outlives this process, before it completes anything; does nothing where the producer does not ask.</summary>
+    public void Say(Survival survival)
+    {
+        if ((Flags & MailboxFlags.Watch) != 0) Volatile.Write(ref Mailbox.ConsumerSurvival, survival.Word);
+    }
+
     /// <summary>
     /// Gives all completions since the last call to the producer; true when there is something that it should be told of by a doorbell.
     /// Entries that want no answer are passed when nothing before them is open.

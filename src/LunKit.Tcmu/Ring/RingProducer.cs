@@ -170,6 +170,9 @@ internal sealed class RingProducer
     /// <summary>Whether its last flush has failed then.</summary>
     public bool ConsumerHasLeftUnflushed => Volatile.Read(ref Mailbox.ConsumerWatch) == (uint)Watch.HasLeftUnflushed;
 
+    /// <summary>What the consumer says outlives it. It holds for all that it has completed.</summary>
+    public Survival ConsumerSurvival => Survival.Of(Volatile.Read(ref Mailbox.ConsumerSurvival));
+
     /// <summary>
     /// Says whether this side looks for completions by itself. After <see cref="Watch.Sleeps"/> it must look at <see cref="HasCompletions"/>
     /// once more before it sleeps.

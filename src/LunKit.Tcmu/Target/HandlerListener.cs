@@ -227,11 +227,9 @@ public sealed class HandlerListener : IDisposable
             if (kind == TcmuEventKind.Added)
             {
                 device.IsServed = said.Error == Errno.None;
-                device.WasServed |= device.IsServed;
                 // It is offered again and again: a refusal for the same reason is no news.
                 isNews = (device.LastError, device.LastReason) != (said.Error, said.Reason);
                 (device.LastError, device.LastReason) = (said.Error, said.Reason);
-                if (device.IsServed) device.Ring.Declares(said.Durability, said.KeepsModes);
             }
             else if (kind == TcmuEventKind.Reconfigured)
             {

@@ -1,6 +1,6 @@
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
-using LunKit.Tcmu.Devices;
+using LunKit.Tcmu.Ring;
 
 namespace LunKit.Tcmu.Target;
 
@@ -21,7 +21,7 @@ internal enum CommandEffect
 
 /// <summary>
 /// Whether a device's handler has acknowledged writes that are in its own memory only, and which initiators must hear that they are lost
-/// when it dies (docs/decisions/0011). A handler that does not say that its writes survive it (<see cref="Declares"/>) is taken to have a
+/// when it dies (docs/decisions/0011). A handler that does not say that its writes survive it (<see cref="Says"/>) is taken to have a
 /// cache that dies with it. Likewise for mode parameters, which initiators believe in: a write cache that is on again is not flushed. The lock of the device's <see cref="UserRing"/> guards it.
 /// </summary>
 /// <param name="reportTime">How long the flushes of an initiator go on failing after the first that failed.</param>
@@ -30,34 +30,32 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
 {
     private readonly HashSet<NexusPorts> _gone = [];
     private readonly OwedFailures _owed = new(reportTime, clock);
-    private long _acknowledged, _flushed;
+    // How much is acknowledged, is durable, and has outlived the handlers that acknowledged it.
+    private long _acknowledged, _flushed, _outlived;
+    private Survival _said;
 
-    // What flushes have covered if the handler's flushes are worth anything, which it says when it serves already.
-    private long _flushedUndeclared;
-    private bool _isDeclared;
-    private bool _keepsModes, _modesChanged;
+    // Whether the handler has completed anything, or failed to flush: else nothing of what was before it goes with it.
+    private bool _counts;
+    private bool _modesChanged;
 
     /// <summary>DEVICE INTERNAL RESET (SPC-5 annex F): what was not on the medium may be gone.</summary>
     public static Sense HandlerRestarted { get; } = new(SenseKey.UnitAttention, 0x29, 0x04);
 
-    /// <summary>What the handler has said of its writes.</summary>
-    public Durability Durability { get; private set; }
-
     /// <summary>How much is acknowledged now: to be remembered with a flush that begins.</summary>
     public long Mark => _acknowledged;
 
-    /// <summary>Whether anything may be lost with the handler: what no flush has covered, or, in a handler's own memory, all of the disk.</summary>
-    public bool Any => _acknowledged > _flushed || Durability == Durability.Nothing;
+    /// <summary>Whether anything is not durable: what no flush has covered, or, in a handler's own memory, all of the disk.</summary>
+    private bool Any => _acknowledged > _flushed || _said.Durability == Durability.Nothing;
 
     /// <summary>A command ended well.</summary>
     /// <param name="effect">What it does.</param>
     /// <param name="mark"><see cref="Mark"/> when it began.</param>
     public void Completed(CommandEffect effect, long mark)
     {
+        _counts = true;
         if (effect == CommandEffect.ChangesModes) _modesChanged = true;
         else if (effect == CommandEffect.Writes) _acknowledged++;
-        else if (effect == CommandEffect.FlushesAll && _isDeclared) Cover(mark);
-        else if (effect == CommandEffect.FlushesAll) _flushedUndeclared = Math.Max(_flushedUndeclared, mark);
+        else if (effect == CommandEffect.FlushesAll) Cover(mark);
     }
 
     private void Cover(long mark)
@@ -66,21 +64,24 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
         if (!Any) _gone.Clear();
     }
 
-    /// <summary>The device is with a handler that has not said anything yet.</summary>
-    public void Attached() => (Durability, _isDeclared, _flushedUndeclared, _keepsModes) = (Durability.Flushed, false, 0, false);
+    /// <summary>The device is with a handler that has not completed anything yet.</summary>
+    public void Attached() => (_said, _counts) = (default, false);
 
-    /// <summary>The handler says what outlives its process.</summary>
-    public void Declares(Durability durability, bool keepsModes)
-    {
-        (Durability, _isDeclared, _keepsModes) = (durability, true, keepsModes);
-        Cover(_flushedUndeclared);
-    }
+    /// <summary>What the handler says, before what it has completed is counted.</summary>
+    public void Says(Survival survival) => _said = survival;
 
-    /// <summary>The handler has let go. Flushed: only a disk in its memory is lost with it; else what it has said of its writes does not hold.</summary>
+    /// <summary>
+    /// The handler has let go. Flushed: only a disk in its memory is lost with it; else nothing holds that it, or another before it, has said of its writes.
+    /// </summary>
     public void Left(bool isFlushed)
     {
-        if (isFlushed) Cover(_acknowledged);
-        else if (Durability == Durability.Acknowledged) Durability = Durability.Flushed;
+        if (isFlushed)
+        {
+            Cover(_acknowledged);
+            return;
+        }
+        if (_said.Durability == Durability.Acknowledged) _said = _said with { Durability = Durability.Flushed };
+        (_counts, _outlived) = (true, 0);
     }
 
     /// <summary>A nexus is gone: its initiator may come back, and believe that what it wrote is still there.</summary>
@@ -100,11 +101,13 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     /// </summary>
     public bool HandlerDied(ReadOnlySpan<UnitNexus> nexuses)
     {
-        if (_modesChanged && !_keepsModes)
+        if (!_counts) return false;
+        if (_modesChanged && !_said.KeepsModes)
             foreach (var nexus in nexuses) nexus.EstablishUnitAttention(Sense.ModeParametersChanged);
         // The next handler keeps none of it either, which they know then.
-        _modesChanged &= _keepsModes;
-        if (Durability == Durability.Acknowledged || !Any) return false;
+        _modesChanged &= _said.KeepsModes;
+        if (_said.Durability == Durability.Acknowledged) _outlived = _acknowledged;
+        if (_said.Durability != Durability.Nothing && _acknowledged <= Math.Max(_flushed, _outlived)) return false;
         foreach (var nexus in nexuses)
         {
             nexus.EstablishUnitAttention(HandlerRestarted);

@@ -56,6 +56,8 @@ public sealed record UserDeviceStatus(string Name, int ProcessId, bool IsServed,
 /// <summary>A device of a <see cref="HandlerListener"/>, whose lock guards it.</summary>
 internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRing ring, RingUnit unit)
 {
+    private bool _wasServed;
+
     public uint Number => number;
     public UserRing Ring => ring;
     public RingUnit Unit => unit;
@@ -68,10 +70,18 @@ internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRin
 
     /// <summary>Who had it last.</summary>
     public HandlerConnection? LastHolder { get; set; }
-    public bool IsServed { get; set; }
+    public bool IsServed
+    {
+        get;
+        set
+        {
+            field = value;
+            _wasServed |= value;
+        }
+    }
 
-    /// <summary>Whether a handler has served it, which then has had what is behind it.</summary>
-    public bool WasServed { get; set; }
+    /// <summary>Whether a handler has had what is behind it: one has said that it serves it, or served it, and was gone before that was read.</summary>
+    public bool WasServed => _wasServed || ring.HasServed;
     public Errno LastError { get; set; }
     public string? LastReason { get; set; }
 
@@ -95,6 +105,6 @@ internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRin
 
     public UserDeviceStatus Status => new(Name, Holder?.Peer.ProcessId ?? 0, IsServed, ring.CommandCount, ring.DataBytesInUse, ring.TimedOutCount, ring.BrokenCount, LastError)
     {
-        LastReason = LastReason, Losses = ring.LossCount, SurvivesHandler = IsServed && ring.Survives,
+        LastReason = LastReason, Losses = ring.LossCount, SurvivesHandler = ring.Survives,
     };
 }

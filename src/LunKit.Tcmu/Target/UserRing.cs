@@ -79,8 +79,11 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     /// <summary>Handlers with which acknowledged writes were lost, since the start.</summary>
     public long LossCount { get; private set; }
 
-    /// <summary>Whether the handler that was attached last has said that what it acknowledges outlives it.</summary>
-    public bool Survives { get { lock (_gate) return _writes.Durability == Durability.Acknowledged; } }
+    /// <summary>Whether a handler has completed anything, since the start.</summary>
+    public bool HasServed { get; private set; }
+
+    /// <summary>Whether there is a handler that says that what it acknowledges outlives it.</summary>
+    public bool Survives { get { lock (_gate) return _attached && _region.Producer.ConsumerSurvival.Durability == Durability.Acknowledged; } }
 
     /// <summary>Memory for data that a fabric is about to receive; null when its own will do.</summary>
     public RingMemory? RentDataOut(int length)
@@ -141,9 +144,6 @@ internal sealed class UserRing : IPolledUnit, IDisposable
         _commands.Answer(ended);
         return grant;
     }
-
-    /// <summary>The handler says what survives it.</summary>
-    public void Declares(Durability durability, bool keepsModes) { lock (_gate) _writes.Declares(durability, keepsModes); }
 
     /// <summary>The handler gives back a command that it kept.</summary>
     public void FreeKept(ushort id)
@@ -245,6 +245,8 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             if (!_attached || !_region.Producer.HasCompletions) return false;
             try
             {
+                _writes.Says(_region.Producer.ConsumerSurvival);
+                HasServed = true;
                 _commands.TakeCompletions();
             }
             catch (RingException e)
@@ -359,6 +361,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             if (_attached && _region.Producer.ConsumerHasLeft)
             {
                 _commands.NothingIsBegun();
+                _writes.Says(_region.Producer.ConsumerSurvival);
                 _writes.Left(isFlushed: !_region.Producer.ConsumerHasLeftUnflushed);
             }
             if (lost = _writes.HandlerDied(Unit is null ? [] : Unit.Nexuses))

@@ -27,12 +27,12 @@ internal sealed class SimulatedHandler
     private readonly SafeFileHandle _lease;
     private bool _isScheduled, _isStepping, _again, _isHung, _isLeaving, _isFlushing;
 
-    public SimulatedHandler(SimulatedWorld world, SimulatedDisk disk, HandlerGrant grant, int regionBytes, Action notify)
+    public SimulatedHandler(SimulatedWorld world, SimulatedDisk disk, HandlerGrant grant, int regionBytes, Action notify, bool hasCache)
     {
         (_world, _disk, _lease) = (world, disk, grant.Lease);
         _disk.Open();
         _transport = new Transport(grant.Memory, regionBytes, notify, Schedule);
-        _unit = new BlockUnit(new BackstoreGuard(new Store(this, disk)), "handled", new UnitMemory(new VolatileUnitState(UnitIdentity.IdOf("handled"))),
+        _unit = new BlockUnit(new BackstoreGuard(new Store(this, disk, hasCache)), "handled", new UnitMemory(new VolatileUnitState(UnitIdentity.IdOf("handled"))),
             new BlockUnitOptions(), NullLogger.Instance, world.Runtime);
         _device = new RingDevice("handled", _transport, _unit, NullLogger.Instance);
         Schedule();
@@ -160,13 +160,13 @@ internal sealed class SimulatedHandler
     }
 
     /// <summary>The disk, as long as the handler lives: what it has still begun by itself is not carried out afterwards.</summary>
-    private sealed class Store(SimulatedHandler handler, SimulatedDisk disk) : IBackstore
+    private sealed class Store(SimulatedHandler handler, SimulatedDisk disk, bool hasCache) : IBackstore
     {
         private static ValueTask Never => new(new TaskCompletionSource().Task);
 
         public BackstoreGeometry Geometry => disk.Geometry;
 
-        public BackstoreFeatures Features => disk.Features;
+        public BackstoreFeatures Features => disk.Features | (hasCache ? BackstoreFeatures.None : BackstoreFeatures.SurvivesProcess);
 
         public ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken) =>
             handler.IsDead ? Never : disk.ReadAsync(offset, data, cancellationToken);

@@ -64,8 +64,7 @@ internal sealed class SimulatedRing
         if (_isGone || _handler is not null) return;
         var grant = _ring.Attach();
         _world.Note("a handler comes");
-        _handler = new SimulatedHandler(_world, _disk, grant, _ring.RegionBytes, Schedule) { Died = Forget };
-        _ring.Declares(HasCache ? Durability.Flushed : Durability.Acknowledged, keepsModes: true);
+        _handler = new SimulatedHandler(_world, _disk, grant, _ring.RegionBytes, Schedule, HasCache) { Died = Forget };
         Schedule();
     }
 

@@ -75,9 +75,6 @@ public sealed class HandledDevicesTests
 
     private static readonly TcmuEvent s_change = new(TcmuEventKind.Reconfigured, "tcm-user/0/disk/test/disk", 0, 1);
 
-    // Its disk is in memory.
-    private static readonly DeviceReply s_served = DeviceReply.Done with { Durability = Durability.Nothing };
-
     private static readonly TimeSpan s_limit = TimeSpan.FromSeconds(30);
 
     /// <summary>The kernel forgets a device that it was refused, and gives its number to the next: that is another device.</summary>
@@ -91,7 +88,7 @@ public sealed class HandledDevicesTests
         // It is seen all the same, until it is gone.
         Assert.Equal((TcmuDeviceState.Failed, "not now"), Assert.Single(devices.Statuses) is var status ? (status.State, status.Error) : default);
         _fault = null;
-        Assert.Equal(s_served, await devices.AddAsync(Key, new Access(), takesOver: false));
+        Assert.Equal(DeviceReply.Done, await devices.AddAsync(Key, new Access(), takesOver: false));
         Assert.Equal(TcmuDeviceState.Serving, Assert.Single(devices.Statuses).State);
         Assert.Equal([false, false], _mustExist);
         await devices.CloseAsync();
@@ -191,7 +188,7 @@ public sealed class HandledDevicesTests
     public async Task WhoWaitsForNoReplyIsSentNone()
     {
         var devices = Devices();
-        Assert.Equal(s_served with { IsUnasked = true }, await devices.AddAsync(Key, new Access { WaitsForReplies = false }, takesOver: false));
+        Assert.Equal(DeviceReply.Done with { IsUnasked = true }, await devices.AddAsync(Key, new Access { WaitsForReplies = false }, takesOver: false));
         Assert.Equal(DeviceReply.Done with { IsUnasked = true }, await devices.RemoveAsync(Key));
         await devices.CloseAsync();
     }
@@ -207,7 +204,7 @@ public sealed class HandledDevicesTests
     {
         var devices = Devices();
         var access = new Access();
-        Assert.Equal(s_served, await devices.AddAsync(Key, access, takesOver: false));
+        Assert.Equal(DeviceReply.Done, await devices.AddAsync(Key, access, takesOver: false));
         foreach (ulong size in (ulong[])[1 << 19, 1000, (1 << 20) + 1, 0, ulong.MaxValue])
         {
             Assert.Equal(Errno.EINVAL, (await devices.ReconfigureAsync(Key, s_change with { SizeBytes = size }))?.Error);
@@ -224,7 +221,7 @@ public sealed class HandledDevicesTests
     public async Task TheSameConfigurationIsTaken(string config, Errno error)
     {
         var devices = Devices();
-        Assert.Equal(s_served, await devices.AddAsync(Key, new Access(), takesOver: false));
+        Assert.Equal(DeviceReply.Done, await devices.AddAsync(Key, new Access(), takesOver: false));
         Assert.Equal(error, (await devices.ReconfigureAsync(Key, s_change with { Config = config }))?.Error);
         await devices.CloseAsync();
     }

@@ -66,15 +66,15 @@ internal sealed class ScriptedHandler : IDisposable
         _region = new MappedRegion(_descriptors[0], (int)Grant.RegionBytes);
         (_toHandler, _toTarget) = (new EventFd(_descriptors[1]), new EventFd(_descriptors[2]));
         Ring = new RingConsumer(Region);
-        if (serves && survives) Declare();
-        else if (serves) Reply(Errno.None);
+        if (survives) Declare();
+        if (serves) Reply(Errno.None);
         return this;
     }
 
     public void Reply(Errno error) => Channel.Send(TcmuMessages.Done(UserMessages.Family, 1, Added, error));
 
-    /// <summary>Says that it serves the device, and that what it acknowledges survives its death.</summary>
-    public void Declare(Durability durability = Durability.Acknowledged) => Channel.Send(UserMessages.Done(1, Added, DeviceReply.Done with { Durability = durability }));
+    /// <summary>Says what survives its death.</summary>
+    public void Declare(Durability durability = Durability.Acknowledged, bool keepsModes = false) => Ring.Say(new Survival(durability, keepsModes));
 
     /// <summary>The next command; fails after a while.</summary>
     public RingEntry Read()

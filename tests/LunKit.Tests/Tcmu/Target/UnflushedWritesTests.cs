@@ -92,9 +92,7 @@ public sealed class UnflushedWritesTests
     public async Task NothingIsLostWhere(string reason)
     {
         await using var bench = NewBench();
-        bool survives = reason.Contains("survive", StringComparison.Ordinal);
-        var dying = new ScriptedHandler(bench.Path).Open(survives: survives);
-        await UserBench.UntilAsync(() => bench.Listener.Devices[0] is { IsServed: true } d && d.SurvivesHandler == survives, "the declaration");
+        var dying = new ScriptedHandler(bench.Path).Open(survives: reason.Contains("survive", StringComparison.Ordinal));
         switch (reason)
         {
             case "it was flushed":
@@ -291,9 +289,8 @@ public sealed class UnflushedWritesTests
     public async Task ADiskInTheHandlersMemoryIsLostWithItThoughItWasFlushed(bool inOrder)
     {
         await using var bench = NewBench();
-        var dying = new ScriptedHandler(bench.Path).Open(serves: false);
+        var dying = new ScriptedHandler(bench.Path).Open();
         dying.Declare(Durability.Nothing);
-        await UserBench.UntilAsync(() => bench.Listener.Devices[0].IsServed, "serving");
         await WriteAsync(bench, dying);
         await AnswerAsync(bench, dying, Flush);
         if (inOrder) dying.Ring.Say(Watch.HasLeft);
@@ -305,21 +302,54 @@ public sealed class UnflushedWritesTests
         Assert.Equal(1, bench.Listener.Devices[0].Losses);
     }
 
-    /// <summary>Commands run as soon as the handler has the ring; what its flushes are worth it says a moment later, or dies before.</summary>
+    /// <summary>
+    /// Commands run as soon as the handler has the ring, and it may die before its message that it serves is read; or before it has done anything, as the next one does here.
+    /// </summary>
     [Theory]
-    [InlineData(null, true)]
-    [InlineData((byte)Durability.Flushed, false)]
-    [InlineData((byte)Durability.Acknowledged, false)]
-    [InlineData((byte)Durability.Nothing, true)]
-    public void AFlushBeforeTheDeclarationIsWorthWhatIsDeclared(byte? declared, bool isLoss)
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task WhatOutlivesAHandlerIsKnownBeforeItServes(bool keepsModes)
     {
-        var writes = new UnflushedWrites(TimeSpan.Zero, () => 0);
-        writes.Attached();
-        writes.Completed(CommandEffect.Writes, writes.Mark);
-        writes.Completed(CommandEffect.FlushesAll, writes.Mark);
-        if (declared is { } durability) writes.Declares((Durability)durability, keepsModes: true);
-        Assert.Equal(isLoss, writes.HandlerDied([]));
-        // Told once.
-        Assert.False(writes.HandlerDied([]));
+        await using var bench = NewBench();
+        var dying = new ScriptedHandler(bench.Path).Open(serves: false);
+        dying.Declare(Durability.Acknowledged, keepsModes);
+        await WriteAsync(bench, dying);
+        await AnswerAsync(bench, dying, "15 11 00 00 18 00", new byte[24]);
+        await DieAsync(bench, dying);
+        if (!keepsModes) await ExpectAsync(Sense.ModeParametersChanged, bench, TestUnitReady);
+        var second = new ScriptedHandler(bench.Path).Open(serves: false);
+        // It need not know that there was one before; what is behind the device is there.
+        Assert.True(second.Grant.WasServed);
+        await DieAsync(bench, second);
+        await using var next = bench.Handle(new MemoryBackstore(1 << 20));
+        await ExpectGoodAsync(bench, TestUnitReady);
+        await ExpectGoodAsync(bench, Flush);
+        Assert.Equal(0, bench.Listener.Devices[0].Losses);
     }
+
+    /// <summary>A last flush that fails is one of what handlers before have written, too.</summary>
+    [Fact]
+    public async Task AFailedLastFlushConcernsWhatOutlivedTheHandlerBefore()
+    {
+        await using var bench = NewBench();
+        var dying = new ScriptedHandler(bench.Path).Open(survives: true);
+        await WriteAsync(bench, dying);
+        await DieAsync(bench, dying);
+        var leaving = new ScriptedHandler(bench.Path).Open(survives: true);
+        leaving.Ring.Say(Watch.HasLeftUnflushed);
+        await DieAsync(bench, leaving);
+        await using var next = bench.Handle(new MemoryBackstore(1 << 20));
+        await ExpectAsync(UnflushedWrites.HandlerRestarted, bench, TestUnitReady);
+        await ExpectAsync(OwedFailures.FlushFailed, bench, Flush);
+        Assert.Equal(1, bench.Listener.Devices[0].Losses);
+    }
+
+    /// <summary>A handler that says what nobody knows says nothing.</summary>
+    [Theory]
+    [InlineData(0u, Durability.Flushed, false)]
+    [InlineData(1u, Durability.Acknowledged, false)]
+    [InlineData(0x102u, Durability.Nothing, true)]
+    [InlineData(0x103u, Durability.Flushed, true)]
+    [InlineData(0xFFFF_FEFFu, Durability.Flushed, false)]
+    public void SurvivalIsReadFromAWord(uint word, object durability, bool keepsModes) => Assert.Equal(new Survival((Durability)durability, keepsModes), Survival.Of(word));
 }

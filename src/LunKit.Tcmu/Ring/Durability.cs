@@ -1,6 +1,6 @@
-namespace LunKit.Tcmu.Devices;
+namespace LunKit.Tcmu.Ring;
 
-/// <summary>What outlives a handler's process, however that ends. The values go over the socket (docs/user-ring.md).</summary>
+/// <summary>What outlives a handler's process, however that ends.</summary>
 internal enum Durability : byte
 {
     /// <summary>What was flushed. So it is with a handler that says nothing.</summary>
