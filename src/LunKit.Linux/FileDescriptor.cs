@@ -173,6 +173,16 @@ public static unsafe class FileDescriptor
     }
 
     /// <summary>
+    /// Opens a file for reading without its lock: .NET's own opening takes a shared flock, which fails while somebody uses the file, and keeps others from
+    /// locking it meanwhile. Throws when there is none that may be read.
+    /// </summary>
+    public static SafeFileHandle OpenUnlocked(string path)
+    {
+        int fd = LibC.open(path, LibC.O_CLOEXEC | LibC.O_NONBLOCK, 0);
+        return fd < 0 ? throw new LinuxException("open", LibC.Errno) : new SafeFileHandle(fd, ownsHandle: true);
+    }
+
+    /// <summary>
     /// Opens the file behind a handle once more, past the page cache (O_DIRECT). Offsets, lengths and memory of its transfers are
     /// multiples of <see cref="AlignedBuffer.Alignment"/>. Throws when the file system cannot.
     /// </summary>

@@ -60,6 +60,8 @@ public sealed class ScarcityTests
             try
             {
                 for (int i = 0; i < Strangers && await VisitAsync(server) is { } stranger; i++) strangers.Add(stranger);
+                // The system accepts them at once, the server when it gets to it.
+                for (int i = 0; i < 300 && !server.Output.Contains(reason, StringComparison.Ordinal); i++) await Task.Delay(100);
                 await WriteAndReadAsync(first);
             }
             finally

@@ -30,7 +30,7 @@ internal sealed record Machine
         try
         {
             if (FreeBytes(image) is not { } free || free >= Little) return false;
-            using var file = File.OpenHandle(image, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            using var file = FileDescriptor.OpenUnlocked(image);
             long length = RandomAccess.GetLength(file);
             return FileDescriptor.Extent(file, 0, length) is var (isData, end) && (!isData || end < length);
         }
@@ -42,7 +42,7 @@ internal sealed record Machine
 
     private static long? FreeBytesOf(string file)
     {
-        using var handle = File.OpenHandle(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+        using var handle = FileDescriptor.OpenUnlocked(file);
         return FileDescriptor.FileSystem(handle)?.AvailableBytes;
     }
 }

@@ -107,6 +107,9 @@ public sealed class DoctorTests : IDisposable
             if (isAllocated) RandomAccess.Write(file, new byte[1 << 16], 0);
             else RandomAccess.SetLength(file, 1 << 16);
         }
+        // As its handler has it.
+        using var inUse = File.OpenHandle(image, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
+        Assert.NotNull(_machine.FreeBytes(image));
         PutDevice($"file/{image}");
         PutProcess(12, "lunkit", open: "uio4");
         var finding = DeviceChecks.Run(_machine with { FreeBytes = _ => free }).First();
