@@ -86,6 +86,9 @@ internal static partial class LogMessages
     [LoggerMessage(3027, LogLevel.Warning, "{Device} waits for a handler, and so do its commands; handlers connect to {Path}, e.g. lunkit handle --target {Path}")]
     public static partial void WaitsForHandler(ILogger log, string device, string path);
 
+    [LoggerMessage(3029, LogLevel.Information, "{Device}: its backstore has {Bytes} bytes, of which the first {Served} are served; dev_size makes it longer")]
+    public static partial void IsLonger(ILogger log, string device, long bytes, long served);
+
     [LoggerMessage(3028, LogLevel.Warning, "No target listens at {Path}, looking for it: {Reason}")]
     public static partial void TargetMissing(ILogger log, string path, string reason);
 }

@@ -40,14 +40,15 @@ internal sealed record Subtype(string Name, string Template, string Description)
 
     /// <summary>Opens devices of this subtype.</summary>
     /// <param name="log">Log of the units.</param>
-    /// <param name="states">Where the state of units is kept that are no files.</param>
-    public TcmuUnitFactory Factory(ILogger log, StateFolder states) => (config, _) =>
+    /// <param name="folder">Where the state of units is kept that are no files.</param>
+    public TcmuUnitFactory Factory(ILogger log, StateFolder folder) => (config, _) =>
     {
         try
         {
             // Without a size nothing is created: what was there before must be there.
             var subtype = config.MustExist ? this with { Template = Template.Replace(",size={size}", "", StringComparison.Ordinal) } : this;
             string text = subtype.Expand(config.Path, config.SizeBytes, config.BlockSize);
+            var states = config.StateWasKept ? folder.ThatMustWork : folder;
             if (config.MustExist && Missing(config.Path) is { } missing)
                 throw new TcmuException($"{missing} is missing, and the device was there before: its file system is not mounted, or somebody has moved the image");
             return ValueTask.FromResult<LogicalUnit>(PassThroughSpec.Matches(text) ? PassThroughSpec.Parse(text).Open(readOnly: false, log, states)

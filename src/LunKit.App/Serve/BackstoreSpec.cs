@@ -51,7 +51,7 @@ internal sealed class BackstoreSpec
     /// <param name="states">Where the state of devices and images in clusters is kept; null: nowhere.</param>
     /// <param name="succession">Whether another process can serve the unit next.</param>
     public BlockUnit Open(
-        bool readOnly, bool writeCache, string identity, ILogger log, UnitIdentity? names = null, StateFolder? states = null, UnitSuccession succession = UnitSuccession.None)
+        bool readOnly, bool writeCache, string identity, ILogger log, UnitIdentity? names = null, StateFolder? states = null, UnitSuccession succession = default)
     {
         readOnly |= _text.Flag("readonly");
         var options = new BlockUnitOptions

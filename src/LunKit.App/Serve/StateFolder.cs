@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using LunKit.Backstores;
+using LunKit.Linux;
 using LunKit.LogicalUnits;
 using Microsoft.Extensions.Logging;
 
@@ -17,6 +18,15 @@ internal sealed class StateFolder(string path, ILogger log)
     private const int ReadableLength = 80;
 
     public string Path => path;
+
+    /// <summary>
+    /// Whether a folder that cannot be used is an error: another process has kept the state of its units there, and initiators rely on that, as long as this process
+    /// serves them.
+    /// </summary>
+    public bool MustWork { get; init; }
+
+    /// <summary>The same folder, which must work.</summary>
+    public StateFolder ThatMustWork => new(path, log) { MustWork = true };
 
     /// <summary>The folder of the machine for root, else of the user (XDG Base Directory Specification: XDG_STATE_HOME).</summary>
     public static string DefaultPath
@@ -41,7 +51,7 @@ internal sealed class StateFolder(string path, ILogger log)
 
     /// <summary>
     /// The state of a device. Where the folder cannot be used a warning says so, and the state lasts as long as the process. Throws
-    /// <see cref="BackstoreException"/> when another process serves the device.
+    /// <see cref="BackstoreException"/> when another process serves the device, or the folder must work, or would if there were a descriptor or memory.
     /// </summary>
     /// <param name="unit">The unit's name, for the log.</param>
     /// <param name="device">What identifies the device.</param>
@@ -63,6 +73,8 @@ internal sealed class StateFolder(string path, ILogger log)
         }
         catch (Exception e) when (e is UnauthorizedAccessException or IOException and not BackstoreException)
         {
+            if (MustWork || LinuxException.IsShortage(e))
+                throw new BackstoreException(BackstoreError.Busy, $"{unit}: its state in {file} cannot be used, and may say what initiators rely on: {FileErrors.Why(e)}", null, e);
             return Volatile(unit, file, id, e.Message);
         }
     }

@@ -20,6 +20,12 @@ public sealed record DeviceDescription(long SizeBytes, int BlockSize, int MaxTra
     /// <summary>Whether a handler has served the device before: what is behind it is there.</summary>
     public bool WasServed { get; init; }
 
+    /// <summary>A number for the time during which initiators stay connected, whichever handler serves the device.</summary>
+    public ulong Epoch { get; init; }
+
+    /// <summary>Whether a handler before has kept the state of its unit over its end.</summary>
+    public bool StateWasKept { get; init; }
+
     /// <summary>Whether whoever changes the device waits for the handler's reply.</summary>
     public bool WaitsForReplies { get; init; } = true;
 

@@ -19,7 +19,16 @@ public sealed record TcmuConfig(string Subtype, string Path, string DeviceName, 
     public bool MustExist { get; init; }
 
     /// <summary>The same for a unit, whose initiators stay connected while handlers come and go.</summary>
-    public UnitSuccession Succession => MustExist ? UnitSuccession.Later : UnitSuccession.First;
+    public UnitSuccession Succession => (MustExist ? UnitSuccession.Later : UnitSuccession.First) with { Epoch = Epoch };
+
+    /// <summary>A number for the time during which the target's initiators stay connected.</summary>
+    public ulong Epoch { get; init; }
+
+    /// <summary>
+    /// Whether a handler of this time has kept the unit's state over its end: it is to be found again, because it may say that the disk is not erased as somebody was
+    /// promised.
+    /// </summary>
+    public bool StateWasKept { get; init; }
 }
 
 /// <summary>

@@ -30,7 +30,7 @@ internal static class UserMessages
 
     // Attributes of TCM-USER that are used here too, and others.
     private const ushort Device = 1, DeviceSize = 5, WriteCache = 6, Status = 7, DeviceNumber = 8, RegionBytes = 0x40, BlockSize = 0x41, MaxTransfer = 0x42, Serial = 0x43,
-        CommandId = 0x44, Reason = 0x46, WasServed = 0x47;
+        CommandId = 0x44, Reason = 0x46, WasServed = 0x47, StateWasKept = 0x48, Epoch = 0x49;
 
     // What a handler says of why it cannot serve a device, in bytes.
     private const int MaxReason = 400;
@@ -63,6 +63,8 @@ internal static class UserMessages
         writer.Add(Serial, Encoding.UTF8.GetBytes(snapshot.UnitSerial + '\0'));
         writer.Add(WriteCache, [snapshot.WriteCache ? (byte)1 : (byte)0]);
         if (snapshot.WasServed) writer.Add(WasServed, [1]);
+        if (snapshot.StateWasKept) writer.Add(StateWasKept, [1]);
+        writer.Add(Epoch, snapshot.Epoch);
         return writer.Finish().ToArray();
     }
 
@@ -122,6 +124,8 @@ internal static class UserMessages
                 Serial => found with { Serial = attribute.Text },
                 WriteCache => found with { WriteCache = attribute.Byte != 0 },
                 WasServed => found with { WasServed = attribute.Byte != 0 },
+                StateWasKept => found with { StateWasKept = attribute.Byte != 0 },
+                Epoch => found with { Epoch = attribute.UInt64 },
                 CommandId => found with { CommandId = attribute.UInt32 },
                 _ => found,
             };
@@ -143,5 +147,7 @@ internal sealed record UserMessage(UserMessages.Command Command)
     public string Serial { get; init; } = "";
     public bool WriteCache { get; init; }
     public bool WasServed { get; init; }
+    public bool StateWasKept { get; init; }
+    public ulong Epoch { get; init; }
     public uint CommandId { get; init; }
 }

@@ -61,7 +61,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
             _closing.Token.ThrowIfCancellationRequested();
             var config = new TcmuConfig(access.Name.Subtype, access.Name.Path, $"{Name}/{access.Name.Subtype}/{access.Name.Path}", snapshot.SizeBytes, snapshot.BlockSize, DeviceIdentity.Of(Name, snapshot))
             {
-                MustExist = takesOver || snapshot.WasServed,
+                MustExist = takesOver || snapshot.WasServed, StateWasKept = snapshot.StateWasKept, Epoch = snapshot.Epoch,
             };
             _unit = await factory(config, _closing.Token).ConfigureAwait(false);
             _unit.Alua = access.PortGroups is { } groups ? new Alua(groups) { AccessTypes = ImplicitAccess } : Alua.Elsewhere;
@@ -86,8 +86,11 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
         }
     }
 
-    /// <summary>Initiators learn size and blocks from the unit, and the kernel has its own idea of them: they are the same.</summary>
-    private static async Task FitAsync(BlockUnit unit, DeviceDescription snapshot)
+    /// <summary>
+    /// Initiators learn size and blocks from the unit, and whoever made the device has his own idea of them: they are the same. What is longer was made so for a growth of
+    /// which nobody heard, or for one to come: the device is its first part.
+    /// </summary>
+    private async Task FitAsync(BlockUnit unit, DeviceDescription snapshot)
     {
         if (snapshot.BlockSize is not (512 or 4096)) throw new TcmuException($"blocks of {snapshot.BlockSize} bytes (hw_block_size) are not supported: 512 or 4096");
         unit.HostTransferBytes = snapshot.MaxTransferBytes;
@@ -97,7 +100,9 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
         if (!snapshot.WriteCache) await unit.SetWriteCacheAsync(false).ConfigureAwait(false);
         long length = unit.Store.Geometry.LengthBytes;
         if (length < snapshot.SizeBytes && unit.Store.Has(BackstoreFeatures.Resize)) await unit.ResizeAsync(snapshot.SizeBytes).ConfigureAwait(false);
-        else if (length != snapshot.SizeBytes) throw new TcmuException($"the backstore has {length} bytes, the device {snapshot.SizeBytes} (dev_size)");
+        else if (length < snapshot.SizeBytes) throw new TcmuException($"the backstore has {length} bytes, the device {snapshot.SizeBytes} (dev_size)");
+        else if (length > snapshot.SizeBytes) LogMessages.IsLonger(log, Name, length, snapshot.SizeBytes);
+        unit.ServeFirst(snapshot.SizeBytes);
     }
 
     /// <summary>The error number of what went wrong at the bottom; whoever words it for people wraps it.</summary>
@@ -203,7 +208,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
                 if (WhyNotSize(unit, size) is { } why)
                 {
                     LogMessages.NotReconfigured(log, Name, why);
-                    _ = access.KeepSizeAsync(unit.Store.Geometry.LengthBytes);
+                    _ = access.KeepSizeAsync(unit.BlockCount * unit.BlockSize);
                     return new DeviceReply(Errno.EINVAL) { Reason = why };
                 }
                 await unit.ResizeAsync(checked((long)size)).ConfigureAwait(false);
@@ -225,7 +230,7 @@ internal sealed class HandledDevice(IDeviceAccess access, TcmuUnitFactory factor
     /// <summary>A typing error in a size must not cut off what is in use: to make a disk smaller is for its owner, at the image itself.</summary>
     private static string? WhyNotSize(BlockUnit unit, ulong size)
     {
-        long there = unit.Store.Geometry.LengthBytes;
+        long there = unit.BlockCount * unit.BlockSize;
         if (size > long.MaxValue || size % (ulong)unit.BlockSize != 0) return $"{size} bytes are no multiple of a block of {unit.BlockSize}";
         return (long)size < there ? $"{size} bytes are less than the {there} that the disk has: a disk in use is not cut off" : null;
     }

@@ -70,7 +70,7 @@ internal sealed class RingDevice : IDisposable
         try
         {
             _ring = new RingConsumer(transport.Region);
-            _ring.Say(new Survival(DurabilityOf(unit), unit is BlockUnit { KeepsModes: true }));
+            _ring.Say(new Survival(DurabilityOf(unit), unit is BlockUnit { KeepsModes: true }, unit is BlockUnit { ContinuesModes: true }));
         }
         catch
         {
@@ -113,7 +113,7 @@ internal sealed class RingDevice : IDisposable
     /// <summary>The unit's new size was, or will be, told to initiators by whoever ordered it. Any thread.</summary>
     public void CapacityIsTold()
     {
-        if (_nexuses.AreTold) _nexuses.Clear(Sense.CapacityChanged);
+        if (TellsInitiators) _nexuses.Clear(Sense.CapacityChanged);
     }
 
     private void Run()
@@ -149,6 +149,9 @@ internal sealed class RingDevice : IDisposable
         CustomUnit { SurvivesProcess: true } => Durability.Acknowledged,
         _ => Durability.Flushed,
     };
+
+    /// <summary>Whether the producer tells initiators apart.</summary>
+    private bool TellsInitiators => (_ring.Flags & MailboxFlags.Origin) != 0;
 
     private RingEnd Loop()
     {
@@ -288,7 +291,7 @@ internal sealed class RingDevice : IDisposable
         }
         LogMessages.TaskManagement(_log, _name, management.Type, management.CommandIds.Length);
         // Where initiators are told apart, what they have left here (medium removal prevented, mode parameters) ends with a reset.
-        if (management.Type == TaskManagementAbi.LunReset && _nexuses.AreTold) _nexuses.Reset();
+        if (management.Type == TaskManagementAbi.LunReset && TellsInitiators) _nexuses.Reset();
         if (management.CommandIds.Length == 0) return;
         var ids = management.CommandIds.ToHashSet();
         _unit.TaskManager.AbortTasks(c => c is RingTask task && task.Device == this && ids.Contains(task.Entry.Id));

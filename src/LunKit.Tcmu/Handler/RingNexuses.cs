@@ -27,12 +27,6 @@ internal sealed class RingNexuses
         _last = Of(0);
     }
 
-    /// <summary>Whether the producer has told initiators apart.</summary>
-    public bool AreTold
-    {
-        get { lock (_gate) return _nexuses.Count > 1; }
-    }
-
     /// <summary>The nexus of a command.</summary>
     public UnitNexus Of(in CommandOriginAbi origin)
     {

@@ -43,7 +43,7 @@ internal sealed class TargetDeviceAccess : IDeviceAccess
     public Task KeepSizeAsync(long sizeBytes) => Task.CompletedTask;
 
     public DeviceDescription ReadSnapshot() =>
-        new(checked((long)_grant.SizeBytes), checked((int)_grant.BlockSize), checked((int)_grant.MaxTransferBytes), _grant.Serial, _grant.WriteCache) { WasServed = _grant.WasServed };
+        new(checked((long)_grant.SizeBytes), checked((int)_grant.BlockSize), checked((int)_grant.MaxTransferBytes), _grant.Serial, _grant.WriteCache) { WasServed = _grant.WasServed, StateWasKept = _grant.StateWasKept, Epoch = _grant.Epoch };
 
     public IRingTransport OpenRing(bool takesOver)
     {

@@ -16,8 +16,8 @@ internal interface IKernelView
     /// <summary>Whether a process has a device open; null when that cannot be told.</summary>
     bool? IsHeld(UioDevice device);
 
-    /// <summary>Whether the device looks as if an event of it was answered, and not refused. May wait for whoever removes the device.</summary>
-    bool IsAnswered(TcmuEvent e);
+    /// <summary>Whether the device is as an event of it asks for: it was answered, and not refused, or there was nothing to change. May wait for whoever removes the device.</summary>
+    bool IsInForce(TcmuEvent e);
 
     /// <summary>Whether another process lives that was, or is, told of devices and may answer; true also when that cannot be told.</summary>
     bool MayOthersAnswer();

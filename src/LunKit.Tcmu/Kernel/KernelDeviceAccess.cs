@@ -10,6 +10,21 @@ namespace LunKit.Tcmu.Kernel;
 /// <param name="mustBeEnabled">It is another's as long as it is not enabled.</param>
 internal sealed class KernelDeviceAccess(UioDevice uio, bool mustBeEnabled = false) : IDeviceAccess
 {
+    // The initiators' time is the kernel's.
+    private static readonly ulong s_boot = BootEpoch();
+
+    private static ulong BootEpoch()
+    {
+        try
+        {
+            return BitConverter.ToUInt64(Guid.Parse(File.ReadAllText("/proc/sys/kernel/random/boot_id")).ToByteArray());
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
+        {
+            return 0;
+        }
+    }
+
     private readonly UserBackstore _folder = UserBackstore.Of(uio.Name);
     private UioHold? _hold;
 
@@ -34,7 +49,7 @@ internal sealed class KernelDeviceAccess(UioDevice uio, bool mustBeEnabled = fal
     /// <summary>
     /// The kernel's <c>emulate_write_cache</c> is 0 where nobody has set it, too: what somebody has set the unit itself keeps (<see cref="UnitSuccession"/>).
     /// </summary>
-    public DeviceDescription ReadSnapshot() => _folder.ReadSnapshot() with { WriteCache = true };
+    public DeviceDescription ReadSnapshot() => _folder.ReadSnapshot() with { WriteCache = true, Epoch = s_boot };
 
     public Func<IReadOnlyList<AccessGroup>> PortGroups => _folder.ReadPortGroups;
 

@@ -18,7 +18,7 @@ namespace LunKit.Tcmu.Kernel;
 /// <param name="log">Where to log.</param>
 internal sealed class KernelEvents(HandledDevices devices, IKernelView view, bool replies, Func<long> clock, Action<TcmuEvent, DeviceReply> send, ILogger log)
 {
-    private readonly LeftEvents _left = new(view.IsAnswered, clock);
+    private readonly LeftEvents _left = new(view.IsInForce, clock);
 
     // Devices whose removal was told, until sysfs has them no more: none of them is taken up again, however long its closing takes, or its going.
     private readonly Dictionary<string, Task> _removing = [];
@@ -152,11 +152,11 @@ internal sealed class KernelEvents(HandledDevices devices, IKernelView view, boo
 
     private UioDevice? Find(TcmuEvent e) => view.Devices().FirstOrDefault(d => d.Number == e.Minor && d.Name == TcmuDeviceName.Parse(e.DeviceName));
 
-    /// <summary>Nothing keeps a device from going; a new one, or a change, needs a handler.</summary>
+    /// <summary>Nothing keeps a device from going, or from being what it is; a new one, or a change, needs a handler.</summary>
     private void AnswerForNobody(TcmuEvent e)
     {
         if (e.Kind == TcmuEventKind.Added) LogMessages.NobodyHandles(log, e.DeviceName);
-        Reply(e, e.Kind == TcmuEventKind.Removed ? DeviceReply.Done : new DeviceReply(Errno.ENOENT));
+        Reply(e, e.Kind == TcmuEventKind.Removed || _left.ChangesNothing(e) ? DeviceReply.Done : new DeviceReply(Errno.ENOENT));
     }
 
     private void Reply(TcmuEvent e, DeviceReply reply)

@@ -14,7 +14,7 @@ internal sealed class KernelView(Repliers repliers) : IKernelView
     // The second look finds handlers in other containers. Not as the first one, and late: a handler that comes at that moment finds the device busy.
     public bool? IsHeld(UioDevice device) => OpenFiles.HolderOf(device.Path) is not null ? true : DeviceNode.IsHandled(device.Path);
 
-    public bool IsAnswered(TcmuEvent e)
+    public bool IsInForce(TcmuEvent e)
     {
         if (TcmuDeviceName.Parse(e.DeviceName) is not { } name) return false;
         var folder = UserBackstore.Of(name);

@@ -15,11 +15,12 @@ internal readonly record struct LeftEvent(TcmuEvent Event, bool WasFree);
 /// from its list, and its writer never goes on (Linux 6.1 to 7.3, tcmu_genl_cmd_done). A device has one wait at a time, so a newer event ends the older ones.
 /// <see cref="Take"/>: one thread; the rest: any thread.
 /// </summary>
-/// <param name="isAnswered">
-/// Whether an event was answered, as far as can be seen. May wait for whoever removes the device; called on a thread of the pool.
+/// <param name="isInForce">
+/// Whether a device is as an event asks for. That it is so now, and was not when the event came, says that the event was answered. May wait for whoever removes
+/// the device; called on a thread of the pool.
 /// </param>
 /// <param name="clock">The time in milliseconds.</param>
-internal sealed class LeftEvents(Func<TcmuEvent, bool> isAnswered, Func<long> clock)
+internal sealed class LeftEvents(Func<TcmuEvent, bool> isInForce, Func<long> clock)
 {
     private const int PatienceMilliseconds = 5000;
 
@@ -30,8 +31,8 @@ internal sealed class LeftEvents(Func<TcmuEvent, bool> isAnswered, Func<long> cl
     private readonly List<(LeftEvent Left, long Due)> _left = [];
     private readonly List<(LeftEvent Left, Task<bool> IsAnswered)> _looks = [];
 
-    // By the number of the device: never more than there were devices at once.
-    private readonly ConcurrentDictionary<uint, TcmuEvent> _newest = new();
+    // By the number of the device: never more than there were devices at once. With a change: whether the device was so already.
+    private readonly ConcurrentDictionary<uint, (TcmuEvent Event, Task<bool>? WasInForce)> _newest = new();
 
     /// <summary>Whether there are none.</summary>
     public bool IsEmpty
@@ -40,13 +41,29 @@ internal sealed class LeftEvents(Func<TcmuEvent, bool> isAnswered, Func<long> cl
     }
 
     /// <summary>An event has come.</summary>
-    public void Told(TcmuEvent e) => _newest[e.Minor] = e;
+    public void Told(TcmuEvent e) => _newest[e.Minor] = (e, e.Kind == TcmuEventKind.Reconfigured ? Task.Run(() => isInForce(e)) : null);
 
     /// <summary>The last event of the device with that number; null when none has come.</summary>
-    public TcmuEvent? NewestOf(int number) => _newest.GetValueOrDefault((uint)number);
+    public TcmuEvent? NewestOf(int number) => _newest.TryGetValue((uint)number, out var newest) ? newest.Event : null;
 
     /// <summary>Whether no newer event of its device has come: whoever waited for the answer to an older one waits no more.</summary>
-    public bool IsNewest(TcmuEvent e) => !_newest.TryGetValue(e.Minor, out var newest) || ReferenceEquals(newest, e);
+    public bool IsNewest(TcmuEvent e) => !_newest.TryGetValue(e.Minor, out var newest) || ReferenceEquals(newest.Event, e);
+
+    /// <summary>Whether a change asks for what was there already, so that it can be done by nobody, and cannot be seen to be answered.</summary>
+    public bool ChangesNothing(TcmuEvent e) =>
+        _newest.TryGetValue(e.Minor, out var newest) && ReferenceEquals(newest.Event, e) && newest.WasInForce is { IsCompletedSuccessfully: true, Result: true };
+
+    private async Task<bool> IsAnsweredAsync(TcmuEvent e)
+    {
+        if (e.Kind == TcmuEventKind.Removed) return false;
+        if (_newest.TryGetValue(e.Minor, out var newest) && ReferenceEquals(newest.Event, e) && newest.WasInForce is { } look)
+        {
+            await Task.WhenAny(look).ConfigureAwait(false);
+            // What was there before, as far as could be told, says nothing.
+            if (look is not { IsCompletedSuccessfully: true, Result: false }) return false;
+        }
+        return await Task.Run(() => isInForce(e)).ConfigureAwait(false);
+    }
 
     /// <summary>Leaves an event to others. The others have time, to answer it or to let its device go.</summary>
     public void Add(TcmuEvent e) => Add(new LeftEvent(e, WasFree: false), PatienceMilliseconds);
@@ -71,7 +88,7 @@ internal sealed class LeftEvents(Func<TcmuEvent, bool> isAnswered, Func<long> cl
             _left.RemoveAll(l => !IsNewest(l.Left.Event));
             _looks.RemoveAll(l => !IsNewest(l.Left.Event));
             foreach (var (left, _) in _left.Where(l => l.Due <= now))
-                _looks.Add((left, left.Event.Kind == TcmuEventKind.Removed ? Task.FromResult(false) : Task.Run(() => isAnswered(left.Event))));
+                _looks.Add((left, IsAnsweredAsync(left.Event)));
             _left.RemoveAll(l => l.Due <= now);
             // One look decides: what ends between two would be lost, and its writer would wait for ever.
             var over = _looks.Where(l => l.IsAnswered.IsCompleted).ToList();

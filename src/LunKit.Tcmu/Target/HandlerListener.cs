@@ -233,8 +233,10 @@ public sealed class HandlerListener : IDisposable
             }
             else if (kind == TcmuEventKind.Reconfigured)
             {
-                if (!device.IsReplyOverdue) reply = device.Reply;
-                device.IsReplyOverdue = false;
+                if (device.OverdueChange is null) reply = device.Reply;
+                // Whoever asked for it was told that it had no answer; it is made all the same.
+                else if (said.Error == Errno.None) device.OverdueChange(device);
+                device.OverdueChange = null;
             }
         }
         reply?.TrySetResult(said);
@@ -254,7 +256,7 @@ public sealed class HandlerListener : IDisposable
         {
             bool served = device.IsServed;
             device.Reply?.TrySetResult(new DeviceReply(Errno.EIO));
-            (device.Holder, device.IsServed, device.IsReplyOverdue, device.FreeSince) = (null, false, false, Environment.TickCount64);
+            (device.Holder, device.IsServed, device.OverdueChange, device.FreeSince) = (null, false, null, Environment.TickCount64);
             device.OfferAt = served ? 0 : Environment.TickCount64 + (long)s_refusedPause.TotalMilliseconds;
             if (served && !IsStopping) LogMessages.HandlerGone(_log, device.Name);
         }
@@ -280,8 +282,11 @@ public sealed class HandlerListener : IDisposable
     /// <summary>Changes the size of a device. Its handler follows first; initiators are told. Throws <see cref="IOException"/> when it does not follow.</summary>
     public async Task ResizeAsync(RingUnit unit, long sizeBytes)
     {
-        await ReconfigureAsync(unit, e => e with { SizeBytes = (ulong)sizeBytes }, d => d.SizeBytes = sizeBytes).ConfigureAwait(false);
-        unit.EstablishForOthers(null, Scsi.Sense.CapacityChanged);
+        await ReconfigureAsync(unit, e => e with { SizeBytes = (ulong)sizeBytes }, d =>
+        {
+            d.SizeBytes = sizeBytes;
+            unit.EstablishForOthers(null, Scsi.Sense.CapacityChanged);
+        }).ConfigureAwait(false);
     }
 
     /// <summary>Changes the state of the write cache, likewise.</summary>
@@ -296,7 +301,7 @@ public sealed class HandlerListener : IDisposable
             device = _devices.Values.First(d => d.Unit == unit);
             if (device is not { Holder: { } holder, IsServed: true }) throw new IOException($"{device.Name} has no handler now");
             if (device.Reply is not null) throw new IOException($"{device.Name} is being changed already");
-            if (device.IsReplyOverdue) throw new IOException($"{device.Name}: its handler has not answered the change before this one");
+            if (device.OverdueChange is not null) throw new IOException($"{device.Name}: its handler has not answered the change before this one");
             device.Reply = new TaskCompletionSource<DeviceReply>(TaskCreationOptions.RunContinuationsAsynchronously);
             reply = device.Reply.Task;
             holder.Send(TcmuMessages.Event(UserMessages.Family, change(Event(device, TcmuEventKind.Reconfigured))));
@@ -309,7 +314,8 @@ public sealed class HandlerListener : IDisposable
         }
         catch (TimeoutException)
         {
-            lock (_gate) device.IsReplyOverdue = device.Holder is not null && !reply.IsCompleted;
+            lock (_gate)
+                if (device.Holder is not null && !reply.IsCompleted) device.OverdueChange = apply;
             throw new IOException($"{device.Name}: its handler does not answer");
         }
         finally

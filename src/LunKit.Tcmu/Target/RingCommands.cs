@@ -95,7 +95,8 @@ internal sealed class RingCommands(string name, UserRingOptions options, RingReg
             {
                 var result = ResultOf(forwarded, completion);
                 // Its initiator takes a recovered error for success.
-                if (result.Status == ScsiStatus.Good || result is { Status: ScsiStatus.CheckCondition, Sense.Key: SenseKey.RecoveredError }) writes.Completed(forwarded.Plan.Effect, forwarded.Mark);
+                if (result.Status == ScsiStatus.Good || result is { Status: ScsiStatus.CheckCondition, Sense.Key: SenseKey.RecoveredError }) 
+                    writes.Completed(forwarded.Plan.Effect, forwarded.Mark, forwarded.Command.Nexus, forwarded.Command.IsAborted);
                 Finish(forwarded, result, keep: completion.KeepsBuffers);
             }
             else

@@ -92,7 +92,7 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     internal override bool EndByReset(Sense attention)
     {
         base.EndByReset(attention);
-        _ring.Tell(TaskManagementAbi.LunReset);
+        _ring.Reset();
         return false;
     }
 

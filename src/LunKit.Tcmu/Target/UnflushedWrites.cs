@@ -36,7 +36,11 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
 
     // Whether the handler has completed anything, or failed to flush: else nothing of what was before it goes with it.
     private bool _counts;
-    private bool _modesChanged;
+    private bool _modesChanged, _modesKept;
+
+    // Whether this handler has changed them, and for whom; null: for several.
+    private bool _changedHere;
+    private Nexus? _changer;
 
     /// <summary>DEVICE INTERNAL RESET (SPC-5 annex F): what was not on the medium may be gone.</summary>
     public static Sense HandlerRestarted { get; } = new(SenseKey.UnitAttention, 0x29, 0x04);
@@ -50,12 +54,20 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     /// <summary>A command ended well.</summary>
     /// <param name="effect">What it does.</param>
     /// <param name="mark"><see cref="Mark"/> when it began.</param>
-    public void Completed(CommandEffect effect, long mark)
+    /// <param name="nexus">Whose it is.</param>
+    /// <param name="isAborted">Whether task management has ended it before.</param>
+    public void Completed(CommandEffect effect, long mark, Nexus? nexus = null, bool isAborted = false)
     {
         _counts = true;
-        if (effect == CommandEffect.ChangesModes) _modesChanged = true;
+        if (effect == CommandEffect.ChangesModes) NoteChange(nexus, isAborted);
         else if (effect == CommandEffect.Writes) _acknowledged++;
         else if (effect == CommandEffect.FlushesAll) Cover(mark);
+    }
+
+    private void NoteChange(Nexus? nexus, bool isAborted)
+    {
+        _changer = _changedHere && nexus != _changer ? null : nexus;
+        (_modesChanged, _changedHere, ResetIsOwed) = (true, true, ResetIsOwed && isAborted);
     }
 
     private void Cover(long mark)
@@ -67,8 +79,36 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     /// <summary>The device is with a handler that has not completed anything yet.</summary>
     public void Attached() => (_said, _counts) = (default, false);
 
-    /// <summary>What the handler says, before what it has completed is counted.</summary>
-    public void Says(Survival survival) => _said = survival;
+    /// <summary>
+    /// Whether the next handler is to hear of a reset, too: the one before may have died before it read of it, or kept what followed from it. Not when it has changed
+    /// mode parameters since, which has kept all of them.
+    /// </summary>
+    public bool ResetIsOwed { get; private set; }
+
+    /// <summary>A LUN reset has ended what the handler has of mode parameters that are not saved.</summary>
+    public void Reset() => ResetIsOwed = _modesChanged;
+
+    /// <summary>Whether a handler has kept the state of its unit over its end.</summary>
+    public bool StateWasKept { get; private set; }
+
+    /// <summary>
+    /// What the handler says, before what it has completed is counted. When it has not found the mode parameters with which the one before has ended, each nexus has
+    /// a unit attention.
+    /// </summary>
+    public void Says(Survival survival, ReadOnlySpan<UnitNexus> nexuses)
+    {
+        _said = survival;
+        StateWasKept |= survival.KeepsModes;
+        if (_modesKept && !survival.ContinuesModes) ModesAreLost(nexuses);
+        _modesKept = false;
+    }
+
+    private void ModesAreLost(ReadOnlySpan<UnitNexus> nexuses)
+    {
+        foreach (var nexus in nexuses) nexus.EstablishUnitAttention(Sense.ModeParametersChanged);
+        // They know then.
+        _modesChanged = false;
+    }
 
     /// <summary>
     /// The handler has let go. Flushed: only a disk in its memory is lost with it; else nothing holds that it, or another before it, has said of its writes.
@@ -102,10 +142,12 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     public bool HandlerDied(ReadOnlySpan<UnitNexus> nexuses)
     {
         if (!_counts) return false;
-        if (_modesChanged && !_said.KeepsModes)
-            foreach (var nexus in nexuses) nexus.EstablishUnitAttention(Sense.ModeParametersChanged);
-        // The next handler keeps none of it either, which they know then.
-        _modesChanged &= _said.KeepsModes;
+        if (_modesChanged && !_said.KeepsModes) ModesAreLost(nexuses);
+        // The others' unit attentions of the change may have ended with the handler that had them.
+        else if (_changedHere)
+            foreach (var nexus in nexuses) if (nexus.Nexus != _changer || _changer is null) nexus.EstablishUnitAttention(Sense.ModeParametersChanged);
+        // Whether the next one finds them, it says itself.
+        (_modesKept, _changedHere) = (_modesChanged, false);
         if (_said.Durability == Durability.Acknowledged) _outlived = _acknowledged;
         if (_said.Durability != Durability.Nothing && _acknowledged <= Math.Max(_flushed, _outlived)) return false;
         foreach (var nexus in nexuses)

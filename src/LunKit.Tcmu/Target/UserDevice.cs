@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using LunKit.Linux;
 using LunKit.LogicalUnits;
 using LunKit.Tcmu.Devices;
@@ -56,6 +57,7 @@ public sealed record UserDeviceStatus(string Name, int ProcessId, bool IsServed,
 /// <summary>A device of a <see cref="HandlerListener"/>, whose lock guards it.</summary>
 internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRing ring, RingUnit unit)
 {
+    private readonly ulong _epoch = BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(8));
     private bool _wasServed;
 
     public uint Number => number;
@@ -98,10 +100,10 @@ internal sealed class UserDevice(uint number, UserDeviceOptions options, UserRin
     /// <summary>Waits for the holder's reply to a change.</summary>
     public TaskCompletionSource<DeviceReply>? Reply { get; set; }
 
-    /// <summary>Whether nobody waits any more for the reply to a change, and it is still to come: it would be taken for the reply to the next.</summary>
-    public bool IsReplyOverdue { get; set; }
+    /// <summary>A change for whose reply nobody waits any more, though it is still to come: it must not be taken for the reply to the next. Null: there is none.</summary>
+    public Action<UserDevice>? OverdueChange { get; set; }
 
-    public DeviceDescription Snapshot => new(SizeBytes, options.BlockSize, BlockLimits.MaxTransferBytes, options.Identity.Serial, WriteCache) { WasServed = WasServed };
+    public DeviceDescription Snapshot => new(SizeBytes, options.BlockSize, BlockLimits.MaxTransferBytes, options.Identity.Serial, WriteCache) { WasServed = WasServed, StateWasKept = ring.StateWasKept, Epoch = _epoch };
 
     public UserDeviceStatus Status => new(Name, Holder?.Peer.ProcessId ?? 0, IsServed, ring.CommandCount, ring.DataBytesInUse, ring.TimedOutCount, ring.BrokenCount, LastError)
     {

@@ -12,7 +12,7 @@ namespace LunKit.Tcmu.Target;
 /// finds in the ring (<see cref="RingCommands"/>). Completions are taken, and time-outs noticed, by its own thread or by a fabric's that
 /// waits for commands anyway. Thread safe; one lock, which is never held while waiting.
 /// </summary>
-internal sealed class UserRing : IPolledUnit, IDisposable
+internal sealed partial class UserRing : IPolledUnit, IDisposable
 {
     private const int TickMilliseconds = 100, IdleMilliseconds = 1000, KeptBytes = 256 * 1024;
 
@@ -25,7 +25,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     private readonly Thread? _thread;
     private readonly RingCommands _commands;
     private readonly UnflushedWrites _writes;
-    private readonly LostNexuses _lostNexuses = new();
+    private readonly RingNotices _notices = new();
     private readonly RingRuntime _runtime;
     private RingRegion _region;
     private Lease? _lease;
@@ -79,6 +79,11 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     /// <summary>Handlers with which acknowledged writes were lost, since the start.</summary>
     public long LossCount { get; private set; }
 
+    private ReadOnlySpan<UnitNexus> Nexuses => Unit is null ? [] : Unit.Nexuses;
+
+    /// <summary>Whether a handler has kept the state of its unit over its end.</summary>
+    public bool StateWasKept { get { lock (_gate) return _writes.StateWasKept; } }
+
     /// <summary>Whether a handler has completed anything, since the start.</summary>
     public bool HasServed { get; private set; }
 
@@ -109,40 +114,13 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             if (_disposed) return new ValueTask<CommandResult>(CommandResult.CheckCondition(Sense.LogicalUnitCommunicationFailure));
             // The unit looked before; a handler may have died since.
             if (_commands.RefusalOf(command, plan) is { } refusal) return new ValueTask<CommandResult>(refusal);
+            // A notice needs less room than a command: none overtakes it.
+            if (_attached) _notices.Tell(_region.Producer);
             forwarded = _commands.Add(command, plan, _attached);
             rings = _region.Producer.Publish();
         }
         if (rings) RingHandler();
         return new ValueTask<CommandResult>(forwarded, forwarded.Version);
-    }
-
-    /// <summary>
-    /// Prepares the ring for a handler: empty but for the commands that are out. The handler before is gone.
-    /// </summary>
-    /// <returns>What the handler gets; the caller closes the lease's copy.</returns>
-    public HandlerGrant Attach()
-    {
-        HandlerGrant grant;
-        List<EndedCommand>? ended;
-        lock (_gate)
-        {
-            // First: for want of a descriptor nothing has happened.
-            var lease = new Lease();
-            _region.Producer.Reset();
-            if (_pollers > 0) _region.Producer.Say(Watch.Looks);
-            _lostNexuses.Clear();
-            _lease = lease;
-            _attached = true;
-            _writes.Attached();
-            _commands.Repost();
-            _region.Producer.Publish();
-            grant = new HandlerGrant(_region.File.Handle, _toHandler.Handle, _toTarget.Handle, _lease.Held);
-            ended = _commands.TakeEnded();
-        }
-        // The thread watches the new lease from here on; the handler looks at the ring when it attaches.
-        _toTarget.Signal();
-        _commands.Answer(ended);
-        return grant;
     }
 
     /// <summary>The handler gives back a command that it kept.</summary>
@@ -245,7 +223,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
             if (!_attached || !_region.Producer.HasCompletions) return false;
             try
             {
-                _writes.Says(_region.Producer.ConsumerSurvival);
+                _writes.Says(_region.Producer.ConsumerSurvival, Nexuses);
                 HasServed = true;
                 _commands.TakeCompletions();
             }
@@ -272,7 +250,7 @@ internal sealed class UserRing : IPolledUnit, IDisposable
     private void PostWaiting()
     {
         if (!_attached) return;
-        _lostNexuses.Tell(_region.Producer);
+        _notices.Tell(_region.Producer);
         _commands.PostWaiting();
     }
 
@@ -295,14 +273,24 @@ internal sealed class UserRing : IPolledUnit, IDisposable
         _commands.Answer(ended);
     }
 
-    /// <summary>Tells the handler of a task management function that concerns more than single commands. Any thread.</summary>
-    public void Tell(byte type)
+    /// <summary>Tells the handler of a LUN reset, before the next command; and the one that comes after it, which would go on with what the reset has ended. Any thread.</summary>
+    public void Reset()
     {
         lock (_gate)
         {
-            if (!_attached || !_region.Producer.TryPostManagement(type, []) || !_region.Producer.Publish()) return;
+            _writes.Reset();
+            _notices.OweReset();
+            if (!TellsNotices()) return;
         }
         RingHandler();
+    }
+
+    /// <summary>With the lock; whether the handler must be rung.</summary>
+    private bool TellsNotices()
+    {
+        if (!_attached) return false;
+        _notices.Tell(_region.Producer);
+        return _region.Producer.Publish();
     }
 
     /// <summary>
@@ -318,64 +306,14 @@ internal sealed class UserRing : IPolledUnit, IDisposable
         lock (_gate)
         {
             if (!_attached || !_region.Producer.ConsumerIsKnown) return;
-            _lostNexuses.Add(nexus.Number);
-            _lostNexuses.Tell(_region.Producer);
-            if (!_region.Producer.Publish()) return;
+            _notices.OweLoss(nexus.Number);
+            if (!TellsNotices()) return;
         }
         RingHandler();
     }
 
     /// <summary>The answer to a flush of a nexus may not have reached its initiator. Any thread.</summary>
     public void Unheard(Nexus nexus) { lock (_gate) _writes.Unheard(nexus); }
-
-    /// <summary>The handler lied. Its commands end as BUSY, which initiators repeat, and it keeps the old memory for itself.</summary>
-    private void Break(string reason)
-    {
-        LogMessages.RingBroken(_log, _name, reason);
-        List<EndedCommand>? ended;
-        // First: if there is none to be had, the old one stays, and the next round tries again.
-        var fresh = new RingRegion(this, _name, _options, _budget);
-        lock (_gate)
-        {
-            _commands.Replace(fresh);
-            ended = _commands.TakeEnded();
-            _region.Release();
-            _region = fresh;
-            _broken = null;
-            BrokenCount++;
-        }
-        _commands.Answer(ended);
-        Broken?.Invoke();
-    }
-
-    private void End(Lease lease)
-    {
-        bool lost = false;
-        List<EndedCommand>? ended;
-        lock (_gate)
-        {
-            if (_lease != lease) return;
-            _lease = null;
-            lease.Dispose();
-            _commands.HandlerIsGone();
-            if (_attached && _region.Producer.ConsumerHasLeft)
-            {
-                _commands.NothingIsBegun();
-                _writes.Says(_region.Producer.ConsumerSurvival);
-                _writes.Left(isFlushed: !_region.Producer.ConsumerHasLeftUnflushed);
-            }
-            if (lost = _writes.HandlerDied(Unit is null ? [] : Unit.Nexuses))
-            {
-                LossCount++;
-                _commands.WritesAreLost();
-            }
-            _attached = false;
-            ended = _commands.TakeEnded();
-        }
-        if (lost) LogMessages.WritesLost(_log, _name);
-        _commands.Answer(ended);
-        HandlerGone?.Invoke();
-    }
 
     public void Dispose()
     {

@@ -32,6 +32,9 @@ internal static partial class LogMessages
     [LoggerMessage(1008, LogLevel.Error, "{Unit} is not closed after {Seconds:F0} s, its storage stays open: {Held}")]
     public static partial void UnitNotClosed(ILogger log, string unit, double seconds, string held);
 
+    [LoggerMessage(1010, LogLevel.Warning, "{Unit}: the mode parameters after a reset could not be kept for the process that serves it next: {Reason}")]
+    internal static partial void ModesNotKept(ILogger logger, string unit, string reason);
+
     [LoggerMessage(1060, LogLevel.Warning, "{Unit}: the device reports {Sense} in place of a flush, which is repeated{Hint}")]
     public static partial void FlushIsRepeated(ILogger log, string unit, string sense, string hint);
 

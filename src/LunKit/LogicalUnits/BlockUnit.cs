@@ -18,7 +18,7 @@ public sealed class BlockUnit : LogicalUnit
 
     private readonly BlockUnitOptions _options;
     private readonly OwedFailures _owed;
-    private long _blockCount;
+    private long _blockCount, _mostBlocks = long.MaxValue;
     private volatile bool _softThresholdReported;
     private long _readCommands, _writeCommands;
 
@@ -40,7 +40,7 @@ public sealed class BlockUnit : LogicalUnit
         _blockCount = store.Geometry.BlockCount;
         _owed = new OwedFailures(s_reporting, () => Runtime.Time.GetTimestamp() / (Runtime.Time.TimestampFrequency / 1000));
         Background = new BackgroundOperation(this);
-        memory.Update(_ => { });
+        memory.Update(s => ModePages.KeepCurrent(s));
         Background.ResumeFailed();
         store.GeometryChanged += TakeCapacity;
     }
@@ -51,10 +51,13 @@ public sealed class BlockUnit : LogicalUnit
     /// <summary>
     /// Whether the process that serves the unit next knows of an erasure that did not end: else it would take a disk for erased that is not.
     /// </summary>
-    internal bool RemembersErasure => Memory.IsDurable || SuccessionOf(Store, _options) == UnitSuccession.None;
+    internal bool RemembersErasure => Memory.IsDurable || !SuccessionOf(Store, _options).IsPossible;
 
     /// <summary>Whether the process that serves the unit next knows the current mode parameters.</summary>
-    internal bool KeepsModes => Memory.IsDurable && SuccessionOf(Store, _options) != UnitSuccession.None;
+    internal bool KeepsModes => Memory.IsDurable && SuccessionOf(Store, _options).IsPossible;
+
+    /// <summary>Whether the current mode parameters are those with which the process before has ended.</summary>
+    internal bool ContinuesModes => Memory.IsDurable && ModePages.Continue;
 
     /// <summary>The backstore behind its guard.</summary>
     public BackstoreGuard Store { get; }
@@ -64,6 +67,8 @@ public sealed class BlockUnit : LogicalUnit
 
     /// <summary>Number of logical blocks.</summary>
     public long BlockCount => Volatile.Read(ref _blockCount);
+
+    private long LengthBytes => BlockCount * BlockSize;
 
     internal override byte DeviceType => 0;
 
@@ -181,17 +186,25 @@ public sealed class BlockUnit : LogicalUnit
         await WaitForSizingAsync().ConfigureAwait(false);
         try
         {
-            long there = Store.Geometry.LengthBytes;
+            long there = LengthBytes, behind = Store.Geometry.LengthBytes;
             if (lengthBytes < there)
                 throw new BackstoreException(BackstoreError.Internal, $"{Identity.Name} keeps its size: {lengthBytes} bytes are fewer than its {there}, and what is in use is not cut off");
-            // Its owner has done it already.
-            if (lengthBytes == there && !Store.Has(BackstoreFeatures.Resize)) return;
-            await ChangeSizeAsync(lengthBytes, static (store, length) => store.GrowAsync(length, CancellationToken.None)).ConfigureAwait(false);
+            // What is behind it may be longer than what is served of it, or its owner has done it already.
+            if (lengthBytes > behind || Store.Has(BackstoreFeatures.Resize) && lengthBytes == behind)
+                await ChangeSizeAsync(lengthBytes, static (store, length) => store.GrowAsync(length, CancellationToken.None)).ConfigureAwait(false);
+            if (Volatile.Read(ref _mostBlocks) != long.MaxValue) ServeFirst(lengthBytes);
         }
         finally
         {
             _sizing.Release();
         }
+    }
+
+    /// <summary>Serves the first bytes of what is behind it and no more, however long that is or becomes, until <see cref="ResizeAsync"/> asks for more.</summary>
+    internal void ServeFirst(long lengthBytes)
+    {
+        lock (_capacity) Volatile.Write(ref _mostBlocks, lengthBytes / BlockSize);
+        TakeCapacity();
     }
 
     /// <summary>
@@ -253,19 +266,18 @@ public sealed class BlockUnit : LogicalUnit
     /// <summary>The backstore has another length: initiators are told.</summary>
     private void TakeCapacity()
     {
-        BackstoreGeometry geometry;
-        long before;
+        long before, now;
         // Another change may follow, and comes here, too: the last to come has the last geometry.
         lock (_capacity)
         {
-            geometry = Store.Geometry;
+            now = Math.Min(Store.Geometry.BlockCount, _mostBlocks);
             before = _blockCount;
-            Volatile.Write(ref _blockCount, geometry.BlockCount);
+            Volatile.Write(ref _blockCount, now);
         }
-        if (before == geometry.BlockCount) return;
+        if (before == now) return;
         // What was there is gone, also when there are such blocks again later.
-        if (before > geometry.BlockCount) Tokens.Revoke(geometry.BlockCount, before);
-        LogMessages.CapacityChanged(Log, Identity.Name, geometry.LengthBytes);
+        if (before > now) Tokens.Revoke(now, before);
+        LogMessages.CapacityChanged(Log, Identity.Name, now * BlockSize);
         EstablishForOthers(null, Sense.CapacityChanged);
     }
 
@@ -295,14 +307,12 @@ public sealed class BlockUnit : LogicalUnit
     /// </summary>
     public async ValueTask<bool> SetWriteCacheAsync(bool on)
     {
-        if (on == IsWriteCacheEnabled) return true;
-        if (!HasVolatileCache) return false;
+        if (!HasVolatileCache) return !on;
         var page = ModePages.Find(0x08, 0)!;
         var wanted = (byte[])page.Current.Clone();
-        wanted[2] ^= 0x04;
-        if (ModePages.Apply([(page, wanted)], save: false)) EstablishForOthers(null, Sense.ModeParametersChanged);
-        await ModePages.RememberAsync().ConfigureAwait(false);
-        // What was acknowledged while the cache was on is not on the medium yet.
+        wanted[2] = (byte)(on ? wanted[2] | 0x04 : wanted[2] & ~0x04);
+        if (await ModePages.ApplyAsync([(page, wanted)], save: false).ConfigureAwait(false)) EstablishForOthers(null, Sense.ModeParametersChanged);
+        // What was acknowledged while the cache was on is not on the medium yet. Also when it is off already, for the flush of an earlier attempt may have failed.
         if (!on) await FlushAsync().ConfigureAwait(false);
         return true;
     }

@@ -35,6 +35,9 @@ public sealed class UnitState
     /// </summary>
     public Dictionary<string, string> CurrentModePages { get; set; } = [];
 
+    /// <summary><see cref="UnitSuccession.Epoch"/> in which they hold; null: none was kept yet.</summary>
+    public ulong? ModePagesEpoch { get; set; }
+
     /// <summary>Identifying information by type (SPC-5 6.32).</summary>
     public Dictionary<int, string> IdentifyingInformation { get; set; } = [];
 
@@ -55,6 +58,7 @@ public sealed class UnitState
         Id = Id,
         ModePages = new(ModePages),
         CurrentModePages = new(CurrentModePages),
+        ModePagesEpoch = ModePagesEpoch,
         IdentifyingInformation = new(IdentifyingInformation),
         Reservations = Reservations,
         Sanitize = Sanitize,

@@ -260,7 +260,16 @@ public abstract partial class LogicalUnit : IAsyncDisposable
             nexus.EstablishUnitAttention(attention);
         }
         ModePages.Restore();
+        _ = KeepModesAsync();
         return false;
+    }
+
+    /// <summary>The unit's closing waits for it: nothing is written into a state that another unit has then.</summary>
+    private async Task KeepModesAsync()
+    {
+        using var place = TaskBarrier.Hold(Tasks);
+        // A unit that is being closed has a successor that is told of the reset, or none.
+        if (!IsClosing) await TryAsync(ModePages.KeepAsync, LogMessages.ModesNotKept).ConfigureAwait(false);
     }
 
     /// <summary>Makes all acknowledged writes durable.</summary>
@@ -269,7 +278,9 @@ public abstract partial class LogicalUnit : IAsyncDisposable
     /// <summary>The same, for somebody who can only log that it failed; the next flush of an initiator fails, too.</summary>
     internal virtual async Task FlushUntoldAsync(string reason) => await TryAsync(FlushAsync, reason).ConfigureAwait(false);
 
-    private protected async ValueTask<Exception?> TryAsync(Func<ValueTask> step, string reason)
+    private protected ValueTask<Exception?> TryAsync(Func<ValueTask> step, string reason) => TryAsync(step, (log, name, why) => LogMessages.FlushFailed(log, name, reason, why));
+
+    private async ValueTask<Exception?> TryAsync(Func<ValueTask> step, Action<ILogger, string, string> report)
     {
         try
         {
@@ -278,7 +289,7 @@ public abstract partial class LogicalUnit : IAsyncDisposable
         }
         catch (Exception e)
         {
-            LogMessages.FlushFailed(Log, Identity.Name, reason, e.Message);
+            report(Log, Identity.Name, e.Message);
             return e;
         }
     }

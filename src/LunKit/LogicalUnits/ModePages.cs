@@ -19,18 +19,18 @@ internal sealed class ModePages
     private readonly ModePage[] _pages;
     private readonly ModePage? _caching, _control;
     private readonly UnitMemory _memory;
-
     private readonly UnitSuccession _succession;
 
-    public ModePages(IEnumerable<ModePage> pages, UnitMemory memory, UnitSuccession succession = UnitSuccession.None)
+    public ModePages(IEnumerable<ModePage> pages, UnitMemory memory, UnitSuccession succession = default)
     {
         _succession = succession;
         _pages = [.. pages.OrderBy(p => p.Code).ThenBy(p => p.Subpage)];
         _memory = memory;
+        Continue = succession.IsLater && memory.Read(s => s.ModePagesEpoch) == succession.Epoch;
         foreach (var page in _pages)
         {
             page.Saved = Read(page, memory.Read(s => s.ModePages.GetValueOrDefault(page.Key))) ?? page.Saved;
-            page.Current = (succession == UnitSuccession.Later ? Read(page, memory.Read(s => s.CurrentModePages.GetValueOrDefault(page.Key))) : null) ?? page.Saved;
+            page.Current = (Continue ? Read(page, memory.Read(s => s.CurrentModePages.GetValueOrDefault(page.Key))) : null) ?? page.Saved;
         }
         _caching = _pages.FirstOrDefault(p => p is { Code: 0x08, Subpage: 0 });
         _control = _pages.FirstOrDefault(p => p is { Code: 0x0A, Subpage: 0 });
@@ -41,7 +41,10 @@ internal sealed class ModePages
     /// <summary>
     /// Whether pages can be saved: not where a process that serves the unit next could not know of it, and its initiators would not hear that.
     /// </summary>
-    public bool CanSave => _succession == UnitSuccession.None || _memory.IsDurable;
+    public bool CanSave => !_succession.IsPossible || _memory.IsDurable;
+
+    /// <summary>Whether the current pages are those with which the process before has ended.</summary>
+    public bool Continue { get; }
 
     public IReadOnlyList<ModePage> All => _pages;
 
@@ -69,24 +72,32 @@ internal sealed class ModePages
     }
 
     /// <summary>
-    /// Takes new current values for <paramref name="command"/>, and with <paramref name="save"/> saves them first, one MODE SELECT after the other;
-    /// true when a current bit changed. Its abort ends the wait for earlier ones; what is not saved does not follow a reset that ended it.
+    /// Takes new current values for <paramref name="command"/>, or for the operator, one after the other; true when a current bit changed. What must outlive the
+    /// process is kept first: a change that cannot be kept is none. Its abort ends the wait for earlier ones; what is not saved does not follow a reset
+    /// that ended it.
     /// </summary>
-    public async ValueTask<bool> ApplyAsync(IReadOnlyList<(ModePage Page, byte[] Wanted)> changes, bool save, ScsiCommand command)
+    /// <exception cref="OperationCanceledException">The command that asks was aborted, and the values are not to be saved.</exception>
+    public async ValueTask<bool> ApplyAsync(IReadOnlyList<(ModePage Page, byte[] Wanted)> changes, bool save, ScsiCommand? command = null)
     {
-        await _turn.WaitAsync(command.CancellationToken).ConfigureAwait(false);
+        await _turn.WaitAsync(command?.CancellationToken ?? CancellationToken.None).ConfigureAwait(false);
         try
         {
-            if (save)
+            if (save || _succession.IsPossible)
             {
                 await _memory.UpdateAsync(s =>
                 {
-                    foreach (var (page, wanted) in changes) s.ModePages[page.Key] = Convert.ToHexString(Merge(page, wanted));
+                    if (save)
+                        foreach (var (page, wanted) in changes) s.ModePages[page.Key] = Convert.ToHexString(Merge(page, wanted));
+                    return KeepCurrent(s, changes, save) || save;
                 }).ConfigureAwait(false);
             }
-            bool changed = Apply(changes, save, command);
-            await RememberAsync().ConfigureAwait(false);
-            return changed;
+            return Apply(changes, save, command);
+        }
+        catch
+        {
+            // What was kept is not in force. When that cannot be kept either, the command fails all the same.
+            if (command is { IsAborted: true }) await KeepAsync().ConfigureAwait(false);
+            throw;
         }
         finally
         {
@@ -94,7 +105,7 @@ internal sealed class ModePages
         }
     }
 
-    /// <summary>Puts new current values in force, and with <paramref name="save"/> those that a reset restores; stores nothing.</summary>
+    /// <summary>Puts new current values in force, and with <paramref name="save"/> those that a reset restores; keeps nothing.</summary>
     /// <exception cref="OperationCanceledException">The command that asks was aborted, and the values are not to be saved.</exception>
     public bool Apply(IReadOnlyList<(ModePage Page, byte[] Wanted)> changes, bool save, ScsiCommand? command = null)
     {
@@ -114,43 +125,44 @@ internal sealed class ModePages
         return changed;
     }
 
-    /// <summary>Back to the saved values, as a reset does.</summary>
+    /// <summary>Back to the saved values, as a reset does. They are still to be kept: <see cref="KeepAsync"/>.</summary>
     public void Restore()
     {
         lock (_gate)
         {
             foreach (var page in _pages) page.Current = page.Saved;
         }
-        // Initiators have a unit attention: whether the next process finds it or not is nothing that they rely on.
-        if (_memory.Read(s => s.CurrentModePages.Count) > 0) _ = TryRememberAsync();
     }
 
     /// <summary>
-    /// What is in force, for the process that serves the unit next. Initiators believe in it from the answer on, so it is saved before.
+    /// Writes what is in force for the process that serves the unit next into <paramref name="state"/>; true when that has changed it. At the start, before
+    /// the first command: what another time has left there is gone then.
     /// </summary>
-    public async ValueTask RememberAsync()
+    public bool KeepCurrent(UnitState state) => _succession.IsPossible && KeepCurrent(state, [], save: false);
+
+    // With changes that are about to be in force; with save they are the saved ones, too.
+    private bool KeepCurrent(UnitState state, IReadOnlyList<(ModePage Page, byte[] Wanted)> changes, bool save)
     {
-        if (_succession == UnitSuccession.None) return;
-        // Taken when it is this one's turn to be saved: the last to be saved is what is in force.
-        await _memory.UpdateAsync(s => s.CurrentModePages = Current()).ConfigureAwait(false);
+        if (!_succession.IsPossible) return false;
+        Dictionary<string, string> current;
+        lock (_gate) current = _pages.Where(p => !p.Current.AsSpan().SequenceEqual(p.Saved)).ToDictionary(p => p.Key, p => Convert.ToHexString(p.Current));
+        foreach (var (page, wanted) in changes)
+        {
+            var merged = Merge(page, wanted);
+            if (save || merged.AsSpan().SequenceEqual(page.Saved)) current.Remove(page.Key);
+            else current[page.Key] = Convert.ToHexString(merged);
+        }
+        if (state.ModePagesEpoch == _succession.Epoch && state.CurrentModePages.Count == current.Count &&
+            current.All(c => state.CurrentModePages.GetValueOrDefault(c.Key) == c.Value)) return false;
+        (state.CurrentModePages, state.ModePagesEpoch) = (current, _succession.Epoch);
+        return true;
     }
 
-    private Dictionary<string, string> Current()
-    {
-        lock (_gate) return _pages.Where(p => !p.Current.AsSpan().SequenceEqual(p.Saved)).ToDictionary(p => p.Key, p => Convert.ToHexString(p.Current));
-    }
-
-    private async Task TryRememberAsync()
-    {
-        try
-        {
-            await RememberAsync().ConfigureAwait(false);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ObjectDisposedException)
-        {
-            // The next change of a page is saved with all of them, or refused.
-        }
-    }
+    /// <summary>
+    /// Keeps what is in force for the process that serves the unit next, if that is another than what is kept. In the turn of the memory: a change that is being
+    /// kept when a reset comes is followed by this.
+    /// </summary>
+    public ValueTask KeepAsync() => _succession.IsPossible ? _memory.UpdateAsync(KeepCurrent) : ValueTask.CompletedTask;
 
     private static byte[] Merge(ModePage page, ReadOnlySpan<byte> wanted)
     {

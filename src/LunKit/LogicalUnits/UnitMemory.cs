@@ -37,12 +37,20 @@ internal sealed class UnitMemory : IDisposable
     /// Changes the state; the task completes when the change is saved. A durable store waits for its medium: it does so on a thread of its
     /// own, not on the caller's.
     /// </summary>
-    public async ValueTask UpdateAsync(Action<UnitState> change)
+    public ValueTask UpdateAsync(Action<UnitState> change) => UpdateAsync(s =>
+    {
+        change(s);
+        return true;
+    });
+
+    /// <summary>The same for a change that says whether there is anything to save.</summary>
+    public async ValueTask UpdateAsync(Func<UnitState, bool> change)
     {
         await _turn.WaitAsync().ConfigureAwait(false);
         try
         {
-            var next = Changed(change);
+            var next = _state.Clone();
+            if (!change(next)) return;
             if (!_store.IsDurable) _store.Save(next);
             else await (_workers ??= new FileWorkers()).RunAsync(static s => s._store.Save(s.next), (_store, next)).ConfigureAwait(false);
             _state = next;
@@ -59,7 +67,8 @@ internal sealed class UnitMemory : IDisposable
         _turn.Wait();
         try
         {
-            var next = Changed(change);
+            var next = _state.Clone();
+            change(next);
             _store.Save(next);
             _state = next;
         }
@@ -67,12 +76,5 @@ internal sealed class UnitMemory : IDisposable
         {
             _turn.Release();
         }
-    }
-
-    private UnitState Changed(Action<UnitState> change)
-    {
-        var next = _state.Clone();
-        change(next);
-        return next;
     }
 }

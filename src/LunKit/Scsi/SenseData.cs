@@ -28,6 +28,9 @@ internal static class SenseData
         ? new Sense((SenseKey)(sense[1] & 0x0F), sense[2], sense[3])
         : new Sense((SenseKey)(sense[2] & 0x0F), sense[12], sense[13]);
 
+    /// <summary>Whether it reports an error of an earlier command, so that the one that it came with was not carried out (SPC-5 4.5.7).</summary>
+    public static bool IsDeferred(ReadOnlySpan<byte> sense) => (sense[0] & 0x7F) is 0x71 or 0x73;
+
     /// <summary>The INFORMATION field of sense data of either format; null when it has none.</summary>
     public static ulong? Information(ReadOnlySpan<byte> sense)
     {

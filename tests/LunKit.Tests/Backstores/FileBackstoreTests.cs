@@ -14,6 +14,26 @@ public sealed class FileBackstoreTests : IDisposable
 
     public void Dispose() => File.Delete(_path);
 
+    /// <summary>Whoever had its lock deletes it at his end: served then, it would have no name, and be gone with its last handle.</summary>
+    [Fact]
+    public void AnImageThatIsDeletedWhileItIsOpenedIsMadeAnew()
+    {
+        File.WriteAllBytes(_path, new byte[1 << 20]);
+        int opened = 0;
+        using var opening = new ImageOpening(new FileBackstoreOptions { Path = _path, SizeBytes = 1 << 20 })
+        {
+            Opened = () =>
+            {
+                if (opened++ == 0) File.Delete(_path);
+            },
+        };
+        opening.Run();
+        using var image = opening.Take();
+        Assert.Equal(2, opened);
+        Assert.Equal(_path, opening.Created);
+        Assert.False(LunKit.Linux.FileDescriptor.IsDeleted(image));
+    }
+
     /// <summary>An image that has grown since is served by the command line that made it.</summary>
     [Theory]
     [InlineData(false)]

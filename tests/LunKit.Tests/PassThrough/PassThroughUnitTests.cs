@@ -136,6 +136,7 @@ public sealed class PassThroughUnitTests : IAsyncDisposable
     /// <summary>What a device says in place of its last flush is not the end of it.</summary>
     [Theory]
     [InlineData("attention")]
+    [InlineData("deferred recovered error")]
     [InlineData("busy")]
     [InlineData("task set full")]
     [InlineData("becoming ready")]
@@ -157,6 +158,8 @@ public sealed class PassThroughUnitTests : IAsyncDisposable
             return first switch
             {
                 "attention" => Check(s_attention, sense),
+                // Of an earlier command: the flush was not carried out.
+                "deferred recovered error" => Check([0x71, 0, 1, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x17, 0x01, 0, 0, 0, 0], sense),
                 "busy" => new(8, 0, 0, 0),
                 "task set full" => new(0x28, 0, 0, 0),
                 "becoming ready" => Check(s_becomingReady, sense),
@@ -173,6 +176,7 @@ public sealed class PassThroughUnitTests : IAsyncDisposable
     [Theory]
     [InlineData("attention", 17)]
     [InlineData("hardware", 1)]
+    [InlineData("deferred write error", 1)]
     [InlineData("gone", 1)]
     public async Task ALastFlushThatIsNotDoneIsTold(string always, int flushes)
     {
@@ -182,6 +186,7 @@ public sealed class PassThroughUnitTests : IAsyncDisposable
         {
             calls++;
             if (always == "gone") throw new LinuxException("write", Errno.ENODEV);
+            if (always == "deferred write error") return Check([0x71, 0, 3, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x0C, 0, 0, 0, 0, 0], sense);
             return Check(always == "attention" ? s_attention : s_unreachable, sense);
         };
         Assert.True(await unit.CloseAsync(TimeSpan.FromSeconds(30)));

@@ -52,6 +52,7 @@ public sealed class KernelEventsTests : IAsyncDisposable
         public UioDevice? Device { get; set; } = new(0, TcmuDeviceName.Parse("tcm-user/0/disk/test/disk")!, 4096);
         public volatile bool IsHeldElsewhere, IsOurs, IsEnabled, OthersListen, HasNoDescriptors;
         public int Looks, TakenUp;
+        public ulong SizeBytes = 1 << 20;
 
         public IReadOnlyList<UioDevice> Devices()
         {
@@ -67,7 +68,7 @@ public sealed class KernelEventsTests : IAsyncDisposable
         }
 
         public bool? IsHeld(UioDevice device) => HasNoDescriptors ? null : IsHeldElsewhere || IsOurs;
-        public bool IsAnswered(TcmuEvent e) => HasNoDescriptors ? throw s_noDescriptor : IsEnabled && e.Kind == TcmuEventKind.Added;
+        public bool IsInForce(TcmuEvent e) => HasNoDescriptors ? throw s_noDescriptor : e.Kind == TcmuEventKind.Added ? IsEnabled : e.SizeBytes == SizeBytes;
         public bool MayOthersAnswer() => OthersListen;
     }
 
@@ -109,10 +110,10 @@ public sealed class KernelEventsTests : IAsyncDisposable
     private static TcmuEvent Event(TcmuEventKind kind, string subtype = "test") => new(kind, $"tcm-user/0/disk/{subtype}/disk", 0, 1);
 
     /// <summary>The kernel has a device of that subtype, and tells something of it.</summary>
-    private void Tell(TcmuEventKind kind, string subtype)
+    private void Tell(TcmuEventKind kind, string subtype, ulong? sizeBytes = null)
     {
         _view.Device = new(0, TcmuDeviceName.Parse($"tcm-user/0/disk/{subtype}/disk")!, 4096);
-        _events.Told(Event(kind, subtype));
+        _events.Told(Event(kind, subtype) with { SizeBytes = sizeBytes });
     }
 
     private int Replies
@@ -142,6 +143,33 @@ public sealed class KernelEventsTests : IAsyncDisposable
         Assert.Equal((TcmuEventKind.Added, Errno.None), _replies[0]);
         _view.IsEnabled = true;
         _replies.Clear();
+    }
+
+    /// <summary>
+    /// Whoever restores a configuration writes what is there. That the device is so is no sign then that its handler has answered before it died, and its writer waits
+    /// without a limit.
+    /// </summary>
+    [Theory]
+    [InlineData(1 << 20, Errno.None)]
+    [InlineData(2 << 20, Errno.ENOENT)]
+    public async Task AChangeOfNothingIsAnsweredForAHandlerThatDied(int sizeBytes, Errno error)
+    {
+        Tell(TcmuEventKind.Reconfigured, "other", (ulong)sizeBytes);
+        await PassAsync(12);
+        Assert.Equal([(TcmuEventKind.Reconfigured, error)], _replies);
+        await PassAsync(30);
+        Assert.Single(_replies);
+    }
+
+    /// <summary>Its handler has made the change, and died: it has answered.</summary>
+    [Fact]
+    public async Task AChangeThatWasMadeIsAnswered()
+    {
+        Tell(TcmuEventKind.Reconfigured, "other", 2 << 20);
+        await PassAsync(2);
+        _view.SizeBytes = 2 << 20;
+        await PassAsync(30);
+        Assert.Empty(_replies);
     }
 
     /// <summary>Events that others did not answer are taken out of their queue to be looked at: one that cannot be looked at is looked at again.</summary>

@@ -11,7 +11,7 @@ namespace LunKit.Backstores;
 [SupportedOSPlatform("linux")]
 internal sealed class ImageOpening(FileBackstoreOptions options) : IDisposable
 {
-    private const int Page = 4096;
+    private const int Page = 4096, MostTries = 100;
 
     private SafeFileHandle? _file;
     private long _lengthBefore;
@@ -25,6 +25,9 @@ internal sealed class ImageOpening(FileBackstoreOptions options) : IDisposable
     /// <summary>The file that has been created, where a link may have led; null: it was there.</summary>
     public string? Created { get; private set; }
 
+    /// <summary>For a test: called when it is open, and not locked yet.</summary>
+    internal Action? Opened { get; init; }
+
     /// <summary>Opens it; its shape.</summary>
     public BackstoreGeometry Run()
     {
@@ -32,8 +35,17 @@ internal sealed class ImageOpening(FileBackstoreOptions options) : IDisposable
         bool exists = CheckPath();
         try
         {
-            _file = Open(exists);
-            if (!FileDescriptor.TryLock(_file, options.ReadOnly)) throw InUse();
+            for (int tries = 0; ; tries++)
+            {
+                _file = Open(exists);
+                Opened?.Invoke();
+                if (!FileDescriptor.TryLock(_file, options.ReadOnly)) throw InUse();
+                // Whoever had the lock before may have deleted it: what is served then would have no name, and go with its last handle.
+                if (tries == MostTries || !FileDescriptor.IsDeleted(_file)) break;
+                _file.Dispose();
+                (_file, _place) = (null, null);
+                exists = CheckPath();
+            }
             // Not before: somebody else may have found it as soon as it was there, and serve it, or have done so.
             if (_place is not null && RandomAccess.GetLength(_file) == 0) Created = _place;
             long length = Size(_file);

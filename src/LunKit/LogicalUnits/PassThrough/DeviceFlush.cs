@@ -59,15 +59,17 @@ internal sealed class DeviceFlush(IScsiDevice device, string path, string name, 
         {
             ScsiStatus.Good => (Next.Done, why),
             ScsiStatus.Busy or ScsiStatus.TaskSetFull => (Next.Later, why),
-            ScsiStatus.CheckCondition => (After(SenseData.Parse(_sense)), $"{why}, sense {SenseData.Parse(_sense)}"),
+            ScsiStatus.CheckCondition => (After(SenseData.Parse(_sense), SenseData.IsDeferred(_sense)), $"{why}, sense {SenseData.Parse(_sense)}"),
             _ => (Next.Failed, why),
         };
     }
 
     private ScsiDeviceResult Send() => device.Execute([0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0], default, toDevice: true, _sense, timeout);
 
-    private Next After(Sense sense)
+    private Next After(Sense sense, bool isDeferred)
     {
+        // It is about an earlier command: this one was not carried out (SPC-5 4.5.7). A failure may be of what is to be flushed.
+        if (isDeferred) return sense.Key is SenseKey.NoSense or SenseKey.RecoveredError or SenseKey.UnitAttention ? Next.Again : Next.Failed;
         // INVALID COMMAND OPERATION CODE: it has no cache.
         if (sense.Key == SenseKey.IllegalRequest) return Next.Done;
         if (sense.Key == SenseKey.RecoveredError) return Next.Done;

@@ -15,31 +15,29 @@ internal sealed partial class TaskSet
     /// <returns>Operation codes of those that end here.</returns>
     public IReadOnlyList<byte> GiveUp(Func<ScsiCommand, bool> hasNoEnd, long now, long limit)
     {
-        List<ScsiCommand> given = [];
+        List<TaskEntry> over = [];
         List<byte> opcodes = [];
         TaskEntry? granted = null;
         lock (_gate)
         {
-            TaskEntry? next;
-            for (var entry = _active.Oldest; entry is not null; entry = next)
+            // All are looked at before the first ends: one that waits for another that waits has waited as long.
+            for (var entry = _active.Oldest; entry is not null; entry = entry.Newer)
             {
-                next = entry.Newer;
                 if (!WaitsFor(entry, hasNoEnd)) entry.HeldSince = 0;
                 else if (entry.HeldSince == 0) entry.HeldSince = Math.Max(1, now);
-                else if (now - entry.HeldSince >= limit)
-                {
-                    entry.StopWaiting();
-                    TakeOut(entry);
-                    entry.State = TaskState.Ended;
-                    _ended.Append(entry);
-                    given.Add(entry.Command);
-                    opcodes.Add(entry.Command.Cdb.IsEmpty ? (byte)0 : entry.Command.Cdb[0]);
-                }
+                else if (now - entry.HeldSince >= limit) over.Add(entry);
             }
-            // Only now: what waited for them waits for the same, and is looked at first.
-            foreach (var command in given) ServeWaiters(command.Place, ref granted);
+            foreach (var entry in over)
+            {
+                entry.StopWaiting();
+                TakeOut(entry);
+                entry.State = TaskState.Ended;
+                _ended.Append(entry);
+                opcodes.Add(entry.Command.Cdb.IsEmpty ? (byte)0 : entry.Command.Cdb[0]);
+            }
+            foreach (var entry in over) ServeWaiters(entry, ref granted);
         }
-        foreach (var command in given) GrantOne(command, false);
+        foreach (var entry in over) GrantOne(entry.Command, false);
         Grant(granted);
         return opcodes;
     }

@@ -97,4 +97,19 @@ public class GiveUpTests
         Assert.Equal([3], GiveUp(250));
         Assert.False(waiting.Granted);
     }
+
+    /// <summary>One that waits for another that waits has waited as long, and is not begun anew when that one ends.</summary>
+    [Fact]
+    public void AChainEndsAtOnce()
+    {
+        _endless = Start(1, TaskGrant.Running, 0, 1, exclusive: true);
+        for (byte opcode = 2; opcode <= 4; opcode++) Start(opcode, TaskGrant.Blocked, 0, 1, exclusive: true);
+        Assert.Empty(GiveUp(1));
+        var later = Start(5, TaskGrant.Blocked, 0, 1, exclusive: true);
+        Assert.Empty(GiveUp(51));
+        Assert.Equal([2, 3, 4], GiveUp(101));
+        Assert.Empty(GiveUp(150));
+        Assert.Null(later.Granted);
+        Assert.Equal([5], GiveUp(151));
+    }
 }

@@ -74,7 +74,7 @@ internal sealed class ScriptedHandler : IDisposable
     public void Reply(Errno error) => Channel.Send(TcmuMessages.Done(UserMessages.Family, 1, Added, error));
 
     /// <summary>Says what survives its death.</summary>
-    public void Declare(Durability durability = Durability.Acknowledged, bool keepsModes = false) => Ring.Say(new Survival(durability, keepsModes));
+    public void Declare(Durability durability = Durability.Acknowledged, bool keepsModes = false) => Ring.Say(new Survival(durability, keepsModes, ContinuesModes: false));
 
     /// <summary>The next command; fails after a while.</summary>
     public RingEntry Read()

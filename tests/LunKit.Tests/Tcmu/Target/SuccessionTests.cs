@@ -20,6 +20,8 @@ public sealed class SuccessionTests
     private const string Select = "15 10 00 00 18 00", SelectAndSave = "15 11 00 00 18 00", SenseCaching = "1A 08 08 00 40 00", SenseSaved = "1A 08 C8 00 40 00";
     private static readonly byte[] s_writeThrough = [0, 0, 0, 0, 0x08, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
+    private static readonly byte[] s_writeBack = [0, 0, 0, 0, 0x08, 0x12, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
     private readonly string _folder = Directory.CreateTempSubdirectory("lunkit-succession-").FullName;
 
     /// <summary>A disk with a page cache: what it acknowledges outlives the process, if the flush succeeds.</summary>
@@ -122,6 +124,121 @@ public sealed class SuccessionTests
         }
         await using (var bench = new UserBench())
         await using (HandleDurably(bench)) Assert.False(await IsCacheOnAsync(bench));
+    }
+
+    /// <summary>
+    /// Nobody has read of the reset: there was no handler, or it hung, or died before it had kept what followed. The next one would go on with what initiators believe ended.
+    /// </summary>
+    [Theory]
+    [InlineData("no handler")]
+    [InlineData("a handler that reads nothing")]
+    [InlineData("changed again")]
+    public async Task AResetIsForTheNextHandlerToo(string during)
+    {
+        await using var bench = new UserBench();
+        await using (HandleDurably(bench))
+        {
+            await ServedAsync(bench);
+            Assert.Equal(ScsiStatus.Good, (await bench.SendAsync(SelectAndSave, s_writeThrough)).Result.Status);
+            Assert.Equal(ScsiStatus.Good, (await bench.SendAsync(Select, s_writeBack)).Result.Status);
+        }
+        await GoneAsync(bench);
+        var hung = during == "no handler" ? null : new ScriptedHandler(bench.Path).Open(serves: false);
+        await bench.Unit.TaskManager.Reset(null, Sense.BusDeviceResetOccurred);
+        hung?.Dispose();
+        if (hung is not null) await GoneAsync(bench);
+        await using (HandleDurably(bench))
+        {
+            Assert.Equal(Sense.BusDeviceResetOccurred, (await bench.SendAsync(TestUnitReady)).Result.Sense);
+            Assert.False(await IsCacheOnAsync(bench));
+            if (during == "changed again") Assert.Equal(ScsiStatus.Good, (await bench.SendAsync(Select, s_writeBack)).Result.Status);
+        }
+        await GoneAsync(bench);
+        await using var last = HandleDurably(bench);
+        Assert.Equal(during == "changed again", await IsCacheOnAsync(bench));
+    }
+
+    /// <summary>A day later: the first handler of the target that was started anew clears what the one before has kept.</summary>
+    [Fact]
+    public async Task WhatWasKeptYesterdayDoesNotComeBack()
+    {
+        await using (var bench = new UserBench())
+        await using (HandleDurably(bench))
+        {
+            await ServedAsync(bench);
+            Assert.Equal(ScsiStatus.Good, (await bench.SendAsync(SelectAndSave, s_writeThrough)).Result.Status);
+            Assert.Equal(ScsiStatus.Good, (await bench.SendAsync(Select, s_writeBack)).Result.Status);
+        }
+        await using (var bench = new UserBench())
+        {
+            await using (HandleDurably(bench)) Assert.False(await IsCacheOnAsync(bench));
+            await GoneAsync(bench);
+            await using var next = HandleDurably(bench);
+            Assert.Equal(ScsiStatus.Good, (await bench.SendAsync(TestUnitReady)).Result.Status);
+            Assert.False(await IsCacheOnAsync(bench));
+        }
+    }
+
+    /// <summary>The next handler keeps its state elsewhere, or nowhere: it does not know the mode parameters that initiators believe in.</summary>
+    [Fact]
+    public async Task ASuccessorThatDoesNotFindThemIsHeardOf()
+    {
+        await using var bench = new UserBench(nexuses: 2);
+        List<TcmuConfig> seen = [];
+        await using (HandleDurably(bench, seen))
+        {
+            await ServedAsync(bench);
+            Assert.Equal(ScsiStatus.Good, (await bench.SendAsync(Select, s_writeThrough)).Result.Status);
+        }
+        await GoneAsync(bench);
+        // Nobody is left who knows what this one has not heard yet.
+        Assert.Equal(Sense.ModeParametersChanged, (await bench.SendAsync(TestUnitReady, nexus: 1)).Result.Sense);
+        await using (bench.Handle(Disk()))
+        {
+            // Its first answers may be on their way already.
+            foreach (int nexus in (int[])[0, 1])
+                for (int i = 0; (await bench.SendAsync(TestUnitReady, nexus: nexus)).Result.Sense != Sense.ModeParametersChanged; i++) Assert.True(i < 2);
+            Assert.True(await IsCacheOnAsync(bench));
+        }
+        await GoneAsync(bench);
+        await using var last = HandleDurably(bench, seen);
+        Assert.Equal(ScsiStatus.Good, (await bench.SendAsync(TestUnitReady)).Result.Status);
+        Assert.Equal([false, true], seen.Select(c => c.StateWasKept));
+        Assert.Single(seen.Select(c => c.Epoch).Distinct());
+    }
+
+    /// <summary>The handler makes its disk longer after the operator was told that it does not answer: the device is that long then.</summary>
+    [Fact]
+    public async Task AGrowthWhoseAnswerIsLateIsOneAllTheSame()
+    {
+        await using var bench = new UserBench(changeLimit: TimeSpan.FromMilliseconds(200));
+        var handler = new ScriptedHandler(bench.Path).Open();
+        await ServedAsync(bench);
+        await Assert.ThrowsAsync<IOException>(() => bench.Listener.ResizeAsync(bench.Unit, 2 << 20));
+        handler.Channel.Send(UserMessages.Done(2, handler.Added with { Kind = TcmuEventKind.Reconfigured }, DeviceReply.Done));
+        await UserBench.UntilAsync(() => bench.SendAsync(TestUnitReady) is var sent && sent.Wait(20) && sent.Result.Result.Sense == Sense.CapacityChanged, "the unit attention");
+        handler.Dispose();
+        await GoneAsync(bench);
+        using var next = new ScriptedHandler(bench.Path).Open();
+        Assert.Equal(2ul << 20, next.Grant.SizeBytes);
+    }
+
+    /// <summary>
+    /// It has grown, and died before it said so; or the image was made longer for a growth to come: what initiators know of it is served, and can be made longer.
+    /// </summary>
+    [Fact]
+    public async Task OfALongerDiskTheDeviceIsTheFirstPart()
+    {
+        await using var bench = new UserBench();
+        await using var handler = bench.Handle(new MemoryBackstore(2 << 20));
+        await ServedAsync(bench);
+        static int LastBlock(byte[] data) => System.Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(data);
+        const string Capacity = "25 00 00000000 00 0000 00";
+        Assert.Equal(2047, LastBlock((await bench.SendAsync(Capacity, dataIn: 8)).Data));
+        Assert.Equal(Sense.LbaOutOfRange, (await bench.SendAsync(UserBench.Read(2048, 1), dataIn: 512)).Result.Sense);
+        await bench.Listener.ResizeAsync(bench.Unit, 2 << 20);
+        Assert.Equal(Sense.CapacityChanged, (await bench.SendAsync(TestUnitReady)).Result.Sense);
+        Assert.Equal(4095, LastBlock((await bench.SendAsync(Capacity, dataIn: 8)).Data));
     }
 
     [Fact]

@@ -1,0 +1,89 @@
+using LunKit.Linux;
+using LunKit.LogicalUnits;
+using LunKit.Tcmu.Ring;
+
+namespace LunKit.Tcmu.Target;
+
+/// <summary>Handlers come and go.</summary>
+internal sealed partial class UserRing
+{
+    /// <summary>
+    /// Prepares the ring for a handler: empty but for the commands that are out. The handler before is gone.
+    /// </summary>
+    /// <returns>What the handler gets; the caller closes the lease's copy.</returns>
+    public HandlerGrant Attach()
+    {
+        HandlerGrant grant;
+        List<EndedCommand>? ended;
+        lock (_gate)
+        {
+            // First: for want of a descriptor nothing has happened.
+            var lease = new Lease();
+            _region.Producer.Reset();
+            if (_pollers > 0) _region.Producer.Say(Watch.Looks);
+            _notices.Clear();
+            if (_writes.ResetIsOwed) _notices.OweReset();
+            _lease = lease;
+            _attached = true;
+            _writes.Attached();
+            _notices.Tell(_region.Producer);
+            _commands.Repost();
+            _region.Producer.Publish();
+            grant = new HandlerGrant(_region.File.Handle, _toHandler.Handle, _toTarget.Handle, _lease.Held);
+            ended = _commands.TakeEnded();
+        }
+        // The thread watches the new lease from here on; the handler looks at the ring when it attaches.
+        _toTarget.Signal();
+        _commands.Answer(ended);
+        return grant;
+    }
+
+    /// <summary>The handler lied. Its commands end as BUSY, which initiators repeat, and it keeps the old memory for itself.</summary>
+    private void Break(string reason)
+    {
+        LogMessages.RingBroken(_log, _name, reason);
+        List<EndedCommand>? ended;
+        // First: if there is none to be had, the old one stays, and the next round tries again.
+        var fresh = new RingRegion(this, _name, _options, _budget);
+        lock (_gate)
+        {
+            _commands.Replace(fresh);
+            ended = _commands.TakeEnded();
+            _region.Release();
+            _region = fresh;
+            _broken = null;
+            BrokenCount++;
+        }
+        _commands.Answer(ended);
+        Broken?.Invoke();
+    }
+
+    private void End(Lease lease)
+    {
+        bool lost = false;
+        List<EndedCommand>? ended;
+        lock (_gate)
+        {
+            if (_lease != lease) return;
+            _lease = null;
+            lease.Dispose();
+            _commands.HandlerIsGone();
+            if (_attached && _region.Producer.ConsumerHasLeft)
+            {
+                _commands.NothingIsBegun();
+                _writes.Says(_region.Producer.ConsumerSurvival, Nexuses);
+                _writes.Left(isFlushed: !_region.Producer.ConsumerHasLeftUnflushed);
+            }
+            if (lost = _writes.HandlerDied(Nexuses))
+            {
+                LossCount++;
+                _commands.WritesAreLost();
+            }
+            _attached = false;
+            ended = _commands.TakeEnded();
+        }
+        if (lost) LogMessages.WritesLost(_log, _name);
+        _commands.Answer(ended);
+        HandlerGone?.Invoke();
+    }
+}
