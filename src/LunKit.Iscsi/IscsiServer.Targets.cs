@@ -8,7 +8,7 @@ namespace LunKit.Iscsi;
 /// <summary>The targets, which may change while they are served.</summary>
 public sealed partial class IscsiServer
 {
-    private readonly Dictionary<string, Alua> _alua = new(StringComparer.OrdinalIgnoreCase);
+    private readonly TargetPorts _ports;
     private volatile IReadOnlyDictionary<string, Target> _byName = new Dictionary<string, Target>();
 
     internal IEnumerable<Target> Targets => _byName.Values;
@@ -23,7 +23,7 @@ public sealed partial class IscsiServer
     {
         lock (_gate)
         {
-            Adopt(target);
+            ShowPorts(_byName.GetValueOrDefault(target.Name), target);
             _byName = _byName.Values.Where(t => !IsNamed(t, target.Name)).Append(target).ToDictionary(t => t.Name, StringComparer.OrdinalIgnoreCase);
             foreach (var session in Sessions.Of(target.Name))
             {
@@ -40,28 +40,25 @@ public sealed partial class IscsiServer
     {
         lock (_gate)
         {
-            if (!_byName.ContainsKey(name)) return false;
+            if (!_byName.TryGetValue(name, out var target)) return false;
             _byName = _byName.Values.Where(t => !IsNamed(t, name)).ToDictionary(t => t.Name, StringComparer.OrdinalIgnoreCase);
-            _alua.Remove(name);
             foreach (var session in Sessions.Of(name)) session.Close("the target was removed");
+            ShowPorts(target, null);
             return true;
         }
     }
 
     private static bool IsNamed(Target target, string name) => string.Equals(target.Name, name, StringComparison.OrdinalIgnoreCase);
 
-    /// <summary>
-    /// All units of a target share its ports: one ALUA object for them. When its kind changes, the states begin anew, for nobody could set
-    /// them back.
-    /// </summary>
-    private void Adopt(Target target)
+    /// <summary>Units know the ports through which they are reached: those that leave a target lose its ports, those that it has gain them.</summary>
+    private void ShowPorts(Target? before, Target? after)
     {
-        if (!_alua.TryGetValue(target.Name, out var shared) || shared.IsExplicit != target.ExplicitAlua)
-        {
-            int[] groups = [.. Options.Portals.Select(p => p.GroupTag).Distinct().Order()];
-            _alua[target.Name] = shared = new Alua(groups.Select(g => (g, new[] { g }))) { AccessTypes = target.ExplicitAlua ? 3 : 1 };
-        }
-        foreach (var unit in target.Luns.Values) unit.Alua = shared;
-        shared.Units = [.. target.Luns.Values.Distinct()];
+        string device = (after ?? before)!.Name.ToLowerInvariant();
+        var now = after?.Luns.Values.ToHashSet() ?? [];
+        foreach (var unit in before?.Luns.Values.Distinct() ?? [])
+            if (!now.Contains(unit)) unit.SetPorts(device, [], isExplicit: false);
+        if (after is null) return;
+        var ports = _ports.Of(device);
+        foreach (var unit in now) unit.SetPorts(device, ports, after.ExplicitAlua);
     }
 }

@@ -40,7 +40,8 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
         Log = log ?? NullLogger.Instance;
         Portals = options.Portals;
         Memory = new MemoryAccount(options.Limits.MaxOutstandingBytes);
-        Sessions = new SessionTable(Log, target => _byName.GetValueOrDefault(target.Name) == target);
+        _ports = new TargetPorts(options.PortNumbers, options.Portals.Select(p => p.GroupTag));
+        Sessions = new SessionTable(Log, _ports, target => _byName.GetValueOrDefault(target.Name) == target);
         foreach (var target in options.Targets) SetTarget(target);
     }
 

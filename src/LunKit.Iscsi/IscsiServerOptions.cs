@@ -11,6 +11,9 @@ public sealed record IscsiServerOptions
     /// <summary>What is served from the start; <see cref="IscsiServer.SetTarget"/> changes it.</summary>
     public IReadOnlyList<Target> Targets { get; init; } = [];
 
+    /// <summary>Relative identifiers of the target ports: those that share units with other servers share this, too, and a restart keeps it.</summary>
+    public PortNumbers PortNumbers { get; init; } = new();
+
     /// <summary>Credentials for discovery sessions; none: discovery needs no authentication.</summary>
     public IReadOnlyList<ChapCredential> DiscoveryChap { get; init; } = [];
 

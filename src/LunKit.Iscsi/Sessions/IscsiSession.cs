@@ -17,7 +17,7 @@ internal sealed class IscsiSession
     private volatile bool _closed;
 
     public IscsiSession(
-        NegotiatedParameters parameters, Target? target, NodeAcl? acl, ulong isid, ushort tsih, int groupTag, uint firstCmdSn, int depth,
+        NegotiatedParameters parameters, Target? target, NodeAcl? acl, ulong isid, ushort tsih, TargetPort port, uint firstCmdSn, int depth,
         string? user)
     {
         Parameters = parameters;
@@ -25,12 +25,10 @@ internal sealed class IscsiSession
         Target = target;
         Isid = isid;
         Tsih = tsih;
-        GroupTag = groupTag;
+        GroupTag = port.GroupId;
         Window = new CommandWindow(firstCmdSn, depth);
-        // Names of ports are compared as they are, so they are made of what is the same for each spelling of a name (RFC 7143 4.2.7.1).
-        string initiatorPort = $"{parameters.InitiatorName},i,0x{isid:x12}", device = target?.Name.ToLowerInvariant() ?? "";
-        Nexus = new Nexus(parameters.InitiatorName, initiatorPort, TransportId(initiatorPort),
-            new TargetPort($"{device},t,0x{groupTag:x4}", groupTag, groupTag, device));
+        string initiatorPort = $"{parameters.InitiatorName},i,0x{isid:x12}";
+        Nexus = new Nexus(parameters.InitiatorName, initiatorPort, TransportId(initiatorPort), port);
         if (target is not null) Nexus.Open(target.LunsOf(acl!));
     }
 

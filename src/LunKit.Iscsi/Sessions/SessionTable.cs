@@ -17,8 +17,9 @@ internal readonly record struct SessionPlace(LoginStatus Status, IscsiSession? S
 /// its <see cref="SessionClaim"/> again, for <see cref="Patience"/> at most. Thread safe.
 /// </summary>
 /// <param name="log">Where to log.</param>
+/// <param name="ports">The target ports that sessions reach.</param>
 /// <param name="isCurrent">Whether a target is still defined as a login found it; called under the lock.</param>
-internal sealed class SessionTable(ILogger log, Func<Target, bool> isCurrent)
+internal sealed class SessionTable(ILogger log, TargetPorts ports, Func<Target, bool> isCurrent)
 {
     /// <summary>
     /// How long a login waits for what it replaces. Initiators try again, and the thread of the login has nothing else to do.
@@ -140,8 +141,8 @@ internal sealed class SessionTable(ILogger log, Func<Target, bool> isCurrent)
         if (_handles.Count == ushort.MaxValue) return new(LoginStatus.OutOfResources, null, "all session handles are in use");
         do _lastHandle++;
         while (_lastHandle == 0 || _handles.Contains(_lastHandle));
-        var session = new IscsiSession(
-            login.Parameters, login.Target, login.Acl, key.Isid, _lastHandle, key.GroupTag, cmdSn, connection.Limits.QueueDepth, login.User);
+        var port = login.Target is null ? TargetPorts.OfDiscovery(key.GroupTag) : ports.Of(login.Target.Name, key.GroupTag);
+        var session = new IscsiSession(login.Parameters, login.Target, login.Acl, key.Isid, _lastHandle, port, cmdSn, connection.Limits.QueueDepth, login.User);
         session.Start(connection);
         _sessions.Add(key, session);
         _handles.Add(_lastHandle);

@@ -1,5 +1,6 @@
 using LunKit.Backstores;
 using LunKit.Scsi;
+using LunKit.Targets;
 
 namespace LunKit.LogicalUnits;
 
@@ -24,8 +25,8 @@ internal sealed record AccessGroup(int Group, AccessState State, byte Status, in
 }
 
 /// <summary>
-/// The access states of a unit's target port groups. Immutable but for the states; one object serves all units that share
-/// their ports. Thread safe.
+/// The target ports through which a unit is reached, in groups, and the access states of the groups: each unit's own, as with the kernel's target.
+/// Thread safe.
 /// </summary>
 internal sealed class Alua
 {
@@ -34,6 +35,17 @@ internal sealed class Alua
     private readonly Func<IReadOnlyList<AccessGroup>>? _keeper;
     private readonly FileWorkers? _workers;
     private volatile bool _allActive = true;
+
+    // By target device, once there is one; the groups follow from them.
+    private readonly Dictionary<string, Device> _devices = [];
+    private bool _hasDevices;
+
+    /// <summary>The ports of a target device, and whether initiators that come through them may set states.</summary>
+    private sealed record Device(IReadOnlyList<TargetPort> Ports, bool IsExplicit);
+
+    // TPGS of INQUIRY (SPC-5 6.6.2).
+    private const int Implicit = 1;
+    public const int Explicit = 2;
 
     /// <summary>One group, 0, with port 1, active/optimized: a unit that nobody configured otherwise.</summary>
     public static Alua AllActive => new([(0, new[] { 1 })]);
@@ -58,13 +70,22 @@ internal sealed class Alua
     /// TPGS of INQUIRY (SPC-5 6.6.2): 1 implicit, 2 explicit, 3 both; 0 where the kernel has the states. Initiators may set the states
     /// (explicit) only where the operator allows it: one that does takes a port away from all others.
     /// </summary>
-    public int AccessTypes { get; init; } = 1;
+    public int AccessTypes { get; init; } = Implicit;
 
-    /// <summary>Whether SET TARGET PORT GROUPS is allowed.</summary>
-    public bool IsExplicit => (AccessTypes & 2) != 0;
+    /// <summary>The same as an initiator sees it that comes through a port.</summary>
+    public int AccessTypesAt(TargetPort port)
+    {
+        lock (_gate) return !_hasDevices ? AccessTypes : _devices.TryGetValue(port.DeviceName, out var device) && device.IsExplicit ? Implicit | Explicit : Implicit;
+    }
 
-    /// <summary>The units that share the states.</summary>
-    public IReadOnlyCollection<LogicalUnit> Units { get; set; } = [];
+    /// <summary>Whether SET TARGET PORT GROUPS is allowed through any port.</summary>
+    public bool IsExplicit
+    {
+        get
+        {
+            lock (_gate) return _hasDevices ? _devices.Values.Any(d => d.IsExplicit) : (AccessTypes & Explicit) != 0;
+        }
+    }
 
     /// <summary>Ports of all groups.</summary>
     public int PortCount
@@ -136,20 +157,38 @@ internal sealed class Alua
         {
             var old = _groups[group];
             _groups[group] = old with { State = state, Status = (byte)(explicitly ? 1 : 2) };
-            _allActive = _groups.Values.All(g => g.State is AccessState.ActiveOptimized or AccessState.ActiveNonOptimized);
+            NoteStates();
             return old.State != state;
         }
     }
 
+    private void NoteStates() => _allActive = _groups.Values.All(g => g.State is AccessState.ActiveOptimized or AccessState.ActiveNonOptimized);
+
     /// <summary>
-    /// Establishes ASYMMETRIC ACCESS STATE CHANGED at <paramref name="unit"/> and all units that share the states, for every nexus but the one
-    /// that changed them (SPC-5 5.18.2.7).
+    /// The ports of a target device are these from here on; none: it has the unit no more. Groups that go on keep their states, but when
+    /// nobody may set them any more they begin anew, for nobody could set them back: true when that has changed one.
     /// </summary>
-    public void EstablishForUsers(LogicalUnit unit, Nexus by)
+    public bool SetPorts(string device, IReadOnlyList<TargetPort> ports, bool isExplicit)
     {
-        unit.EstablishForAllBut(by, Sense.AsymmetricAccessStateChanged);
-        foreach (var other in Units)
-            if (other != unit && other.Alua == this) other.EstablishForAllBut(by, Sense.AsymmetricAccessStateChanged);
+        lock (_gate)
+        {
+            bool wasExplicit = _devices.Values.Any(d => d.IsExplicit);
+            if (ports.Count == 0) _devices.Remove(device);
+            else _devices[device] = new Device(ports, isExplicit);
+            _hasDevices = true;
+            bool startsAnew = wasExplicit && !_devices.Values.Any(d => d.IsExplicit), changed = false;
+            var before = _groups.ToDictionary();
+            _groups.Clear();
+            foreach (var members in _devices.Values.SelectMany(d => d.Ports).GroupBy(p => p.GroupId))
+            {
+                int[] numbers = [.. members.Select(p => p.RelativeId).Distinct().Order()];
+                bool goesOn = before.TryGetValue(members.Key, out var old) && !startsAnew;
+                changed |= startsAnew && old is { State: not AccessState.ActiveOptimized };
+                _groups[members.Key] = goesOn ? old! with { Ports = numbers } : new(members.Key, AccessState.ActiveOptimized, 0, numbers);
+            }
+            NoteStates();
+            return changed;
+        }
     }
 
     /// <summary>The sense with which the port's group refuses a command in its state (SPC-5 5.18.2.5), or null.</summary>

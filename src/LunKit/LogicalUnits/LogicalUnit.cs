@@ -5,6 +5,7 @@ using LunKit.Backstores;
 using LunKit.Diagnostics;
 using LunKit.Linux;
 using LunKit.Scsi;
+using LunKit.Targets;
 using Microsoft.Extensions.Logging;
 
 namespace LunKit.LogicalUnits;
@@ -240,8 +241,17 @@ public abstract partial class LogicalUnit : IAsyncDisposable
             if (nexus != except) nexus.EstablishUnitAttention(sense);
     }
 
+    /// <summary>A target is reached through these ports, and its units with it; none: the unit is no more one of the target's.</summary>
+    /// <param name="device">SCSI name of the target device.</param>
+    /// <param name="ports">All of its ports.</param>
+    /// <param name="isExplicit">Whether initiators that come through them may set access states.</param>
+    internal void SetPorts(string device, IReadOnlyList<TargetPort> ports, bool isExplicit)
+    {
+        if (Alua.SetPorts(device, ports, isExplicit)) EstablishForAllBut(null, Sense.AsymmetricAccessStateChanged);
+    }
+
     /// <summary>Establishes a unit attention for every nexus but one.</summary>
-    internal void EstablishForAllBut(Nexus except, Sense sense)
+    internal void EstablishForAllBut(Nexus? except, Sense sense)
     {
         foreach (var nexus in Nexuses)
             if (nexus.Nexus != except) nexus.EstablishUnitAttention(sense);

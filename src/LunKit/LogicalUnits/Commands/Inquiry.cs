@@ -25,19 +25,19 @@ internal static class Inquiry
         if ((cdb[1] & 0x02) != 0) return CommandResult.InvalidCdbField(1, 1); // CMDDT is obsolete
         if (!vital && page != 0) return CommandResult.InvalidCdbField(2);
         var w = new ParameterWriter(stackalloc byte[1024]);
-        if (!vital) Standard(unit, ref w);
+        if (!vital) Standard(unit, command.Nexus, ref w);
         else if (!VpdPages.TryWrite(unit, command.Nexus, page, ref w)) return CommandResult.InvalidCdbField(2);
         return DataIn.Send(command, w.Written, allocation);
     }
 
-    private static void Standard(LogicalUnit unit, ref ParameterWriter w)
+    private static void Standard(LogicalUnit unit, Nexus nexus, ref ParameterWriter w)
     {
         w.Byte(unit.DeviceType);
         w.Byte(unit.IsRemovable ? 0x80 : 0);
         w.Byte(0x06);               // SPC-4: what every initiator knows; SPC-5 is a version descriptor
         w.Byte(0x12);               // HISUP, response data format 2
         w.Byte(96 - 5);
-        w.Byte(unit.Alua.AccessTypes << 4 | 0x08); // TPGS; 3PC
+        w.Byte(unit.Alua.AccessTypesAt(nexus.TargetPort) << 4 | 0x08); // TPGS; 3PC
         w.Byte(unit.Alua.PortCount > 1 ? 0x10 : 0); // MULTIP
         w.Byte(0x02);               // CMDQUE
         w.Ascii(unit.Identity.Vendor, 8);

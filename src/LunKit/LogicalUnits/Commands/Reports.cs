@@ -159,7 +159,7 @@ internal static class Reports
     public static ValueTask<CommandResult> SetTargetPortGroups(LogicalUnit unit, ScsiCommand command)
     {
         // As a service action that the table does not have.
-        if (!unit.Alua.IsExplicit) return DataIn.InvalidCdb(1, 4);
+        if ((unit.Alua.AccessTypesAt(command.Nexus.TargetPort) & Alua.Explicit) == 0) return DataIn.InvalidCdb(1, 4);
         if (BinaryPrimitives.ReadUInt32BigEndian(command.Cdb[6..]) == 0) return new(CommandResult.Good);
         var list = command.DataOut.ToArray();
         if (list.Length < 8 || (list.Length - 4) % 4 != 0) return DataIn.Check(Sense.ParameterListLengthError);
@@ -173,7 +173,8 @@ internal static class Reports
         bool changed = false;
         for (int at = 4; at < list.Length; at += 4)
             changed |= unit.Alua.Set(BinaryPrimitives.ReadUInt16BigEndian(list.AsSpan(at + 2)), (AccessState)(list[at] & 0x0F), explicitly: true);
-        if (changed) unit.Alua.EstablishForUsers(unit, command.Nexus);
+        // For every nexus but the one that changed them (SPC-5 5.18.2.7).
+        if (changed) unit.EstablishForAllBut(command.Nexus, Sense.AsymmetricAccessStateChanged);
         return new(CommandResult.Good);
     }
 

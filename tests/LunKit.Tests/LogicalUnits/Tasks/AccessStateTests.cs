@@ -1,5 +1,6 @@
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
+using LunKit.Targets;
 
 namespace LunKit.Tests.LogicalUnits.Tasks;
 
@@ -141,20 +142,27 @@ public class AccessStateTests
         Assert.Equal(0, Assert.Single(Alua.Elsewhere.Groups).Group);
     }
 
-    /// <summary>Units that share their ports share the states, and hear of a change.</summary>
+    private static TargetPort[] Ports(string device, params (int Number, int Group)[] ports) => [.. ports.Select(p => new TargetPort($"{device},t,0x{p.Group:x4}", p.Number, p.Group, device))];
+
+    /// <summary>A unit of two targets is reached through the ports of both; whether states may be set depends on the way.</summary>
     [Fact]
-    public async Task UnitsThatShareTheStates()
+    public void PortsOfSeveralTargets()
     {
-        await using var one = Bench();
-        await using var two = new UnitBench(nexuses: 2);
-        await using var other = new UnitBench(nexuses: 1);
-        two.Unit.Alua = one.Unit.Alua;
-        one.Unit.Alua.Units = [one.Unit, two.Unit, other.Unit];
-        one.Unit.Alua.EstablishForUsers(one.Unit, one.Nexus(0));
-        Assert.Null(one.Attention(0));
-        Assert.Equal("06/2A/06", one.Attention(1)?.ToString());
-        Assert.Equal("06/2A/06", two.Attention(0)?.ToString());
-        // It has gone to other states.
-        Assert.Null(other.Attention(0));
+        var alua = Alua.AllActive;
+        TargetPort[] one = Ports("one", (1, 1), (2, 2)), two = Ports("two", (3, 1));
+        Assert.False(alua.SetPorts("one", one, isExplicit: false));
+        Assert.False(alua.SetPorts("two", two, isExplicit: true));
+        Assert.Equal(["1: 1 3", "2: 2"], alua.Groups.Select(g => $"{g.Group}: {string.Join(' ', g.Ports)}"));
+        Assert.Equal((1, 3, true), (alua.AccessTypesAt(one[0]), alua.AccessTypesAt(two[0]), alua.IsExplicit));
+        Assert.True(alua.Set(1, AccessState.Standby, explicitly: true));
+        // A target goes: its port does, and the state stays while somebody may set it back.
+        Assert.False(alua.SetPorts("one", [], isExplicit: false));
+        Assert.Equal((1, AccessState.Standby), (Assert.Single(alua.Groups).Group, alua.Groups[0].State));
+        Assert.False(alua.IsAllActive);
+        Assert.True(alua.SetPorts("two", two, isExplicit: false));
+        Assert.True(alua.IsAllActive);
+        Assert.Equal(AccessState.ActiveOptimized, Assert.Single(alua.Groups).State);
+        Assert.False(alua.SetPorts("two", [], isExplicit: false));
+        Assert.Empty(alua.Groups);
     }
 }
