@@ -1,3 +1,4 @@
+using LunKit.Hosting;
 using LunKit.Iscsi.Login;
 using LunKit.Iscsi.Sessions;
 using LunKit.LogicalUnits;
@@ -15,12 +16,28 @@ public sealed partial class IscsiServer
 
     Target? ITargetDirectory.Find(string name) => _byName.GetValueOrDefault(name);
 
+    /// <inheritdoc/>
+    string IFabric.Name => "iscsi";
+
+    /// <inheritdoc/>
+    IReadOnlyList<SessionSnapshot> IFabric.Sessions => [.. Sessions.All.Select(s => s.Snapshot())];
+
+    /// <inheritdoc/>
+    public bool EndSession(string id, string reason)
+    {
+        if (Sessions.All.FirstOrDefault(s => s.Id == id) is not { } session) return false;
+        session.Close(reason);
+        return true;
+    }
+
     /// <summary>
     /// Puts a target in place of the one with its name, or adds it. Sessions go on: their LUNs change as the new definition says, with
     /// the unit attentions that tell so; those of initiators that it no longer admits end. What left the target is not disposed.
     /// </summary>
     public void SetTarget(Target target)
     {
+        if (!IscsiName.HasType(target.Name))
+            throw new ArgumentException($"'{target.Name}' is not an iSCSI name; write iqn.YYYY-MM.DOMAIN:NAME, eui.NUMBER or naa.NUMBER", nameof(target));
         lock (_gate)
         {
             ShowPorts(_byName.GetValueOrDefault(target.Name), target);

@@ -4,6 +4,7 @@ using System.Runtime.InteropServices;
 using LunKit.Backstores;
 using LunKit.Diagnostics;
 using LunKit.Fabrics;
+using LunKit.Hosting;
 using LunKit.Iscsi.Login;
 using LunKit.Iscsi.Pdus;
 using LunKit.Iscsi.Sessions;
@@ -19,7 +20,7 @@ namespace LunKit.Iscsi;
 /// The iSCSI fabric (RFC 7143): listens on its portals and serves targets to initiators. One thread listens per portal, one thread
 /// serves each connection. Does not own the logical units. Thread safe.
 /// </summary>
-public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
+public sealed partial class IscsiServer : IFabric, ITargetDirectory
 {
     // Connections beyond the limits that wait for their login, to be told why there is no room; each has a thread.
     private const int MaxRefused = 16;
@@ -276,15 +277,34 @@ public sealed partial class IscsiServer : IAsyncDisposable, ITargetDirectory
     /// </summary>
     public async Task StopAsync()
     {
+        StopAccepting();
+        await DrainAsync().ConfigureAwait(false);
+        foreach (var connection in AllConnections) connection.Abort("the server stops");
+    }
+
+    /// <inheritdoc/>
+    public void StopAccepting()
+    {
         _stopping = true;
         foreach (var (socket, _) in _listeners) socket.Dispose();
-        List<IscsiConnection> connections;
-        lock (_gate) connections = [.. _connections, .. _refused];
+    }
+
+    /// <inheritdoc/>
+    public async Task DrainAsync()
+    {
+        var connections = AllConnections;
         foreach (var connection in connections) connection.RequestLogout(Options.Limits.LogoutTimeoutSeconds);
         var all = Task.WhenAll(connections.Select(c => c.Ended));
         var limit = TimeSpan.FromSeconds(Options.Limits.LogoutTimeoutSeconds + 10);
         await Task.WhenAny(all, Task.Delay(limit, Clock)).ConfigureAwait(false);
-        foreach (var connection in connections) connection.Abort("the server stops");
+    }
+
+    private List<IscsiConnection> AllConnections
+    {
+        get
+        {
+            lock (_gate) return [.. _connections, .. _refused];
+        }
     }
 
     /// <summary>

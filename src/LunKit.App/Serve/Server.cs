@@ -1,6 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
-using LunKit.Diagnostics;
+using LunKit.Hosting;
 using LunKit.Iscsi;
 using LunKit.LogicalUnits;
 using LunKit.Targets;
@@ -12,23 +12,20 @@ namespace LunKit.App.Serve;
 /// <summary>A running target: its units and its iSCSI server, opened and closed together.</summary>
 internal sealed class Server : IAsyncDisposable
 {
-    // What a service manager waits at least, with the time for initiators to log out.
-    private static readonly TimeSpan s_closing = TimeSpan.FromSeconds(30);
-
+    private readonly TargetHost _host;
     private readonly IscsiServer _iscsi;
-    private readonly LunKitMetrics _metrics = new();
     private readonly HandlerMetrics? _handlerMetrics;
     private readonly HandlerListener? _handlers;
     private readonly IReadOnlyList<HandlerProcess> _processes;
 
-    private Server(IscsiServer iscsi, IReadOnlyList<ServedUnit> units, HandlerListener? handlers, IReadOnlyList<HandlerProcess> processes)
+    private Server(TargetHost host, IscsiServer iscsi, IReadOnlyList<ServedUnit> units, HandlerListener? handlers, IReadOnlyList<HandlerProcess> processes)
     {
+        _host = host;
         _iscsi = iscsi;
         Units = units;
         _handlers = handlers;
         _processes = processes;
         _handlerMetrics = handlers is null ? null : new HandlerMetrics(handlers);
-        foreach (var unit in units) _metrics.Add(unit.Unit);
     }
 
     public IReadOnlyList<ServedUnit> Units { get; }
@@ -48,12 +45,14 @@ internal sealed class Server : IAsyncDisposable
         HandlerListener? handlers = null;
         var states = new StateFolder(Path.GetFullPath(options.StatePath), log);
         IReadOnlyList<ChapCredential> credentials = options.Chap is { } chap ? [chap] : [];
+        var host = new TargetHost(log);
         var server = new IscsiServer(new IscsiServerOptions
         {
             Portals = options.Portals, DiscoveryChap = credentials, AllowsTargetColdReset = options.ColdReset,
         }, log);
         try
         {
+            host.AddFabric(server);
             // First: a port that is taken is the commonest mistake, and nothing has been opened or created then.
             server.Bind();
             for (int lun = 0; lun < options.Backstores.Count; lun++)
@@ -76,9 +75,10 @@ internal sealed class Server : IAsyncDisposable
                 units.Add(ServedUnit.Of(user.Open(handlers, $"lun{lun}", identity), user));
                 if (user.Handler is { } command && !commands.Contains(command)) commands.Add(command);
             }
+            for (int lun = 0; lun < units.Count; lun++) host.AddUnit($"lun{lun}", units[lun].Unit);
             // One process serves all devices that name the same command.
             foreach (string command in commands) processes.Add(new HandlerProcess(command, handlers!.Path, states.Path, log));
-            server.SetTarget(new Target
+            host.AddTarget(new Target
             {
                 Name = options.Iqn,
                 Luns = units.Select((u, lun) => KeyValuePair.Create(lun, u.Unit)).ToDictionary(),
@@ -88,17 +88,22 @@ internal sealed class Server : IAsyncDisposable
                 Acls = [.. options.Allow.Select(name => new NodeAcl(name))],
             });
             server.Start();
-            return new Server(server, units, handlers, processes);
+            return new Server(host, server, units, handlers, processes);
         }
         catch (Exception e)
         {
             foreach (var process in processes) await process.DisposeAsync();
             foreach (var spec in opened) spec.DeleteCreated();
+            await host.StopAsync();
+            // Those that the host has not taken over.
             foreach (var unit in units) await unit.Unit.DisposeAsync();
             handlers?.Dispose();
-            await server.DisposeAsync();
-            if (e is SocketException s) throw new UserException(Explain(s, options.Portals));
-            throw;
+            throw e switch
+            {
+                SocketException s => new UserException(Explain(s, options.Portals)),
+                HostException h => new UserException(h.Message),
+                _ => e,
+            };
         }
     }
 
@@ -144,25 +149,17 @@ internal sealed class Server : IAsyncDisposable
     /// <summary>Stops serving: initiators log out, commands finish, caches are flushed. Throws when a flush fails.</summary>
     public async ValueTask DisposeAsync()
     {
-        await _iscsi.StopAsync();
-        if (_handlers is not null) _handlers.IsStopping = true;
         List<string> failures = [];
         // Handlers complete and flush what they have while their devices are still there.
-        var before = _handlers?.Devices;
-        foreach (var process in _processes) await process.DisposeAsync();
-        if (before is not null) failures.AddRange(await LossesSinceAsync(before));
-        // At once: one that hangs takes its time, and no other's.
-        await Task.WhenAll(Units.Select(async served =>
+        failures.AddRange(await _host.StopAsync(async () =>
         {
-            var unit = served.Unit;
-            bool isClosed = await unit.CloseAsync(s_closing);
-            string? why = !isClosed ? "its storage does not answer" : unit.ClosingFailure is { } e ? $"the last flush failed: {e.Message}" : null;
-            if (why is null) return;
-            lock (failures) failures.Add($"{unit.Identity.Name}: data may be lost, {why}");
+            if (_handlers is not null) _handlers.IsStopping = true;
+            var before = _handlers?.Devices;
+            foreach (var process in _processes) await process.DisposeAsync();
+            if (before is not null) failures.AddRange(await LossesSinceAsync(before));
         }));
         _handlerMetrics?.Dispose();
         _handlers?.Dispose();
-        _metrics.Dispose();
         if (failures.Count > 0) throw new UserException(string.Join("; ", failures));
     }
 }

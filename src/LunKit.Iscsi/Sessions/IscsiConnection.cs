@@ -59,6 +59,7 @@ internal sealed class IscsiConnection
         Local = local;
         GroupTag = groupTag;
         LastReceived = Clock.GetTimestamp();
+        Since = Clock.GetUtcNow();
         _timers = new ConnectionTimers(this);
         _stream = stream;
         _output = new OutputQueue(server.Buffers);
@@ -87,6 +88,9 @@ internal sealed class IscsiConnection
 
     /// <summary>The session that it has logged in to, or null. Any thread.</summary>
     public IscsiSession? Session => _session;
+
+    /// <summary>When it was accepted.</summary>
+    public DateTimeOffset Since { get; }
 
     /// <summary>When bytes came last.</summary>
     public long LastReceived { get; private set; }

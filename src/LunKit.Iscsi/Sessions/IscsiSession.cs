@@ -1,4 +1,5 @@
 using System.Text;
+using LunKit.Hosting;
 using LunKit.Iscsi.Login;
 using LunKit.LogicalUnits;
 using LunKit.Targets;
@@ -34,6 +35,12 @@ internal sealed class IscsiSession
 
     public NegotiatedParameters Parameters { get; }
 
+    /// <summary>Its id in lists: unlike the TSIH it is not used again.</summary>
+    public string Id => $"iscsi-{Nexus.Number}";
+
+    /// <summary>When it began.</summary>
+    public DateTimeOffset Since { get; set; }
+
     /// <summary>The CHAP user whose session it is, or null.</summary>
     public string? User { get; }
 
@@ -67,6 +74,13 @@ internal sealed class IscsiSession
             lock (_gate) return [.. _keepers];
         }
     }
+
+    /// <summary>It, as it is at this moment.</summary>
+    public SessionSnapshot Snapshot() => new(Id, Target?.Name, Parameters.InitiatorName, Nexus.InitiatorPort, Nexus.TargetPort.Name)
+    {
+        Since = Since, User = User, Luns = [.. Nexus.Luns.Entries.Keys],
+        Connections = [.. Connections.Select(c => new ConnectionSnapshot(c.Remote.ToString(), c.Local.ToString(), c.Since))],
+    };
 
     /// <summary>The first connection.</summary>
     public void Start(IscsiConnection connection)

@@ -48,6 +48,15 @@ internal sealed class SessionTable(ILogger log, TargetPorts ports, Func<Target, 
         }
     }
 
+    /// <summary>All sessions, at this moment, in the order of their beginning.</summary>
+    public IReadOnlyList<IscsiSession> All
+    {
+        get
+        {
+            lock (_gate) return [.. _sessions.Values.OrderBy(s => s.Nexus.Number)];
+        }
+    }
+
     /// <summary>The sessions of a target, at this moment.</summary>
     public IReadOnlyList<IscsiSession> Of(string targetName)
     {
@@ -143,6 +152,7 @@ internal sealed class SessionTable(ILogger log, TargetPorts ports, Func<Target, 
         while (_lastHandle == 0 || _handles.Contains(_lastHandle));
         var port = login.Target is null ? TargetPorts.OfDiscovery(key.GroupTag) : ports.Of(login.Target.Name, key.GroupTag);
         var session = new IscsiSession(login.Parameters, login.Target, login.Acl, key.Isid, _lastHandle, port, cmdSn, connection.Limits.QueueDepth, login.User);
+        session.Since = connection.Clock.GetUtcNow();
         session.Start(connection);
         _sessions.Add(key, session);
         _handles.Add(_lastHandle);

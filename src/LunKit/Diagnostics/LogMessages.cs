@@ -35,6 +35,9 @@ internal static partial class LogMessages
     [LoggerMessage(1010, LogLevel.Warning, "{Unit}: the mode parameters after a reset could not be kept for the process that serves it next: {Reason}")]
     internal static partial void ModesNotKept(ILogger logger, string unit, string reason);
 
+    [LoggerMessage(1011, LogLevel.Error, "The host has stopped. {Loss}")]
+    internal static partial void MayBeLost(ILogger logger, string loss);
+
     [LoggerMessage(1060, LogLevel.Warning, "{Unit}: the device reports {Sense} in place of a flush, which is repeated{Hint}")]
     public static partial void FlushIsRepeated(ILogger log, string unit, string sense, string hint);
 

@@ -74,6 +74,10 @@ public sealed class BlockUnit : LogicalUnit
 
     internal override bool IsRemovable => _options.Removable;
 
+    internal override string? WhyUnavailable => Store.Unavailable;
+
+    internal override (long Bytes, int BlockBytes)? Capacity => (BlockCount * BlockSize, BlockSize);
+
     internal BackgroundOperation Background { get; }
 
     internal CopyTokens Tokens { get; } = new();

@@ -58,6 +58,12 @@ public abstract partial class LogicalUnit : IAsyncDisposable
 
     internal virtual bool IsRemovable => false;
 
+    /// <summary>Why what answers its commands cannot be reached, in words; null when it can, or nobody knows.</summary>
+    internal virtual string? WhyUnavailable => null;
+
+    /// <summary>Bytes of the unit and of its logical blocks; null where there are none, or somebody else knows.</summary>
+    internal virtual (long Bytes, int BlockBytes)? Capacity => null;
+
     /// <summary>The holder of SPC-2's RESERVE(6)/RESERVE(10), or null.</summary>
     internal UnitNexus? ReserveHolder { get; set; }
 

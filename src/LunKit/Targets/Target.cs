@@ -26,6 +26,9 @@ public sealed record NodeAcl(string InitiatorName)
 
     /// <summary>Mapped LUN by the LUN of the target; null: all as they are.</summary>
     public IReadOnlyDictionary<int, int>? MappedLuns { get; init; }
+
+    internal bool IsSameAs(NodeAcl other) => InitiatorName == other.InitiatorName && Chap == other.Chap &&
+        (MappedLuns is null ? other.MappedLuns is null : other.MappedLuns is not null && Target.IsSame(MappedLuns, other.MappedLuns));
 }
 
 /// <summary>A SCSI target device: a name, logical units, and who may reach them. Immutable.</summary>
@@ -67,6 +70,14 @@ public sealed record Target
         if (Acls.Count == 0) return new NodeAcl(initiatorName);
         return Acls.FirstOrDefault(a => string.Equals(a.InitiatorName, initiatorName, StringComparison.OrdinalIgnoreCase));
     }
+
+    /// <summary>Whether it is the same definition: equal in all, with the same units.</summary>
+    public bool IsSameAs(Target other) => ReferenceEquals(this, other) || string.Equals(Name, other.Name, StringComparison.Ordinal) && Alias == other.Alias &&
+        IsSame(Luns, other.Luns) && Chap.SequenceEqual(other.Chap) && MutualChap == other.MutualChap && ExplicitAlua == other.ExplicitAlua &&
+        RedirectTo == other.RedirectTo && RedirectPermanently == other.RedirectPermanently && Acls.Count == other.Acls.Count && Acls.Zip(other.Acls).All(a => a.First.IsSameAs(a.Second));
+
+    internal static bool IsSame<T>(IReadOnlyDictionary<int, T> one, IReadOnlyDictionary<int, T> two) =>
+        one.Count == two.Count && one.All(o => two.TryGetValue(o.Key, out var value) && EqualityComparer<T>.Default.Equals(o.Value, value));
 
     /// <summary>The LUNs that an initiator sees.</summary>
     public IEnumerable<KeyValuePair<int, LogicalUnit>> LunsOf(NodeAcl acl) => acl.MappedLuns is null

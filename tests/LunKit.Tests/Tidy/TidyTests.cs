@@ -42,9 +42,12 @@ public partial class TidyTests
     }
 
     [Theory]
-    [InlineData("Scsi", "LogicalUnits", "Backstores", "Targets", "Diagnostics", "Linux")]
-    [InlineData("Backstores", "LogicalUnits", "Scsi", "Targets", "Fabrics")]
-    [InlineData("LogicalUnits", "Fabrics", "Iscsi", "Tcmu")]
+    [InlineData("Scsi", "LogicalUnits", "Backstores", "Targets", "Diagnostics", "Linux", "Hosting")]
+    [InlineData("Backstores", "LogicalUnits", "Scsi", "Targets", "Fabrics", "Hosting")]
+    [InlineData("LogicalUnits", "Fabrics", "Iscsi", "Tcmu", "Hosting")]
+    [InlineData("Targets", "Fabrics", "Iscsi", "Tcmu", "Hosting")]
+    [InlineData("Fabrics", "Iscsi", "Tcmu", "Hosting")]
+    [InlineData("Hosting", "Iscsi", "Tcmu")]
     public void FoldersOfTheCoreDoNotLookUp(string folder, params string[] forbidden)
     {
         foreach (string file in Sources($"src/LunKit/{folder}"))
