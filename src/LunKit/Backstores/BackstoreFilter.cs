@@ -12,7 +12,7 @@ public abstract class BackstoreFilter : IBackstore
     /// <summary>Takes over <paramref name="inner"/>: it is disposed with the filter.</summary>
     /// <param name="inner">What is behind the filter.</param>
     /// <param name="known">The features whose operations the filter handles; forwarding one unchanged is handling it, too.</param>
-    protected BackstoreFilter(IBackstore inner, BackstoreFeatures known) => (Inner, _known) = (inner, known);
+    protected BackstoreFilter(IBackstore inner, BackstoreFeatures known) => (Inner, _known) = (new LayerGuard(inner), known);
 
     /// <summary>All features that this version has: for filters that leave data where it is, and as it is.</summary>
     public static BackstoreFeatures AllFeatures =>
@@ -20,7 +20,10 @@ public abstract class BackstoreFilter : IBackstore
         BackstoreFeatures.VolatileCache | BackstoreFeatures.Resize | BackstoreFeatures.CompareAndWrite | BackstoreFeatures.WriteSame |
         BackstoreFeatures.SurvivesProcess | BackstoreFeatures.Ephemeral;
 
-    /// <summary>The backstore behind the filter.</summary>
+    /// <summary>
+    /// The backstore behind the filter. A call that breaks the contract of <see cref="IBackstore"/> (an operation that is not declared, a range outside the
+    /// medium, two calls at once without <see cref="BackstoreFeatures.Concurrent"/>) throws <see cref="InvalidOperationException"/>.
+    /// </summary>
     protected IBackstore Inner { get; }
 
     /// <inheritdoc/>

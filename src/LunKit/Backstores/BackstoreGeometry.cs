@@ -24,4 +24,11 @@ public sealed record BackstoreGeometry(long LengthBytes)
 
     /// <summary>Number of whole logical blocks.</summary>
     public long BlockCount => LengthBytes / BlockSize;
+
+    /// <summary>Throws <see cref="InvalidOperationException"/> unless the bytes are whole blocks inside the medium: what calls it has a fault.</summary>
+    internal void RequireRange(long offset, long length)
+    {
+        if (offset < 0 || length < 0 || length > LengthBytes - offset || ((offset | length) & (BlockSize - 1)) != 0)
+            throw new InvalidOperationException($"range {offset}+{length} is not inside {LengthBytes} bytes in blocks");
+    }
 }

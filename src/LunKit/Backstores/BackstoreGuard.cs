@@ -361,11 +361,5 @@ public sealed partial class BackstoreGuard : IAsyncDisposable
 
     private ValueTask<BackstoreTurn> TakeTurnAsync(CancellationToken cancellationToken) => BackstoreTurn.TakeAsync(_turn, cancellationToken);
 
-    private void AssertRange(long offset, long length)
-    {
-        var geometry = _backstore.Geometry;
-        int mask = geometry.BlockSize - 1;
-        if (offset < 0 || length < 0 || length > geometry.LengthBytes - offset || ((offset | length) & mask) != 0)
-            throw new InvalidOperationException($"range {offset}+{length} is not inside {geometry.LengthBytes} bytes in blocks");
-    }
+    private void AssertRange(long offset, long length) => _backstore.Geometry.RequireRange(offset, length);
 }

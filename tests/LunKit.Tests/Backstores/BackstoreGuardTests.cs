@@ -113,6 +113,8 @@ public sealed class BackstoreGuardTests
 
     private sealed class PlainFilter(IBackstore inner, BackstoreFeatures known) : BackstoreFilter(inner, known);
 
+    private static readonly BackstoreGeometry s_geometry = new(8192);
+
     /// <summary>Records what is called, and returns something of the right type.</summary>
     public class Recorder : DispatchProxy
     {
@@ -122,6 +124,7 @@ public sealed class BackstoreGuardTests
         {
             Calls.Add((targetMethod!, args ?? []));
             if (targetMethod!.Name == "get_Features") return BackstoreFilter.AllFeatures;
+            if (targetMethod.Name == "get_Geometry") return s_geometry;
             var type = targetMethod.ReturnType;
             return type.IsValueType && type != typeof(void) ? Activator.CreateInstance(type) : null;
         }
@@ -142,15 +145,21 @@ public sealed class BackstoreGuardTests
             Assert.True(target.IsVirtual && !target.IsFinal, $"{target} cannot be overridden");
             var inner = DispatchProxy.Create<IBackstore, Recorder>();
             var recorder = (Recorder)(object)inner;
-            var arguments = member.GetParameters().Select(p => Sample(p.ParameterType)).ToArray();
-            target.Invoke(new PlainFilter(inner, BackstoreFilter.AllFeatures), arguments);
-            var (called, passed) = Assert.Single(recorder.Calls);
-            Assert.Equal(member.Name.Split('.')[^1], called.Name.Split('.')[^1]);
+            var arguments = member.GetParameters().Select(Sample).ToArray();
+            var filter = new PlainFilter(inner, BackstoreFilter.AllFeatures);
+            recorder.Calls.Clear();
+            target.Invoke(filter, arguments);
+            // The guard between the two reads what the inner one declares.
+            string name = member.Name.Split('.')[^1];
+            var (called, passed) = Assert.Single(recorder.Calls, c => c.Method.Name.Split('.')[^1] == name || c.Method.Name is not ("get_Features" or "get_Geometry"));
+            Assert.Equal(name, called.Name.Split('.')[^1]);
             Assert.Equal(arguments, passed);
         }
     }
 
-    private static object? Sample(Type type) => type == typeof(long) ? 4096L : type == typeof(Action) ? () => { } : Activator.CreateInstance(type);
+    private static object? Sample(ParameterInfo parameter) => parameter.Name == "lengthBytes" ? s_geometry.LengthBytes
+        : parameter.ParameterType == typeof(long) ? 4096L : parameter.ParameterType == typeof(DataBuffer) ? new DataBuffer(new byte[512])
+        : parameter.ParameterType == typeof(Action) ? () => { } : Activator.CreateInstance(parameter.ParameterType);
 
     [Fact]
     public void AFilterDeclaresWhatItKnows()
