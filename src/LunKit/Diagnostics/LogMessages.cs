@@ -43,4 +43,7 @@ internal static partial class LogMessages
 
     [LoggerMessage(1009, LogLevel.Error, "{Unit}: its backstore threw when a command was cancelled")]
     public static partial void CancellationThrew(ILogger log, Exception e, string unit);
+
+    [LoggerMessage(2001, LogLevel.Warning, "Filter trace: {Path} cannot be written ({Reason}): the trace ends, the disk goes on; set another file")]
+    public static partial void TraceFailed(ILogger log, string path, string reason);
 }
