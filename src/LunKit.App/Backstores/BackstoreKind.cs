@@ -13,6 +13,9 @@ internal sealed record BackstoreOption(string Name, string Value, string Meaning
     /// <summary>Whether its name alone says enough; else a value must follow.</summary>
     public bool IsSwitch => Value is "" or "on|off";
 
+    /// <summary>Whether it may stand several times.</summary>
+    public bool MayRepeat { get; init; }
+
     public string Syntax => Value.Length == 0 ? Name : $"{Name}={Value}";
 }
 

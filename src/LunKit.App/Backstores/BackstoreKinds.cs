@@ -23,6 +23,7 @@ internal static class BackstoreKinds
         new("state", "FILE", "keeps identity and reservations (file: beside the image; memory, null: nowhere; else a file in --state-dir)"),
         new("longcdbs", "on|off", "32-byte CDBs (on)"),
         new("eraserate", "SIZE", "bytes per second that FORMAT UNIT and SANITIZE may take (no limit)"),
+        new("filter", "KIND[:OPTION...]", "delays, limits, faults, traces; may be repeated, the first is nearest to the initiator (filters are listed below)") { MayRepeat = true },
     ];
 
     public static IReadOnlyList<BackstoreKind> All { get; } =

@@ -8,10 +8,10 @@ internal static class BackstoresCommand
 {
     public static Command Create()
     {
-        var kind = new Argument<string?>("KIND") { Arity = ArgumentArity.ZeroOrOne, Description = "Only this kind" };
-        var command = new AppCommand("backstores", "Show what can be served: every kind of backstore with its options and an example.", kind)
+        var kind = new Argument<string?>("KIND") { Arity = ArgumentArity.ZeroOrOne, Description = "Only this kind, of backstores or of filters" };
+        var command = new AppCommand("backstores", "Show what can be served: every kind of backstore and of filter, with its options and an example.", kind)
         {
-            Examples = [("lunkit backstores", "all kinds"), ("lunkit backstores rbd", "one of them")],
+            Examples = [("lunkit backstores", "all kinds"), ("lunkit backstores rbd", "one of them"), ("lunkit backstores fault", "one of the filters")],
         };
         command.SetAction(result => Run(Console.Out, result.GetValue(kind)));
         return command;
@@ -30,8 +30,12 @@ internal static class BackstoresCommand
         bool Asked(string syntax) => only is null || syntax.Split(':')[0] == only;
         var bytes = BackstoreKinds.All.Where(k => Asked(k.Syntax)).Select(k => (k.Syntax, k.Summary, k.Example, k.Options)).ToList();
         var units = BackstoreKinds.Units.Where(u => Asked(u.Syntax)).ToList();
-        if (bytes.Count + units.Count == 0)
-            throw new Serve.UserException($"there is no kind '{only}'; there are {string.Join(", ", BackstoreKinds.All.Select(k => k.Name).Concat(BackstoreKinds.Units.Select(u => u.Syntax.Split(':')[0])))}", 2);
+        var filters = FilterKinds.All.Where(f => only is null || f.Name == only).ToList();
+        if (bytes.Count + units.Count + filters.Count == 0)
+        {
+            var known = BackstoreKinds.All.Select(k => k.Name).Concat(BackstoreKinds.Units.Select(u => u.Syntax.Split(':')[0])).Concat(FilterKinds.All.Select(f => f.Name));
+            throw new Serve.UserException($"there is no kind '{only}'; there are {string.Join(", ", known)}", 2);
+        }
         foreach (var (syntax, summary, example, options) in bytes.Concat(units))
         {
             output.WriteLine($"{syntax}[,option...]");
@@ -44,8 +48,17 @@ internal static class BackstoresCommand
         {
             output.WriteLine($"Options of {string.Join(", ", bytes.Select(k => k.Syntax.Split(':')[0]))}:");
             WriteOptions(output, BackstoreKinds.Common);
+            output.WriteLine();
         }
-        output.WriteLine();
+        foreach (var filter in filters)
+        {
+            output.WriteLine($"filter={filter.Syntax}");
+            output.WriteLine($"  {filter.Summary}");
+            WriteOptions(output, filter.Options);
+            output.WriteLine($"  Example: lunkit serve memory:1G,filter={filter.Example}");
+            output.WriteLine();
+        }
+        if (filters.Count > 0) output.WriteLine("TIME: 5ms, 2s. A filter KIND:off does nothing.");
         output.WriteLine("SIZE: 512M, 10G, 1T (powers of 1024).");
         return 0;
     }

@@ -38,6 +38,7 @@ internal static class CheckCommand
                 ("lunkit check block:/dev/loop0 --overwrite --size 16M --steps 5000", "longer, on more of a device"),
                 ("lunkit check rbd:rbd/scratch --overwrite", "a Ceph RBD image"),
                 ("lunkit check pscsi:/dev/sg3 --overwrite", "a real SCSI disk"),
+                ("lunkit check memory:64M,filter=delay:2ms --overwrite", "with a filter over it"),
                 ("lunkit check rbd:rbd/scratch,timeout=5 --overwrite --break 'systemctl kill -s KILL ceph-osd@0' --mend 'systemctl start ceph-osd@0'", "with failures"),
             ],
         };
@@ -64,16 +65,14 @@ internal static class CheckCommand
 
     private static async Task<int> RunAsync(string text, bool overwrite, string size, ContractOptions options, CancellationToken stop)
     {
-        var device = PassThroughSpec.Matches(text) ? PassThroughSpec.Parse(text) : null;
-        var spec = device is null ? BackstoreSpec.Parse(text) : null;
+        var spec = AnyBackstore.Parse(text);
         if (!overwrite) throw new UserException($"the check overwrites {text}: say --overwrite if it may", 2);
         if (!ByteSize.TryParse(size, out long bytes) || bytes is < 64 * 1024 or > 1 << 30) throw new UserException($"--size '{size}' is not between 64K and 1G", 2);
         var log = new ConsoleLogger(LogLevel.Warning);
-        options = options with { WorkBytes = (int)bytes, IsPersistent = spec?.Kind is not ("memory" or "null") };
-        async ValueTask<IBackstore> OpenAsync() => device is null ? spec!.OpenStore(readOnly: false, log) : await UnitBackstore.OpenAsync(device.Open(readOnly: false, log));
+        options = options with { WorkBytes = (int)bytes, IsPersistent = spec.Kind is not ("memory" or "null") };
         try
         {
-            var report = await BackstoreContract.VerifyAsync(OpenAsync, options, new Lines(), stop);
+            var report = await BackstoreContract.VerifyAsync(() => spec.OpenAsync(readOnly: false, log), options, new Lines(), stop);
             int failed = report.Results.Count(r => r.Outcome == ContractOutcome.Failed), skipped = report.Results.Count(r => r.Outcome == ContractOutcome.NotApplicable);
             string skips = skipped > 0 ? $", {skipped} skipped: {text} does not offer what they need" : "";
             Console.WriteLine($"{text}: {report.Results.Count - failed - skipped} checks passed, {failed} failed{skips}");

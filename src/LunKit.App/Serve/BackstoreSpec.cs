@@ -13,7 +13,11 @@ internal sealed class BackstoreSpec
     private readonly SpecText _text;
     private readonly BackstoreKind _kind;
 
-    private BackstoreSpec(SpecText text, BackstoreKind kind) => (_text, _kind) = (text, kind);
+    // The first is nearest to the initiator.
+    private readonly IReadOnlyList<FilterSpec> _filters;
+
+    private BackstoreSpec(SpecText text, BackstoreKind kind) =>
+        (_text, _kind, _filters) = (text, kind, [.. text.Options("filter").Select(filter => FilterText.Parse(filter, text.Wrong))]);
 
     public string Kind => _kind.Name;
 
@@ -63,9 +67,10 @@ internal sealed class BackstoreSpec
         var id = UnitIdentity.IdOf(_text.Option("serial") ?? (!_kind.IsPlace ? identity : Kind == "block" ? Path.GetFullPath(Argument) : $"{Kind}:{Argument}"));
         try
         {
-            var store = OpenStore(readOnly, log);
+            var store = OpenBytes(readOnly, log);
             if (store is FileBackstore { Created: { } created }) NoteCreated(created);
             var unit = WithState(store, () => StateOf(readOnly, id, states), options, log);
+            if (_filters.Count > 0) ServeLog.HasFilters(log, unit.Identity.Name, string.Join(", ", _filters.Select(f => f.Text)));
             // Whoever gives names (the kernel's target) has a size of his own, and refuses another.
             if (names is null && _text.SizeOption("size") is { } size && unit.Store.Geometry.LengthBytes > size) ServeLog.LargerThanSize(log, Text, unit.Store.Geometry.LengthBytes);
             return unit;
@@ -80,8 +85,31 @@ internal sealed class BackstoreSpec
         }
     }
 
-    /// <summary>Opens the backstore alone. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
-    public IBackstore OpenStore(bool readOnly, ILogger log) => _kind.Open(_text, readOnly || _text.Flag("readonly"), log);
+    /// <summary>Opens the backstore with its filters, alone. Throws <see cref="BackstoreException"/> with a message for the operator.</summary>
+    public IBackstore OpenStore(bool readOnly, ILogger log)
+    {
+        var store = OpenBytes(readOnly, log);
+        try
+        {
+            AddFilters(ref store, log);
+            return store;
+        }
+        catch
+        {
+            Dispose(store);
+            throw;
+        }
+    }
+
+    private IBackstore OpenBytes(bool readOnly, ILogger log) => _kind.Open(_text, readOnly || _text.Flag("readonly"), log);
+
+    /// <summary>Puts the filters over a backstore; where one cannot be made, <paramref name="store"/> is what has been made so far.</summary>
+    private void AddFilters(ref IBackstore store, ILogger log)
+    {
+        foreach (var filter in _filters.Reverse()) store = filter.Over(store, log);
+    }
+
+    private static void Dispose(IBackstore store) => store.DisposeAsync().AsTask().GetAwaiter().GetResult();
 
     private BlockUnit WithState(IBackstore store, Func<IUnitStateStore> open, BlockUnitOptions options, ILogger log)
     {
@@ -89,13 +117,14 @@ internal sealed class BackstoreSpec
         try
         {
             state = open();
+            AddFilters(ref store, log);
             return new BlockUnit(store, Kind == "file" ? Argument : Text, state, options, log);
         }
         catch (Exception e)
         {
             (state as IDisposable)?.Dispose();
             DeleteCreated();
-            store.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            Dispose(store);
             if (e is BackstoreException or not (IOException or UnauthorizedAccessException)) throw;
             throw new UserException($"{Argument}: its state file cannot be written: {FileErrors.Why(e)}", inner: e);
         }

@@ -51,6 +51,7 @@ internal static class ServeCommand
                 ("lunkit serve", "a thin 10 GiB lunkit.img in this folder"),
                 ("lunkit serve memory:1G", "a RAM disk"),
                 ("lunkit serve disk.img,size=100G other.img,readonly", "two LUNs"),
+                ("lunkit serve disk.img,filter=delay:5ms", "a slow disk (lunkit backstores lists the filters)"),
                 ("lunkit serve --portal 0.0.0.0:3260 --chap-file secret", "for other machines"),
                 ("lunkit serve user:file//srv/d.img,size=10G,handler=auto", "a file, in a process of its own"),
             ],

@@ -61,4 +61,7 @@ internal static partial class ServeLog
 
     [LoggerMessage(5018, LogLevel.Warning, "Every user of this machine can read a CHAP secret that is on the command line (ps); give it by --chap-file")]
     public static partial void SecretIsOnCommandLine(ILogger log);
+
+    [LoggerMessage(5021, LogLevel.Information, "{Unit}: filters, from the initiator on: {Filters}")]
+    public static partial void HasFilters(ILogger log, string unit, string filters);
 }

@@ -1,5 +1,4 @@
 using LunKit.App.Backstores;
-using LunKit.App.CommandLine;
 
 namespace LunKit.App.Serve;
 
@@ -11,9 +10,9 @@ internal sealed class SpecText
 {
     private const int MostPhysical = 1 << 20;
 
-    private readonly Dictionary<string, string> _options = new(StringComparer.Ordinal);
+    private readonly SpecOptions _options;
 
-    private SpecText(string text, string kind, string argument) => (Text, Kind, Argument) = (text, kind, argument);
+    private SpecText(string text, string kind, string argument) => (Text, Kind, Argument, _options) = (text, kind, argument, new(Wrong));
 
     public string Text { get; }
     public string Kind { get; }
@@ -34,34 +33,22 @@ internal sealed class SpecText
         int colon = parts[0].IndexOf(':', StringComparison.Ordinal);
         var spec = new SpecText(text, KindOf(text), colon < 0 ? parts[0] : parts[0][(colon + 1)..]);
         if (spec.Argument.Length == 0) throw spec.Wrong($"{argumentIs} is missing after '{spec.Kind}:'");
-        foreach (string part in parts.Skip(1))
-        {
-            int equals = part.IndexOf('=', StringComparison.Ordinal);
-            string key = equals < 0 ? part : part[..equals];
-            var option = known.FirstOrDefault(o => o.Name == key)
-                ?? throw spec.Wrong($"option '{key}' is not known{Nearest.Hint(key, known.Select(o => o.Name))}; there are {string.Join(", ", known.Select(o => o.Name))}");
-            if (equals < 0 && !option.IsSwitch) throw spec.Wrong($"option '{key}' needs a value: {option.Syntax}");
-            if (equals == part.Length - 1) throw spec.Wrong($"nothing stands after '{key}='; it takes {(option.IsSwitch ? "on or off" : option.Value)}");
-            if (!spec._options.TryAdd(key, equals < 0 ? "on" : part[(equals + 1)..])) throw spec.Wrong($"option '{key}' stands twice");
-        }
+        foreach (string part in parts.Skip(1)) spec._options.Add(part, known);
         return spec;
     }
 
     public UserException Wrong(string what) => new($"backstore '{Text}': {what}", 2);
 
-    public string? Option(string name) => _options.GetValueOrDefault(name);
+    public string? Option(string name) => _options.Value(name);
 
-    public bool Flag(string name, bool otherwise = false) => Option(name) switch
-    {
-        null => otherwise,
-        "on" or "yes" or "true" or "1" => true,
-        "off" or "no" or "false" or "0" => false,
-        var value => throw Wrong($"{name}={value} is not on or off"),
-    };
+    /// <summary>The values of an option that may stand several times, in order.</summary>
+    public IEnumerable<string> Options(string name) => _options.Values(name);
 
-    public long Size(string size) => ByteSize.TryParse(size, out long bytes) ? bytes : throw Wrong($"'{size}' is not a size; write 512M, 10G or 1T");
+    public bool Flag(string name, bool otherwise = false) => _options.Flag(name, otherwise);
 
-    public long? SizeOption(string name) => Option(name) is { } size ? Size(size) : null;
+    public long Size(string size) => _options.Size(size);
+
+    public long? SizeOption(string name) => _options.SizeOption(name);
 
     /// <summary>A whole number of seconds.</summary>
     public TimeSpan Seconds(string name, int otherwise) => Option(name) is not { } text ? TimeSpan.FromSeconds(otherwise)
