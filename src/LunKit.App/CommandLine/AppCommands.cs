@@ -4,6 +4,7 @@ using LunKit.App.Attach;
 using LunKit.App.Backstores;
 using LunKit.App.Doctor;
 using LunKit.App.Handle;
+using LunKit.App.Replay;
 using LunKit.App.Serve;
 
 namespace LunKit.App.CommandLine;
@@ -16,7 +17,7 @@ internal static class AppCommands
         var root = new RootCommand("LunKit: SCSI targets in user space.")
         {
             ServeCommand.Create(), HandleCommand.Create(), AttachCommand.Create(), DetachCommand.Create(), BackstoresCommand.Create(), CheckCommand.Create(),
-            DoctorCommand.Create(),
+            ReplayCommand.Create(), DoctorCommand.Create(),
         };
         root.Subcommands.Add(HelpCommand.Create(root));
         var help = new Help();
