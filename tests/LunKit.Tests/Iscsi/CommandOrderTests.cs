@@ -1,13 +1,14 @@
-using System.Net;
 using System.Net.Sockets;
+using System.Net;
 using LunKit.Backstores;
-using LunKit.Iscsi;
 using LunKit.Iscsi.Initiator;
 using LunKit.Iscsi.Pdus;
 using LunKit.Iscsi.Sessions;
+using LunKit.Iscsi;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
 using LunKit.Targets;
+using LunKit.Tests.Backstores.Filters;
 
 namespace LunKit.Tests.Iscsi;
 
@@ -100,7 +101,7 @@ public class CommandOrderTests
     [Fact]
     public async Task ImmediateCommandsAreLimited()
     {
-        var store = new GatedBackstore();
+        var store = HangingDisk.Create();
         await using var target = new TestTarget(new IscsiLimits { MaxImmediateCommands = 3, LogoutTimeoutSeconds = 1 },
             stores: new Dictionary<int, IBackstore> { [0] = store });
         using var initiator = Connect(target);
@@ -127,13 +128,13 @@ public class CommandOrderTests
     [InlineData(100_000)]
     public async Task TagInUseIsRejected(int immediate)
     {
-        var store = new GatedBackstore();
+        var store = HangingDisk.Create();
         await using var target = new TestTarget(stores: new Dictionary<int, IBackstore> { [0] = store });
         using var initiator = new ScriptedInitiator(target, level: 0, extra: ["FirstBurstLength=262144", "MaxBurstLength=262144"]);
         initiator.Command(0x100, new byte[6]);
         initiator.Receive(PduOpcode.ScsiResponse);
         initiator.Command(2, Cdbs.Read16(0, 1), read: 512);
-        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
+        await store.WhenHangingAsync(1).WaitAsync(TimeSpan.FromSeconds(30));
         if (immediate == 0) initiator.Command(2, new byte[6]);
         else initiator.Command(2, Cdbs.Write16(0, 200), write: 200 * 512, immediate: new byte[immediate]);
         var reject = initiator.Receive(PduOpcode.Reject);

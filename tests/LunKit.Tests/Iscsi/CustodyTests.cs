@@ -1,5 +1,6 @@
 using LunKit.Iscsi.Pdus;
 using LunKit.Scsi;
+using LunKit.Tests.Backstores.Filters;
 
 namespace LunKit.Tests.Iscsi;
 
@@ -85,7 +86,7 @@ public class CustodyTests
     [Fact]
     public async Task ATaskWhoseNewConnectionIsLostCanBeClaimedAgain()
     {
-        var store = new GatedBackstore();
+        var store = HangingDisk.Create();
         var target = new SteppedTarget(store: store);
         var first = Begin(target);
         first.Command(2, 2, Cdbs.Read16(0, 1), read: 512);

@@ -1,6 +1,7 @@
 using LunKit.Backstores;
-using LunKit.Iscsi;
 using LunKit.Iscsi.Pdus;
+using LunKit.Iscsi;
+using LunKit.Tests.Backstores.Filters;
 
 namespace LunKit.Tests.Iscsi;
 
@@ -285,11 +286,11 @@ public class ErrorRecoveryTests
     [Fact]
     public async Task CommandThatRunsMeanwhileIsAnsweredOnAnotherConnection()
     {
-        var store = new GatedStore();
+        var store = HangingDisk.Create(OperationClasses.Read);
         await using var target = new TestTarget(stores: new Dictionary<int, IBackstore> { [0] = store });
         var first = Connect(target);
         first.Command(2, Cdbs.Read16(0, 2), read: 1024);
-        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
+        await store.WhenHangingAsync(1).WaitAsync(TimeSpan.FromSeconds(30));
         first.Dispose();
         using var second = new ScriptedInitiator(target, first.Tsih, cid: 1, cmdSn: first.CmdSn);
         Assert.Equal((byte)TaskManagementResult.Complete, second.Reassign(2, 0).Response);
@@ -302,13 +303,13 @@ public class ErrorRecoveryTests
     [Fact]
     public async Task TasksThatNobodyClaimsEnd()
     {
-        var store = new GatedStore();
+        var store = HangingDisk.Create(OperationClasses.Read);
         await using var target = new TestTarget(stores: new Dictionary<int, IBackstore> { [0] = store });
         var first = Connect(target, extra: ["DefaultTime2Retain=1"]);
         first.Command(2, Cdbs.Write16(0, 16), write: 8192);
         first.Receive(PduOpcode.ReadyToTransfer);
         first.Command(3, Cdbs.Read16(0, 2), read: 1024);
-        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
+        await store.WhenHangingAsync(1).WaitAsync(TimeSpan.FromSeconds(30));
         first.Dispose();
         store.Open();
         for (int i = 0; target.Server.SessionCount > 0; i++)
@@ -332,33 +333,5 @@ public class ErrorRecoveryTests
         Assert.NotEqual(first.Tsih, second.Tsih);
         Assert.Equal((byte)TaskManagementResult.TaskDoesNotExist, second.Reassign(2, 0).Response);
         Assert.False(target.Unit.Tasks.Any(_ => true));
-    }
-
-    /// <summary>Reads wait until the gate is opened.</summary>
-    private sealed class GatedStore : IBackstore
-    {
-        private readonly MemoryBackstore _memory = new(1 << 20);
-        private readonly TaskCompletionSource _open = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        private readonly TaskCompletionSource _entered = new(TaskCreationOptions.RunContinuationsAsynchronously);
-
-        public Task Entered => _entered.Task;
-        public BackstoreGeometry Geometry => _memory.Geometry;
-        public BackstoreFeatures Features => BackstoreFeatures.Concurrent;
-
-        public void Open() => _open.TrySetResult();
-
-        public async ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
-        {
-            _entered.TrySetResult();
-            await _open.Task;
-            await _memory.ReadAsync(offset, data, cancellationToken);
-        }
-
-        public ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken) =>
-            _memory.WriteAsync(offset, data, options, cancellationToken);
-
-        public ValueTask FlushAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
-
-        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
     }
 }

@@ -1,8 +1,9 @@
 using System.Buffers.Binary;
-using LunKit.Iscsi;
 using LunKit.Iscsi.Pdus;
+using LunKit.Iscsi;
 using LunKit.LogicalUnits;
 using LunKit.Scsi;
+using LunKit.Tests.Backstores.Filters;
 
 namespace LunKit.Tests.Iscsi;
 
@@ -163,7 +164,7 @@ public class GivingBackTests
     [Fact]
     public async Task ACopyWhoseConnectionIsLost()
     {
-        var store = new GatedBackstore();
+        var store = HangingDisk.Create();
         var target = new SteppedTarget(store: store);
         var first = target.LogIn();
         Begin(first);
@@ -175,14 +176,14 @@ public class GivingBackTests
         byte[] cdb = [0x83, 0x11, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 552 >> 8, 552 & 0xFF, 0, 0];
         first.Command(2, 2, cdb, write: list.Length, immediate: list);
         first.Step();
-        Assert.Equal(1, store.Waiting);
+        Assert.Equal(1, store.Hanging);
         first.Streams.Close();
         first.Step();
         Assert.True(first.Connection.HasEnded);
         byte[] data = [.. Enumerable.Repeat((byte)7, 512)];
         second.Command(3, 3, Cdbs.Write16(8, 1), write: 512, immediate: data);
         second.Step();
-        Assert.Equal(1, store.Waiting);
+        Assert.Equal(1, store.Hanging);
         store.Open();
         Assert.Equal((byte)ScsiStatus.Good, (await second.AwaitAsync()).Status);
         second.Command(4, 4, Cdbs.Read16(8, 1), read: 512);

@@ -2,6 +2,7 @@ using LunKit.Backstores;
 using LunKit.Iscsi.Initiator;
 using LunKit.Scsi;
 using LunKit.Targets;
+using LunKit.Tests.Backstores.Filters;
 
 namespace LunKit.Tests.Iscsi;
 
@@ -201,38 +202,15 @@ public class SessionTests
     [Fact]
     public async Task AbortedCommandGetsNoAnswerAndEndsBeforeTheFunction()
     {
-        var store = new StuckBackstore();
+        var store = HangingDisk.Create(heedsCancellation: true);
         await using var target = new TestTarget(stores: new Dictionary<int, IBackstore> { [0] = store });
         var initiator = await target.ConnectAsync();
         var (tag, answer) = await initiator.StartAsync(0, Cdbs.Read16(0, 1), null, 512);
-        await store.Entered.Task.WaitAsync(TimeSpan.FromSeconds(30));
+        await store.WhenHangingAsync(1).WaitAsync(TimeSpan.FromSeconds(30));
         Assert.Equal(0, await initiator.ManageAsync(TaskManagementFunction.AbortTask, 0, tag));
-        Assert.True(store.WasCancelled);
+        Assert.Equal(0, store.Hanging);
         Assert.False(answer.IsCompleted);
         Assert.Equal(1, await initiator.ManageAsync(TaskManagementFunction.AbortTask, 0, tag));
         Assert.Equal(ScsiStatus.Good, (await initiator.ExecuteAsync(0, new byte[6])).Status);
-    }
-
-    private sealed class StuckBackstore : IBackstore
-    {
-        public TaskCompletionSource Entered { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        public bool WasCancelled { get; private set; }
-        public BackstoreGeometry Geometry { get; } = new(1 << 20);
-
-        public async ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
-        {
-            Entered.TrySetResult();
-            try
-            {
-                await Task.Delay(-1, cancellationToken);
-            }
-            finally
-            {
-                WasCancelled = cancellationToken.IsCancellationRequested;
-            }
-        }
-
-        public ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken) => ValueTask.CompletedTask;
-        public ValueTask FlushAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
     }
 }

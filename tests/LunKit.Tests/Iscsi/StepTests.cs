@@ -1,6 +1,7 @@
-using LunKit.Iscsi;
 using LunKit.Iscsi.Pdus;
+using LunKit.Iscsi;
 using LunKit.Scsi;
+using LunKit.Tests.Backstores.Filters;
 
 namespace LunKit.Tests.Iscsi;
 
@@ -87,12 +88,12 @@ public class StepTests
     [InlineData(true)]
     public async Task NothingFollowsTheResponseToAFunction(bool reset)
     {
-        var store = new GatedBackstore();
+        var store = HangingDisk.Create();
         var initiator = new SteppedTarget(store: store).LogIn();
         Begin(initiator);
         initiator.Command(2, 2, Cdbs.Read16(0, 1), read: 512);
         initiator.Step();
-        Assert.Equal(1, store.Waiting);
+        Assert.Equal(1, store.Hanging);
         var function = reset ? TaskManagementFunction.LogicalUnitReset : TaskManagementFunction.AbortTask;
         initiator.Manage(function, 3, 3, reset ? Bhs.ReservedTag : 2, 2);
         initiator.Streams.Receiving = store.Open;
@@ -198,14 +199,14 @@ public class StepTests
     [Fact]
     public async Task ConnectionEndsBesideADiskThatHangs()
     {
-        var store = new GatedBackstore();
+        var store = HangingDisk.Create();
         var target = new SteppedTarget(store: store);
         var initiator = target.LogIn();
         Begin(initiator);
         initiator.Command(2, 2, Cdbs.Read16(0, 200), read: 200 * 512);
         initiator.Command(3, 3, Cdbs.Write16(0, 1), write: 512, immediate: new byte[512]);
         initiator.Step();
-        Assert.Equal(2, store.Waiting);
+        Assert.Equal(2, store.Hanging);
         initiator.Streams.Close();
         initiator.Step();
         Assert.True(initiator.Connection.HasEnded);
@@ -221,7 +222,7 @@ public class StepTests
     [Fact]
     public async Task AnswerOpensTheWindow()
     {
-        var store = new GatedBackstore();
+        var store = HangingDisk.Create();
         var initiator = new SteppedTarget(new IscsiLimits { QueueDepth = 1 }, store).LogIn();
         Begin(initiator);
         initiator.Command(2, 2, Cdbs.Read16(0, 1), read: 512);
@@ -236,7 +237,7 @@ public class StepTests
     [Fact]
     public void WriteThatWaitedForCreditRunsOnce()
     {
-        var store = new GatedBackstore();
+        var store = HangingDisk.Create();
         var limits = new IscsiLimits { MaxSolicitedBytesPerConnection = 1024 };
         var initiator = new SteppedTarget(limits, store).LogIn(outstandingR2T: 4);
         Begin(initiator);
@@ -256,7 +257,7 @@ public class StepTests
         Data(second, 512);
         Data(third, 1024);
         initiator.Step();
-        Assert.Equal(1, store.Waiting);
+        Assert.Equal(1, store.Hanging);
         store.Open();
         initiator.Step();
         var answer = initiator.Receive();
@@ -273,13 +274,13 @@ public class StepTests
     [InlineData(TaskManagementFunction.TargetWarmReset, false)]
     public async Task FunctionWaitsForCommandsOfALunThatWasTakenAway(TaskManagementFunction function, bool isBack)
     {
-        var store = new GatedBackstore();
+        var store = HangingDisk.Create();
         var target = new SteppedTarget(store: store);
         var initiator = target.LogIn();
         Begin(initiator);
         initiator.Command(2, 2, Cdbs.Read16(0, 1), read: 512);
         initiator.Step();
-        Assert.Equal(1, store.Waiting);
+        Assert.Equal(1, store.Hanging);
         target.SetLun(false);
         if (isBack) target.SetLun(true);
         initiator.Manage(function, 3, 3, function == TaskManagementFunction.AbortTask ? 2 : Bhs.ReservedTag, 2);
@@ -303,7 +304,7 @@ public class StepTests
     [Fact]
     public async Task AbortTaskSetSparesLaterCommands()
     {
-        var store = new GatedBackstore();
+        var store = HangingDisk.Create();
         var target = new SteppedTarget(store: store);
         var first = target.LogIn();
         Begin(first);
@@ -311,7 +312,7 @@ public class StepTests
         second.Command(2, 2, Cdbs.Read16(0, 1), read: 512);
         second.Command(3, 3, Cdbs.Read16(1, 1), read: 512);
         second.Step();
-        Assert.Equal(2, store.Waiting);
+        Assert.Equal(2, store.Hanging);
         // Sent when number 3 was the next.
         first.Manage(TaskManagementFunction.AbortTaskSet, 9, 3);
         first.Step();
@@ -333,7 +334,7 @@ public class StepTests
     [Fact]
     public async Task EarlyCommandWithoutRoomIsRefused()
     {
-        var store = new GatedBackstore();
+        var store = HangingDisk.Create();
         var target = new SteppedTarget(new IscsiLimits { MaxOutstandingBytesPerConnection = 4096 }, store);
         var first = target.LogIn();
         Begin(first);

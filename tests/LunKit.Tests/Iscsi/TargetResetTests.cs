@@ -1,5 +1,6 @@
 using LunKit.Iscsi.Pdus;
 using LunKit.Scsi;
+using LunKit.Tests.Backstores.Filters;
 
 namespace LunKit.Tests.Iscsi;
 
@@ -10,7 +11,7 @@ public class TargetResetTests
     [Fact]
     public async Task ItWaitsForWhatOthersHadAtALunThatWasTakenAway()
     {
-        var store = new GatedBackstore();
+        var store = HangingDisk.Create();
         var target = new SteppedTarget(store: store);
         var (resetter, other) = (target.LogIn(), target.LogIn(isid: 0x8000_0000_0002));
         foreach (var initiator in new[] { resetter, other })
@@ -21,7 +22,7 @@ public class TargetResetTests
         }
         other.Command(2, 2, Cdbs.Read16(0, 1), read: 512);
         other.Step();
-        Assert.Equal(1, store.Waiting);
+        Assert.Equal(1, store.Hanging);
         target.SetLun(false);
         resetter.Manage(TaskManagementFunction.TargetWarmReset, 3, 2);
         await Task.Delay(20, TestContext.Current.CancellationToken);

@@ -1,5 +1,6 @@
 using LunKit.Iscsi.Pdus;
 using LunKit.Scsi;
+using LunKit.Tests.Backstores.Filters;
 
 namespace LunKit.Tests.Iscsi;
 
@@ -10,7 +11,7 @@ public class TaskReassignTests
     [Fact]
     public async Task WhatWasClaimedIsAnsweredHoweverLongItTakes()
     {
-        var store = new GatedBackstore();
+        var store = HangingDisk.Create();
         var target = new SteppedTarget(store: store);
         var lost = target.LogIn(keys: new() { ["ErrorRecoveryLevel"] = "2", ["DefaultTime2Wait"] = "0", ["DefaultTime2Retain"] = "10" });
         lost.Command(0x100, 1, new byte[6]);
@@ -19,7 +20,7 @@ public class TaskReassignTests
         lost.Command(2, 2, Cdbs.Read16(0, 1), read: 512);
         lost.Command(3, 3, Cdbs.Read16(1, 1), read: 512);
         lost.Step();
-        Assert.Equal(2, store.Waiting);
+        Assert.Equal(2, store.Hanging);
         lost.Streams.Close();
         lost.Step();
         var next = target.LogIn(lost.Tsih, cmdSn: 4);

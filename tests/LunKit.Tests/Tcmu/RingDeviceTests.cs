@@ -3,6 +3,8 @@ using LunKit.LogicalUnits;
 using LunKit.Tcmu.Devices;
 using LunKit.Tcmu.Handler;
 using LunKit.Tcmu.Ring;
+using LunKit.Tests.Backstores.Filters;
+using LunKit.Tests.LogicalUnits;
 
 namespace LunKit.Tests.Tcmu;
 
@@ -136,7 +138,7 @@ public sealed class RingDeviceTests
     [Fact]
     public async Task SlowCommandsDoNotHoldFastOnes()
     {
-        var store = new GatedStore();
+        var store = HangingDisk.Create(OperationClasses.Read, heedsCancellation: true);
         var bench = new Bench(store);
         ushort slow = bench.Kernel.Post(Iscsi.Cdbs.Read16(0, 1), (0, 512))!.Value, fast = bench.Kernel.Post(new byte[6])!.Value;
         Assert.Equal(fast, bench.Await(1)[0].Id);
@@ -148,15 +150,15 @@ public sealed class RingDeviceTests
     [Fact]
     public async Task AbortReachesTheBackstoreAndTheCommandStillCompletes()
     {
-        var store = new GatedStore();
+        var store = HangingDisk.Create(OperationClasses.Read, heedsCancellation: true);
         var bench = new Bench(store);
         ushort id = bench.Kernel.Post(Iscsi.Cdbs.Read16(0, 1), (0, 512))!.Value;
         bench.Wake();
-        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
+        await store.WhenHangingAsync(1).WaitAsync(TimeSpan.FromSeconds(30));
         bench.Kernel.PostManagement(1, id);
         var done = bench.Await(1)[0];
         Assert.Equal((id, (byte)0x40), (done.Id, done.Status));
-        Assert.True(store.WasCancelled);
+        Assert.Equal(0, store.Hanging);
         bench.Kernel.Post(new byte[6]);
         Assert.Equal(0, bench.Await(1)[0].Status);
         await bench.EndAsync();
@@ -168,11 +170,11 @@ public sealed class RingDeviceTests
     [InlineData(0x7)]
     public async Task AnAbortedCommandIsCompletedWhenItsBackstoreIsDone(int flags)
     {
-        var store = new GatedStore { IgnoresCancellation = true };
+        var store = HangingDisk.Create(OperationClasses.Read);
         var bench = new Bench(store, (MailboxFlags)flags);
         ushort id = bench.Kernel.Post(Iscsi.Cdbs.Read16(0, 1), (0, 512))!.Value;
         bench.Wake();
-        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
+        await store.WhenHangingAsync(1).WaitAsync(TimeSpan.FromSeconds(30));
         bench.Kernel.PostManagement(1, id);
         // Others go on meanwhile.
         ushort other = bench.Kernel.Post(new byte[6])!.Value;
@@ -190,13 +192,13 @@ public sealed class RingDeviceTests
     [InlineData(false)]
     public async Task LeavingInOrderMeansThatAllIsFlushed(bool flushes)
     {
-        var store = new GatedStore { FailsToFlush = !flushes };
+        var store = new RecordingBackstore(features: BackstoreFeatures.Concurrent) { FlushFailure = flushes ? null : new IOException("the cache is gone") };
         var bench = new Bench(store, (MailboxFlags)0xF | MailboxFlags.Watch);
         bench.Kernel.Post(Iscsi.Cdbs.Write16(0, 1), (0, 512));
         Assert.Equal(0, bench.Await(1)[0].Status);
         bench.Device.Stop();
         Assert.Equal(RingEnd.Stopped, await bench.Device.Ended.WaitAsync(TimeSpan.FromSeconds(30)));
-        Assert.Equal(1, store.Flushes);
+        Assert.Single(store.Calls, "flush");
         Assert.Equal(flushes, BitConverter.ToUInt32(bench.Kernel.Region, 72) == (uint)Watch.HasLeft);
         await bench.EndAsync();
     }
@@ -215,7 +217,7 @@ public sealed class RingDeviceTests
     [Fact]
     public async Task ACompletionThatBreaksTheRingTakesNoOtherWithIt()
     {
-        var store = new GatedStore();
+        var store = HangingDisk.Create(OperationClasses.Read, heedsCancellation: true);
         using var held = new ManualResetEventSlim();
         var bench = new Bench(store);
         bench.Sleeping = () =>
@@ -244,11 +246,11 @@ public sealed class RingDeviceTests
     [InlineData(false)]
     public async Task WhatHoldsUpTheEndIsNamed(bool stops)
     {
-        var store = new GatedStore { IgnoresCancellation = true };
+        var store = HangingDisk.Create(OperationClasses.Read);
         var bench = new Bench(store);
         bench.Kernel.Post(Iscsi.Cdbs.Read16(0, 1), (0, 512));
         bench.Wake();
-        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
+        await store.WhenHangingAsync(1).WaitAsync(TimeSpan.FromSeconds(30));
         if (stops) bench.Device.Stop();
         else bench.IsGone = true;
         bench.Wake();
@@ -272,11 +274,11 @@ public sealed class RingDeviceTests
     [Fact]
     public async Task StopCompletesWhatWasRead()
     {
-        var store = new GatedStore();
+        var store = HangingDisk.Create(OperationClasses.Read, heedsCancellation: true);
         var bench = new Bench(store);
         ushort id = bench.Kernel.Post(Iscsi.Cdbs.Read16(0, 1), (0, 512))!.Value;
         bench.Wake();
-        await store.Entered.WaitAsync(TimeSpan.FromSeconds(30));
+        await store.WhenHangingAsync(1).WaitAsync(TimeSpan.FromSeconds(30));
         bench.Device.Stop();
         await Task.Delay(50);
         Assert.False(bench.Device.Ended.IsCompleted);
@@ -306,46 +308,5 @@ public sealed class RingDeviceTests
         // The timer of the waits may allocate, a command may not.
         Assert.InRange(await Allocations.LeastAsync(() => Round(300)), 0, 300 * 2 * 8);
         await bench.EndAsync();
-    }
-
-    /// <summary>Reads wait until the gate is opened or the command is cancelled.</summary>
-    private sealed class GatedStore : IBackstore
-    {
-        private readonly TaskCompletionSource _open = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        private readonly TaskCompletionSource _entered = new(TaskCreationOptions.RunContinuationsAsynchronously);
-
-        public Task Entered => _entered.Task;
-        public bool WasCancelled { get; private set; }
-        public bool IgnoresCancellation { get; init; }
-        public bool FailsToFlush { get; init; }
-        public int Flushes { get; private set; }
-        public BackstoreGeometry Geometry { get; } = new(1 << 20);
-        public BackstoreFeatures Features => BackstoreFeatures.Concurrent;
-
-        public void Open() => _open.TrySetResult();
-
-        public async ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
-        {
-            _entered.TrySetResult();
-            try
-            {
-                await _open.Task.WaitAsync(IgnoresCancellation ? CancellationToken.None : cancellationToken);
-            }
-            catch (OperationCanceledException)
-            {
-                WasCancelled = true;
-                throw;
-            }
-        }
-
-        public ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken) => ValueTask.CompletedTask;
-
-        public ValueTask FlushAsync(CancellationToken cancellationToken)
-        {
-            Flushes++;
-            return FailsToFlush ? throw new IOException("the cache is gone") : ValueTask.CompletedTask;
-        }
-
-        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
     }
 }
