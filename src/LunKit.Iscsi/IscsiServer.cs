@@ -99,6 +99,9 @@ public sealed partial class IscsiServer : IFabric, ITargetDirectory
             {
                 var socket = new Socket(portal.EndPoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
                 _listeners.Add((socket, portal.GroupTag));
+                // The wildcard of IPv6 takes IPv4, too, unless that has a portal of its own there.
+                if (portal.EndPoint.Address.Equals(IPAddress.IPv6Any))
+                    socket.DualMode = !Options.Portals.Any(p => p.EndPoint.AddressFamily == AddressFamily.InterNetwork && p.EndPoint.Port == portal.EndPoint.Port);
                 socket.Bind(portal.EndPoint);
                 portals.Add(portal with { EndPoint = (IPEndPoint)socket.LocalEndPoint! });
             }
@@ -209,7 +212,8 @@ public sealed partial class IscsiServer : IFabric, ITargetDirectory
 
     private void Add(Socket socket, int group)
     {
-        var (remote, local) = ((IPEndPoint)socket.RemoteEndPoint!, (IPEndPoint)socket.LocalEndPoint!);
+        // The local one stays as it is: it says which kind of portal the initiator has reached.
+        var (remote, local) = (Plain((IPEndPoint)socket.RemoteEndPoint!), (IPEndPoint)socket.LocalEndPoint!);
         var stream = new StreamSocket(socket);
         IscsiConnection? connection = null;
         try
@@ -226,6 +230,9 @@ public sealed partial class IscsiServer : IFabric, ITargetDirectory
             throw;
         }
     }
+
+    /// <summary>An IPv4 end point that came through an IPv6 socket, as IPv4.</summary>
+    internal static IPEndPoint Plain(IPEndPoint point) => point.Address.IsIPv4MappedToIPv6 ? new IPEndPoint(point.Address.MapToIPv4(), point.Port) : point;
 
     /// <summary>Whether there is room for another connection; a test has less.</summary>
     internal ConnectionRoom Room { get; init; } = ConnectionRoom.OfProcess();

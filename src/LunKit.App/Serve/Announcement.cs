@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Net;
 using LunKit.Targets;
 
 namespace LunKit.App.Serve;
@@ -20,13 +21,13 @@ internal static class Announcement
         };
         console.WriteLine($"  Access: {access}");
         console.WriteLine();
-        foreach (string line in Attach(options, server.Portals[0])) console.WriteLine(line);
+        foreach (string line in Attach(options, ReachableAddress.Of(server.Portals[0].EndPoint))) console.WriteLine(line);
         console.WriteLine();
     }
 
-    private static IEnumerable<string> Attach(ServeOptions options, Portal portal)
+    private static IEnumerable<string> Attach(ServeOptions options, IPEndPoint portal)
     {
-        string at = portal.EndPoint.ToString(), address = portal.EndPoint.Address.ToString(), port = portal.EndPoint.Port.ToString(CultureInfo.InvariantCulture);
+        string at = portal.ToString(), address = portal.Address.ToString(), port = portal.Port.ToString(CultureInfo.InvariantCulture);
         yield return "Attach with open-iscsi (Linux):";
         string node = $"  iscsiadm -m node -T {options.Iqn} -p {at}";
         if (options.Chap is not { } chap) yield return $"  iscsiadm -m discovery -t sendtargets -p {at}";

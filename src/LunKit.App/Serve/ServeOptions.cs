@@ -33,7 +33,7 @@ internal sealed record ServeOptions
     /// <summary>Where the state of units is kept that are no files.</summary>
     public string StatePath { get; init; } = StateFolder.DefaultPath;
 
-    /// <summary>HOST:PORT, [IPv6]:PORT, HOST, with ",TAG" for another portal group than 1.</summary>
+    /// <summary>HOST:PORT, [IPv6]:PORT, HOST, or :PORT for all addresses, with ",TAG" for another portal group than 1.</summary>
     public static Portal ParsePortal(string text)
     {
         string address = text;
@@ -50,6 +50,8 @@ internal sealed record ServeOptions
         ushort port = 3260;
         if (colon >= 0 && !ushort.TryParse(address.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out port))
             throw new UserException($"portal '{text}': '{address[(colon + 1)..]}' is not a port", 2);
+        // Of both families: the server listens to IPv4 on the IPv6 wildcard, too.
+        if (host.Length == 0 && colon == 0) return new Portal(new IPEndPoint(Socket.OSSupportsIPv6 ? IPAddress.IPv6Any : IPAddress.Any, port), group);
         try
         {
             var found = Dns.GetHostAddresses(host).OrderBy(a => a.AddressFamily != AddressFamily.InterNetwork).FirstOrDefault();
@@ -62,12 +64,15 @@ internal sealed record ServeOptions
         throw new UserException($"portal '{text}': host '{host}' is not an address and has none", 2);
     }
 
-    /// <summary>USER:SECRET; the secret may contain colons.</summary>
+    /// <summary>
+    /// USER:SECRET; the secret may contain colons. A user that is an iSCSI name, as Windows and ESXi use their own, has colons, too: it ends at a space.
+    /// </summary>
     public static ChapCredential ParseCredential(string text, string option)
     {
-        int colon = text.IndexOf(':', StringComparison.Ordinal);
-        if (colon < 1 || colon == text.Length - 1) throw new UserException($"{option}: write USER:SECRET", 2);
-        return new ChapCredential(text[..colon], text[(colon + 1)..]);
+        int end = HasNameType(text) ? text.IndexOf(' ', StringComparison.Ordinal) : text.IndexOf(':', StringComparison.Ordinal);
+        if (HasNameType(text) && end < 0) throw new UserException($"{option}: a user that is an iSCSI name contains colons; write a space between it and the secret", 2);
+        if (end < 1 || end == text.Length - 1) throw new UserException($"{option}: write USER:SECRET", 2);
+        return new ChapCredential(text[..end], text[(end + 1)..]);
     }
 
     /// <summary>A file of one line USER:SECRET, and perhaps a second one for mutual CHAP.</summary>

@@ -79,7 +79,7 @@ internal sealed class IscsiSession
     public SessionSnapshot Snapshot() => new(Id, Target?.Name, Parameters.InitiatorName, Nexus.InitiatorPort, Nexus.TargetPort.Name)
     {
         Since = Since, User = User, Luns = [.. Nexus.Luns.Entries.Keys],
-        Connections = [.. Connections.Select(c => new ConnectionSnapshot(c.Remote.ToString(), c.Local.ToString(), c.Since))],
+        Connections = [.. Connections.Select(c => new ConnectionSnapshot(c.Remote.ToString(), IscsiServer.Plain(c.Local).ToString(), c.Since))],
     };
 
     /// <summary>The first connection.</summary>

@@ -1,4 +1,6 @@
+using System.Net;
 using LunKit.App.Serve;
+using LunKit.Targets;
 
 namespace LunKit.Tests.App;
 
@@ -55,10 +57,38 @@ public class ServeOptionsTests
     [InlineData("127.0.0.1", "127.0.0.1:3260", 1)]
     [InlineData("[::1]:860,7", "[::1]:860", 7)]
     [InlineData("localhost:3261", "127.0.0.1:3261", 1)]
+    [InlineData(":3262", "[::]:3262", 1)]
+    [InlineData(":0,3", "[::]:0", 3)]
     public void PortalsAreRead(string text, string endPoint, int group)
     {
         var portal = ServeOptions.ParsePortal(text);
         Assert.Equal((endPoint, group), (portal.EndPoint.ToString(), portal.GroupTag));
+    }
+
+    [Theory]
+    [InlineData("alice:a secret:with colons", "alice", "a secret:with colons")]
+    [InlineData("iqn.1991-05.com.microsoft:host a secret: it is", "iqn.1991-05.com.microsoft:host", "a secret: it is")]
+    public void CredentialsAreRead(string text, string name, string secret) => Assert.Equal(new ChapCredential(name, secret), ServeOptions.ParseCredential(text, "--chap"));
+
+    [Theory]
+    [InlineData("alice", "write USER:SECRET")]
+    [InlineData("alice:", "write USER:SECRET")]
+    [InlineData(":secret", "write USER:SECRET")]
+    [InlineData("iqn.1991-05.com.microsoft:host", "write a space between it and the secret")]
+    [InlineData("iqn.1991-05.com.microsoft:host ", "write USER:SECRET")]
+    public void WrongCredentialsAreNot(string text, string why) => Assert.Contains(why, Assert.Throws<UserException>(() => ServeOptions.ParseCredential(text, "--chap")).Message, StringComparison.Ordinal);
+
+    /// <summary>Commands that are printed name an address that can be reached.</summary>
+    [Theory]
+    [InlineData("127.0.0.1:1", "127.0.0.1:1")]
+    [InlineData("0.0.0.0:1", "192.0.2.7:1")]
+    [InlineData("[::]:1", "192.0.2.7:1")]
+    [InlineData("[::]:1", "[2001:db8::7]:1", "127.0.0.1", "::1", "fe80::1", "2001:db8::7")]
+    [InlineData("0.0.0.0:1", "127.0.0.1:1", "127.0.0.1", "2001:db8::7")]
+    public void AWildcardIsShownAsAnAddress(string portal, string shown, params string[] own)
+    {
+        if (own.Length == 0) own = ["127.0.0.1", "2001:db8::7", "192.0.2.7"];
+        Assert.Equal(shown, ReachableAddress.Of(IPEndPoint.Parse(portal), () => own.Select(IPAddress.Parse)).ToString());
     }
 
     [Theory]
