@@ -207,6 +207,25 @@ public sealed class SuccessionTests
         Assert.Single(seen.Select(c => c.Epoch).Distinct());
     }
 
+    /// <summary>Also of what was saved on another day: the next handler, without that folder, has other saved values.</summary>
+    [Fact]
+    public async Task ASuccessorWithoutTheSavedParametersIsHeardOf()
+    {
+        await using (var bench = new UserBench())
+        await using (HandleDurably(bench))
+        {
+            await ServedAsync(bench);
+            Assert.Equal(ScsiStatus.Good, (await bench.SendAsync(SelectAndSave, s_writeThrough)).Result.Status);
+        }
+        await using (var bench = new UserBench())
+        {
+            await using (HandleDurably(bench)) Assert.False(await IsCacheOnAsync(bench));
+            await GoneAsync(bench);
+            await using var next = bench.Handle(Disk());
+            for (int i = 0; (await bench.SendAsync(TestUnitReady)).Result.Sense != Sense.ModeParametersChanged; i++) Assert.True(i < 2);
+        }
+    }
+
     /// <summary>The handler makes its disk longer after the operator was told that it does not answer: the device is that long then.</summary>
     [Fact]
     public async Task AGrowthWhoseAnswerIsLateIsOneAllTheSame()
