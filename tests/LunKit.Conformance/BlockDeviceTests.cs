@@ -89,7 +89,7 @@ public sealed class BlockDeviceTests
                     if (start == 0) Assert.Equal(ScsiStatus.Good, (await initiator.ExecuteAsync(0, [0x5F, 0x06, 0, 0, 0, 0, 0, 0, 24, 0], parameters)).Status);
                     keys = (await initiator.ExecuteAsync(0, [0x5E, 0x00, 0, 0, 0, 0, 0, 0, 64, 0], null, 64)).Data;
                 }
-                Assert.Contains($"{states}/block-", server.Output, StringComparison.Ordinal);
+                await server.UntilAsync($"{states}/block-");
                 Assert.Equal(0, await server.StopAsync());
             }
             Assert.Equal(key, keys[8..16]);

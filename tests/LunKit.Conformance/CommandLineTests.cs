@@ -59,7 +59,7 @@ public sealed class CommandLineTests
         }
         await using var again = await LunKitProcess.StartAsync($"{image},size=1M");
         await BlocksAsync(again, 4096);
-        Assert.Contains("more than its size=", again.Output, StringComparison.Ordinal);
+        await again.UntilAsync("more than its size=");
     }
 
     /// <summary>Waits until the disk has that many blocks.</summary>
@@ -91,7 +91,7 @@ public sealed class CommandLineTests
     {
         await using var server = await LunKitProcess.StartAsync("memory:16M");
         Assert.Equal(0, await server.StopAsync());
-        Assert.Contains("Stopped", server.Output, StringComparison.Ordinal);
+        await server.UntilAsync("Stopped");
     }
 
     [Fact]
@@ -102,7 +102,7 @@ public sealed class CommandLineTests
         await using var initiator = await LunKit.Iscsi.Initiator.IscsiInitiator.ConnectAsync(
             new LunKit.Iscsi.Initiator.InitiatorOptions { Portal = new IPEndPoint(IPAddress.Loopback, server.Port), TargetName = LunKitProcess.Iqn });
         Assert.Equal(0, await server.StopAsync());
-        Assert.Contains("Stopped", server.Output, StringComparison.Ordinal);
+        await server.UntilAsync("Stopped");
     }
 
     [Fact]

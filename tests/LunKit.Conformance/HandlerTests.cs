@@ -138,7 +138,7 @@ public sealed class HandlerTests
         var restarted = await initiator.ExecuteAsync(0, new byte[6], null, 0);
         Assert.Equal(new Sense(SenseKey.UnitAttention, 0x29, 0x04), restarted.SenseCode);
         Assert.Equal(new Sense(SenseKey.HardwareError, 0x0C, 0x00), (await initiator.ExecuteAsync(0, flush, null, 0)).SenseCode);
-        Assert.Contains("has died with acknowledged writes", server.Output, StringComparison.Ordinal);
+        await server.UntilAsync("has died with acknowledged writes");
         await handler.DisposeAsync();
     }
 
@@ -167,7 +167,7 @@ public sealed class HandlerTests
         await using var stranger = HandlerRun.StartProgram("setpriv",
             ["--reuid", "65534", "--clear-groups", "dotnet", Path.Combine(Repository.Root, "artifacts/bin/LunKit.App/release/LunKit.App.dll"), "handle", "--target", path]);
         for (int i = 0; i < 500 && !server.Output.Contains("is not admitted", StringComparison.Ordinal); i++) await Task.Delay(20);
-        Assert.Contains("of user 65534 is not admitted", server.Output, StringComparison.Ordinal);
+        await server.UntilAsync("of user 65534 is not admitted");
         Assert.DoesNotContain("is served", stranger.Output, StringComparison.Ordinal);
     }
 }

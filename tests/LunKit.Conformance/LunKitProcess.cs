@@ -33,6 +33,13 @@ internal sealed partial class LunKitProcess : IAsyncDisposable
         }
     }
 
+    /// <summary>Waits until it has said something: its words come through a pipe, later than what it has done.</summary>
+    public async Task UntilAsync(string text, int limitSeconds = 30)
+    {
+        for (long end = Environment.TickCount64 + limitSeconds * 1000; !Output.Contains(text, StringComparison.Ordinal); await Task.Delay(20))
+            if (Environment.TickCount64 > end) throw new TimeoutException($"the server does not say '{text}':\n{Output}");
+    }
+
     public string Url(int lun, int portal = 0) => string.Create(CultureInfo.InvariantCulture, $"iscsi://127.0.0.1:{Ports[portal]}/{Iqn}/{lun}");
 
     /// <summary>Starts and waits until it serves.</summary>

@@ -275,7 +275,7 @@ public sealed class RbdTests
         }
         Assert.True(answer.Status == ScsiStatus.Good && refusals > 0, $"{refusals} refusals, at last {answer.Status}: {server.Output}");
         Assert.Equal(data, (await initiator.ExecuteAsync(0, read, null, 512)).Data);
-        Assert.Contains("connecting", server.Output, StringComparison.Ordinal);
+        await server.UntilAsync("connecting");
         Assert.Equal(0, await server.StopAsync());
     }
 
@@ -287,7 +287,7 @@ public sealed class RbdTests
         string pid = await File.ReadAllTextAsync(Path.Combine(cluster.Folder, "mon.pid"), TestContext.Current.CancellationToken);
         await Tool.MustRunAsync("kill", ["-STOP", pid.Trim()]);
         await using var server = await LunKitProcess.StartAsync(spec + ",size=2M,timeout=3");
-        Assert.Contains("connecting", server.Output, StringComparison.Ordinal);
+        await server.UntilAsync("connecting");
         await using var initiator = await DurabilityTests.ConnectAsync(server.Port);
         byte[] read = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
         var refused = await initiator.ExecuteAsync(0, read, null, 512);
