@@ -30,17 +30,25 @@ public sealed partial class IscsiServer
         return true;
     }
 
+    /// <inheritdoc/>
+    public void Check(Target target)
+    {
+        if (!IscsiName.HasType(target.Name))
+            throw new ArgumentException($"'{target.Name}' is not an iSCSI name; write iqn.YYYY-MM.DOMAIN:NAME, eui.NUMBER or naa.NUMBER", nameof(target));
+        target.Check();
+    }
+
     /// <summary>
     /// Puts a target in place of the one with its name, or adds it. Sessions go on: their LUNs change as the new definition says, with
     /// the unit attentions that tell so; those of initiators that it no longer admits end. What left the target is not disposed.
     /// </summary>
     public void SetTarget(Target target)
     {
-        if (!IscsiName.HasType(target.Name))
-            throw new ArgumentException($"'{target.Name}' is not an iSCSI name; write iqn.YYYY-MM.DOMAIN:NAME, eui.NUMBER or naa.NUMBER", nameof(target));
+        Check(target);
         lock (_gate)
         {
-            ShowPorts(_byName.GetValueOrDefault(target.Name), target);
+            var before = _byName.GetValueOrDefault(target.Name);
+            foreach (var unit in target.Luns.Values.Distinct()) unit.SetPorts(target.Name.ToLowerInvariant(), _ports.Of(target.Name), target.ExplicitAlua);
             _byName = _byName.Values.Where(t => !IsNamed(t, target.Name)).Append(target).ToDictionary(t => t.Name, StringComparer.OrdinalIgnoreCase);
             foreach (var session in Sessions.Of(target.Name))
             {
@@ -49,6 +57,8 @@ public sealed partial class IscsiServer
                 else session.Close("the initiator is no longer admitted");
                 foreach (var connection in session.Connections) connection.Wake();
             }
+            // Not before no session sees it any more: its access states hold until then.
+            if (before is not null) HidePorts(before, [.. target.Luns.Values]);
         }
     }
 
@@ -60,22 +70,17 @@ public sealed partial class IscsiServer
             if (!_byName.TryGetValue(name, out var target)) return false;
             _byName = _byName.Values.Where(t => !IsNamed(t, name)).ToDictionary(t => t.Name, StringComparer.OrdinalIgnoreCase);
             foreach (var session in Sessions.Of(name)) session.Close("the target was removed");
-            ShowPorts(target, null);
+            HidePorts(target, []);
             return true;
         }
     }
 
     private static bool IsNamed(Target target, string name) => string.Equals(target.Name, name, StringComparison.OrdinalIgnoreCase);
 
-    /// <summary>Units know the ports through which they are reached: those that leave a target lose its ports, those that it has gain them.</summary>
-    private void ShowPorts(Target? before, Target? after)
+    /// <summary>Units that are in a target no more lose its ports.</summary>
+    private static void HidePorts(Target before, HashSet<LogicalUnit> stay)
     {
-        string device = (after ?? before)!.Name.ToLowerInvariant();
-        var now = after?.Luns.Values.ToHashSet() ?? [];
-        foreach (var unit in before?.Luns.Values.Distinct() ?? [])
-            if (!now.Contains(unit)) unit.SetPorts(device, [], isExplicit: false);
-        if (after is null) return;
-        var ports = _ports.Of(device);
-        foreach (var unit in now) unit.SetPorts(device, ports, after.ExplicitAlua);
+        foreach (var unit in before.Luns.Values.Distinct())
+            if (!stay.Contains(unit)) unit.SetPorts(before.Name.ToLowerInvariant(), [], isExplicit: false);
     }
 }

@@ -32,7 +32,7 @@ public sealed partial class IscsiServer : IFabric, ITargetDirectory
     private readonly List<(Socket Socket, int GroupTag)> _listeners = [];
     private readonly HashSet<IscsiConnection> _connections = [];
     private readonly HashSet<IscsiConnection> _refused = [];
-    private volatile bool _stopping;
+    private volatile bool _stopping, _isDrained;
 
     /// <summary>Prepares a server; <see cref="Start"/> makes it listen.</summary>
     public IscsiServer(IscsiServerOptions options, ILogger? log = null)
@@ -86,8 +86,8 @@ public sealed partial class IscsiServer : IFabric, ITargetDirectory
     }
 
     /// <summary>
-    /// Takes the addresses of all portals or of none, and does not listen yet: who does that first has not made or opened anything when another process
-    /// has an address. Throws <see cref="SocketException"/> when it cannot be taken.
+    /// Takes the addresses of all portals or of none, and answers nobody yet: who does that first has not made or opened anything when another process
+    /// has an address. Initiators that connect wait for <see cref="Start"/>. Throws <see cref="SocketException"/> when it cannot be taken.
     /// </summary>
     public void Bind()
     {
@@ -103,6 +103,8 @@ public sealed partial class IscsiServer : IFabric, ITargetDirectory
                 if (portal.EndPoint.Address.Equals(IPAddress.IPv6Any))
                     socket.DualMode = !Options.Portals.Any(p => p.EndPoint.AddressFamily == AddressFamily.InterNetwork && p.EndPoint.Port == portal.EndPoint.Port);
                 socket.Bind(portal.EndPoint);
+                // Without that two processes may have the same address (SO_REUSEADDR).
+                socket.Listen(512);
                 portals.Add(portal with { EndPoint = (IPEndPoint)socket.LocalEndPoint! });
             }
         }
@@ -114,20 +116,11 @@ public sealed partial class IscsiServer : IFabric, ITargetDirectory
         Portals = portals;
     }
 
-    /// <summary>Listens on all portals or on none. Throws <see cref="SocketException"/> when an address cannot be taken.</summary>
+    /// <summary>Serves on all portals or on none. Throws <see cref="SocketException"/> when an address cannot be taken.</summary>
     public void Start()
     {
         if (_listeners.Count == 0) Bind();
         Preloading.Load(typeof(IscsiServer).Assembly);
-        try
-        {
-            foreach (var (socket, _) in _listeners) socket.Listen(512);
-        }
-        catch (SocketException)
-        {
-            CloseListeners();
-            throw;
-        }
         foreach (var (socket, group) in _listeners)
         {
             LogMessages.Listening(Log, socket.LocalEndPoint!.ToString()!, group);
@@ -299,6 +292,7 @@ public sealed partial class IscsiServer : IFabric, ITargetDirectory
     /// <inheritdoc/>
     public async Task DrainAsync()
     {
+        _isDrained = true;
         var connections = AllConnections;
         foreach (var connection in connections) connection.RequestLogout(Options.Limits.LogoutTimeoutSeconds);
         var all = Task.WhenAll(connections.Select(c => c.Ended));
@@ -349,5 +343,11 @@ public sealed partial class IscsiServer : IFabric, ITargetDirectory
     }
 
     /// <inheritdoc/>
-    public async ValueTask DisposeAsync() => await StopAsync().ConfigureAwait(false);
+    public async ValueTask DisposeAsync()
+    {
+        StopAccepting();
+        // Who does not go has had his time.
+        if (!_isDrained) await DrainAsync().ConfigureAwait(false);
+        foreach (var connection in AllConnections) connection.Abort("the server stops");
+    }
 }

@@ -62,10 +62,13 @@ internal sealed class Replayer(BackstoreGuard store, RecordedTrace trace, bool i
 
     private long Since(long began) => time.GetElapsedTime(began).Ticks / TimeSpan.TicksPerMicrosecond;
 
+    // Timers do not take every number that a file may have.
+    private const long MostWait = 60_000;
+
     private async Task WaitAsync(long at, long began, CancellationToken stop)
     {
         // Timers are exact to a millisecond; what is due within one is due.
-        for (long left; (left = at - Since(began)) >= 1000;) await Task.Delay(TimeSpan.FromMilliseconds(left / 1000), time, stop);
+        for (long left; (left = at - Since(began)) >= 1000;) await Task.Delay(TimeSpan.FromMilliseconds(Math.Min(left / 1000, MostWait)), time, stop);
     }
 
     private async Task OneAsync(RecordedOperation operation, SemaphoreSlim room, CancellationToken stop)

@@ -308,15 +308,18 @@ public sealed class HandlerListener : IDisposable
         }
         try
         {
-            var said = await reply.WaitAsync(ChangeLimit).ConfigureAwait(false);
+            await Task.WhenAny(reply, Task.Delay(ChangeLimit)).ConfigureAwait(false);
+            lock (_gate)
+            {
+                if (!reply.IsCompleted)
+                {
+                    if (device.Holder is not null) device.OverdueChange = apply;
+                    throw new IOException($"{device.Name}: its handler does not answer");
+                }
+            }
+            var said = await reply.ConfigureAwait(false);
             if (said.Error != Errno.None) throw new IOException($"{device.Name}: its handler refuses the change ({said.Reason ?? said.Error.Text})");
             lock (_gate) apply(device);
-        }
-        catch (TimeoutException)
-        {
-            lock (_gate)
-                if (device.Holder is not null && !reply.IsCompleted) device.OverdueChange = apply;
-            throw new IOException($"{device.Name}: its handler does not answer");
         }
         finally
         {

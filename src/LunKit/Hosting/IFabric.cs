@@ -14,6 +14,9 @@ public interface IFabric : IAsyncDisposable
     /// <summary>Name of the transport, e.g. <c>iscsi</c>: one word, unique in a host. Ids of sessions begin with it.</summary>
     string Name { get; }
 
+    /// <summary>Refuses a target that the fabric cannot serve, with <see cref="ArgumentException"/>; changes nothing.</summary>
+    void Check(Target target);
+
     /// <summary>
     /// Puts a target in place of the one with its name, or adds it. Sessions of initiators that it still admits go on, and see its LUNs from here on, with the
     /// unit attentions that tell so. Does not wait for commands. Throws <see cref="ArgumentException"/>, and has changed nothing then, when the fabric cannot

@@ -42,6 +42,7 @@ public sealed class TargetHost : IAsyncDisposable
         {
             RefuseWhenStopping();
             if (_fabrics.Any(f => f.Name == fabric.Name)) throw new HostException(HostError.Taken, $"there is a fabric '{fabric.Name}' already");
+            foreach (var target in _targets.All) CheckWith(fabric, target);
             foreach (var target in _targets.All) fabric.SetTarget(target);
             _fabrics.Add(fabric);
         }
@@ -55,7 +56,7 @@ public sealed class TargetHost : IAsyncDisposable
         {
             RefuseWhenStopping();
             if (_units.TryGetValue(name, out var same))
-                throw new HostException(HostError.Taken, $"there is a unit '{name}' already{(same.Closing is null ? "" : ", which is still closing: its storage is in use")}");
+                throw new HostException(HostError.Taken, $"there is a unit '{name}' already{(same.Phase is null ? "" : ", which is still closing: its storage is in use")}");
             // Initiators that see both would take them for two paths to one disk, and write to either.
             if (_units.Values.FirstOrDefault(u => u.Unit.Identity.Id == unit.Identity.Id) is { } twin)
                 throw new HostException(HostError.Taken, $"unit '{name}' has the identity of unit '{twin.Name}' (serial {unit.Identity.Serial}): give one of them another serial");
@@ -80,19 +81,20 @@ public sealed class TargetHost : IAsyncDisposable
     public async Task<UnitEnd> RemoveUnitAsync(string name, TimeSpan? limit = null)
     {
         HostedUnit hosted;
-        var source = new TaskCompletionSource<bool>(TaskCreationOptions.RunContinuationsAsynchronously);
         lock (_gate)
         {
             RefuseWhenStopping();
             hosted = _units.GetValueOrDefault(name) ?? throw NoUnit(name);
-            if (hosted.Closing is null)
+            if (hosted.Phase == null)
             {
                 Replace(_targets.Without(hosted.Unit));
-                hosted.Closing = source.Task;
+                hosted.Phase = UnitPhase.Closing;
             }
         }
-        if (hosted.Closing == source.Task) source.SetResult(await hosted.Unit.CloseAsync(limit ?? s_closing).ConfigureAwait(false));
-        return new(await hosted.Closing.ConfigureAwait(false), hosted.Unit.ClosingFailure);
+        bool isClosed = await hosted.Unit.CloseAsync(limit ?? s_closing).ConfigureAwait(false);
+        if (!isClosed)
+            lock (_gate) hosted.Phase = UnitPhase.Stuck;
+        return new(isClosed, hosted.Unit.ClosingFailure);
     }
 
     /// <summary>Adds a target. Throws <see cref="HostException"/>.</summary>
@@ -131,7 +133,8 @@ public sealed class TargetHost : IAsyncDisposable
         {
             RefuseWhenStopping();
             var next = change(_targets);
-            foreach (var target in next.All) Check(target);
+            // One that stays as it is holds up no change of another.
+            foreach (string name in next.DifferencesTo(_targets).Where(next.Contains)) Check(next[name]);
             Replace(next);
         }
     }
@@ -142,11 +145,25 @@ public sealed class TargetHost : IAsyncDisposable
         {
             if (lun is < 0 or > LunAddress.MaxLun) throw new HostException(HostError.Invalid, $"{target.Name}: LUN {lun} is not 0 to {LunAddress.MaxLun}");
             if (_units.Values.FirstOrDefault(u => u.Unit == unit) is not { } hosted) throw new HostException(HostError.NotFound, $"{target.Name}: LUN {lun} is a unit that the host does not have");
-            if (hosted.Closing is not null) throw new HostException(HostError.InUse, $"{target.Name}: LUN {lun}: unit '{hosted.Name}' is being removed");
+            if (hosted.Phase is not null) throw new HostException(HostError.InUse, $"{target.Name}: LUN {lun}: unit '{hosted.Name}' is being removed");
+        }
+        foreach (var fabric in _fabrics) CheckWith(fabric, target);
+    }
+
+    private static void CheckWith(IFabric fabric, Target target)
+    {
+        try
+        {
+            target.Check();
+            fabric.Check(target);
+        }
+        catch (ArgumentException e)
+        {
+            throw new HostException(HostError.Invalid, e.Message);
         }
     }
 
-    /// <summary>Tells the fabrics of what is another than before: all of them, or none.</summary>
+    /// <summary>Tells the fabrics of what is another than before, which they have been asked for: all of them, or none.</summary>
     private void Replace(TargetSet next)
     {
         var before = _targets;
@@ -157,12 +174,13 @@ public sealed class TargetHost : IAsyncDisposable
             {
                 foreach (var fabric in _fabrics)
                 {
-                    Tell(fabric, name, next);
+                    // First: what throws may have done a part.
                     told.Add((fabric, name));
+                    Tell(fabric, name, next);
                 }
             }
         }
-        catch (ArgumentException e)
+        catch (Exception e)
         {
             foreach (var (fabric, name) in told) Tell(fabric, name, before);
             throw new HostException(HostError.Invalid, e.Message);
@@ -259,16 +277,30 @@ public sealed class TargetHost : IAsyncDisposable
 
     private async Task<IReadOnlyList<string>> StopNowAsync(Func<Task>? between)
     {
+        List<string> lost = [];
         foreach (var fabric in _fabrics) fabric.StopAccepting();
-        await Task.WhenAll(_fabrics.Select(f => f.DrainAsync())).ConfigureAwait(false);
-        foreach (var fabric in _fabrics) await fabric.DisposeAsync().ConfigureAwait(false);
-        if (between is not null) await between().ConfigureAwait(false);
+        // Whatever fails here, units are flushed and closed.
+        await Task.WhenAll(_fabrics.Select(f => TryAsync(f.Name, f.DrainAsync))).ConfigureAwait(false);
+        foreach (var fabric in _fabrics) await TryAsync(fabric.Name, () => fabric.DisposeAsync().AsTask()).ConfigureAwait(false);
+        if (between is not null) await TryAsync("the host", between).ConfigureAwait(false);
         List<HostedUnit> units;
         lock (_gate) units = [.. _units.Values];
         // At once: one that hangs takes its time, and no other's.
         var failures = await Task.WhenAll(units.Select(CloseAsync)).ConfigureAwait(false);
         _metrics.Dispose();
-        return [.. failures.OfType<string>()];
+        return [.. lost, .. failures.OfType<string>()];
+
+        async Task TryAsync(string name, Func<Task> step)
+        {
+            try
+            {
+                await step().ConfigureAwait(false);
+            }
+            catch (Exception e)
+            {
+                lock (lost) lost.Add($"{name} did not stop in order: {e.Message}");
+            }
+        }
     }
 
     private static async Task<string?> CloseAsync(HostedUnit hosted)

@@ -194,9 +194,14 @@ public sealed class BlockUnit : LogicalUnit
             if (lengthBytes < there)
                 throw new BackstoreException(BackstoreError.Internal, $"{Identity.Name} keeps its size: {lengthBytes} bytes are fewer than its {there}, and what is in use is not cut off");
             // What is behind it may be longer than what is served of it, or its owner has done it already.
-            if (lengthBytes > behind || Store.Has(BackstoreFeatures.Resize) && lengthBytes == behind)
-                await ChangeSizeAsync(lengthBytes, static (store, length) => store.GrowAsync(length, CancellationToken.None)).ConfigureAwait(false);
-            if (Volatile.Read(ref _mostBlocks) != long.MaxValue) ServeFirst(lengthBytes);
+            if (lengthBytes == there && lengthBytes == behind && !Store.Has(BackstoreFeatures.Resize)) return;
+            await ChangeSizeAsync(lengthBytes, async (store, length) =>
+            {
+                if (length >= behind && Store.Has(BackstoreFeatures.Resize) && !await store.GrowAsync(length, CancellationToken.None).ConfigureAwait(false)) return false;
+                if (store.Geometry.LengthBytes < length) return false;
+                if (Volatile.Read(ref _mostBlocks) != long.MaxValue) Volatile.Write(ref _mostBlocks, length / BlockSize);
+                return true;
+            }).ConfigureAwait(false);
         }
         finally
         {

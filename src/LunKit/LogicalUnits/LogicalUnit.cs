@@ -21,7 +21,7 @@ public abstract partial class LogicalUnit : IAsyncDisposable
 
     private readonly Lock _gate = new();
     private UnitNexus[] _nexuses = [];
-    private Task<bool>? _closing;
+    private Task? _closing;
 
     private protected LogicalUnit(
         UnitIdentity identity, UnitMemory memory, CommandTable table, ModePages modePages, ILogger? log, UnitRuntime? runtime = null)
@@ -316,19 +316,13 @@ public abstract partial class LogicalUnit : IAsyncDisposable
     /// <summary>
     /// Takes the unit out of service: refuses what arrives (LOGICAL UNIT NOT SUPPORTED), aborts what runs, waits for its end, makes acknowledged
     /// writes durable, and releases what the unit holds. False when that took longer than <paramref name="limit"/>: the log then names what
-    /// hangs, and the unit's storage stays open until it has ended, for a running command may still use it. Never throws; may be called again.
+    /// hangs, and the unit's storage stays open until it has ended, for a running command may still use it. Never throws; may be called again, with
+    /// a time of its own.
     /// </summary>
-    public Task<bool> CloseAsync(TimeSpan limit)
+    public async Task<bool> CloseAsync(TimeSpan limit)
     {
-        var source = new TaskCompletionSource<bool>(TaskCreationOptions.RunContinuationsAsynchronously);
-        if (Interlocked.CompareExchange(ref _closing, source.Task, null) is { } earlier) return earlier;
-        _ = CloseAsync(limit, source);
-        return source.Task;
-    }
-
-    private async Task CloseAsync(TimeSpan limit, TaskCompletionSource<bool> source)
-    {
-        var closing = DrainAndReleaseAsync();
+        var source = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var closing = Interlocked.CompareExchange(ref _closing, source.Task, null) ?? DrainAndReleaseAsync(source);
         using var late = new CancellationTokenSource();
         bool isClosed = await Task.WhenAny(closing, Task.Delay(limit, Runtime.Time, late.Token)).ConfigureAwait(false) == closing;
         late.Cancel();
@@ -337,10 +331,10 @@ public abstract partial class LogicalUnit : IAsyncDisposable
             string held = string.Join("; ", Tasks.Describe(8));
             LogMessages.UnitNotClosed(Log, Identity.Name, limit.TotalSeconds, held.Length > 0 ? held : "its storage does not answer");
         }
-        source.SetResult(isClosed);
+        return isClosed;
     }
 
-    private async Task DrainAndReleaseAsync()
+    private async Task DrainAndReleaseAsync(TaskCompletionSource over)
     {
         await TaskManager.Close().ConfigureAwait(false);
         await TryAsync(StopAsync, "the unit is closed").ConfigureAwait(false);
@@ -348,6 +342,7 @@ public abstract partial class LogicalUnit : IAsyncDisposable
         await TryAsync(ReleaseAsync, "the unit is closed").ConfigureAwait(false);
         Memory.Dispose();
         Closed?.Invoke();
+        over.SetResult();
     }
 
     /// <summary>Why the flush at the unit's closing failed, so that acknowledged writes may be lost; null when it did not.</summary>

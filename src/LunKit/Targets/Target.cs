@@ -71,6 +71,23 @@ public sealed record Target
         return Acls.FirstOrDefault(a => string.Equals(a.InitiatorName, initiatorName, StringComparison.OrdinalIgnoreCase));
     }
 
+    /// <summary>Throws <see cref="ArgumentException"/> for LUNs that no initiator could have: out of range, or two at one number.</summary>
+    public void Check()
+    {
+        foreach (int lun in Luns.Keys) CheckLun(lun, Name);
+        foreach (var acl in Acls.Where(a => a.MappedLuns is not null))
+        {
+            foreach (int lun in acl.MappedLuns!.Values) CheckLun(lun, $"{Name}, {acl.InitiatorName}");
+            if (acl.MappedLuns.Values.GroupBy(l => l).FirstOrDefault(g => g.Count() > 1) is { } twice)
+                throw new ArgumentException($"{Name}, {acl.InitiatorName}: two LUNs are mapped to LUN {twice.Key}");
+        }
+    }
+
+    private static void CheckLun(int lun, string whose)
+    {
+        if (lun is < 0 or > Scsi.LunAddress.MaxLun) throw new ArgumentException($"{whose}: LUN {lun} is not 0 to {Scsi.LunAddress.MaxLun}");
+    }
+
     /// <summary>Whether it is the same definition: equal in all, with the same units.</summary>
     public bool IsSameAs(Target other) => ReferenceEquals(this, other) || string.Equals(Name, other.Name, StringComparison.Ordinal) && Alias == other.Alias &&
         IsSame(Luns, other.Luns) && Chap.SequenceEqual(other.Chap) && MutualChap == other.MutualChap && ExplicitAlua == other.ExplicitAlua &&

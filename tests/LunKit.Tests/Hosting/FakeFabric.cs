@@ -14,9 +14,13 @@ internal sealed class FakeFabric(string name = "fake") : IFabric
     public string Name => name;
     public IReadOnlyList<SessionSnapshot> Sessions => Live;
 
-    public void SetTarget(Target target)
+    public void Check(Target target)
     {
         if (target.Name == Refuses) throw new ArgumentException($"{target.Name} is not to be served");
+    }
+
+    public void SetTarget(Target target)
+    {
         Log.Add($"set {target.Name}: {string.Join(' ', target.Luns.OrderBy(l => l.Key).Select(l => $"{l.Key}={l.Value.Identity.Name}"))}".TrimEnd());
         Served[target.Name] = target;
     }
