@@ -48,7 +48,8 @@ public sealed partial class IscsiServer
         lock (_gate)
         {
             var before = _byName.GetValueOrDefault(target.Name);
-            foreach (var unit in target.Luns.Values.Distinct()) unit.SetPorts(target.Name.ToLowerInvariant(), _ports.Of(target.Name), target.ExplicitAlua);
+            var ports = _ports.Of(target.Name);
+            foreach (var unit in target.Luns.Values.Distinct()) unit.SetPorts(target.Name.ToLowerInvariant(), ports, target.ExplicitAlua);
             _byName = _byName.Values.Where(t => !IsNamed(t, target.Name)).Append(target).ToDictionary(t => t.Name, StringComparer.OrdinalIgnoreCase);
             foreach (var session in Sessions.Of(target.Name))
             {

@@ -98,12 +98,9 @@ internal sealed class Server : IAsyncDisposable
             // Those that the host has not taken over.
             foreach (var unit in units) await unit.Unit.DisposeAsync();
             handlers?.Dispose();
-            throw e switch
-            {
-                SocketException s => new UserException(Explain(s, options.Portals)),
-                HostException h => new UserException(h.Message),
-                _ => e,
-            };
+            if (e is SocketException s) throw new UserException(Explain(s, options.Portals));
+            if (e is HostException h) throw new UserException(h.Message);
+            throw;
         }
     }
 

@@ -145,7 +145,7 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
         if (_modesChanged && !_said.KeepsModes) ModesAreLost(nexuses);
         // The others' unit attentions of the change may have ended with the handler that had them.
         else if (_changedHere)
-            foreach (var nexus in nexuses) if (nexus.Nexus != _changer || _changer is null) nexus.EstablishUnitAttention(Sense.ModeParametersChanged);
+            foreach (var nexus in nexuses) if (nexus.Nexus != _changer) nexus.EstablishUnitAttention(Sense.ModeParametersChanged);
         // Whether the next one finds them, and those that were saved before this target was started, it says itself.
         (_modesKept, _changedHere) = (_said.KeepsModes, false);
         if (_said.Durability == Durability.Acknowledged) _outlived = _acknowledged;

@@ -1,6 +1,5 @@
 using LunKit.Diagnostics;
 using LunKit.LogicalUnits;
-using LunKit.Scsi;
 using LunKit.Targets;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -42,7 +41,7 @@ public sealed class TargetHost : IAsyncDisposable
         {
             RefuseWhenStopping();
             if (_fabrics.Any(f => f.Name == fabric.Name)) throw new HostException(HostError.Taken, $"there is a fabric '{fabric.Name}' already");
-            foreach (var target in _targets.All) CheckWith(fabric, target);
+            foreach (var target in _targets.All) Check(() => fabric.Check(target));
             foreach (var target in _targets.All) fabric.SetTarget(target);
             _fabrics.Add(fabric);
         }
@@ -52,6 +51,7 @@ public sealed class TargetHost : IAsyncDisposable
     public void AddUnit(string name, LogicalUnit unit)
     {
         if (name.Length == 0) throw new HostException(HostError.Invalid, "a unit needs a name");
+        if (unit.IsClosing) throw new HostException(HostError.Invalid, $"unit '{name}' is closed");
         lock (_gate)
         {
             RefuseWhenStopping();
@@ -143,19 +143,18 @@ public sealed class TargetHost : IAsyncDisposable
     {
         foreach (var (lun, unit) in target.Luns)
         {
-            if (lun is < 0 or > LunAddress.MaxLun) throw new HostException(HostError.Invalid, $"{target.Name}: LUN {lun} is not 0 to {LunAddress.MaxLun}");
             if (_units.Values.FirstOrDefault(u => u.Unit == unit) is not { } hosted) throw new HostException(HostError.NotFound, $"{target.Name}: LUN {lun} is a unit that the host does not have");
             if (hosted.Phase is not null) throw new HostException(HostError.InUse, $"{target.Name}: LUN {lun}: unit '{hosted.Name}' is being removed");
         }
-        foreach (var fabric in _fabrics) CheckWith(fabric, target);
+        Check(target.Check);
+        foreach (var fabric in _fabrics) Check(() => fabric.Check(target));
     }
 
-    private static void CheckWith(IFabric fabric, Target target)
+    private static void Check(Action check)
     {
         try
         {
-            target.Check();
-            fabric.Check(target);
+            check();
         }
         catch (ArgumentException e)
         {
@@ -278,8 +277,13 @@ public sealed class TargetHost : IAsyncDisposable
     private async Task<IReadOnlyList<string>> StopNowAsync(Func<Task>? between)
     {
         List<string> lost = [];
-        foreach (var fabric in _fabrics) fabric.StopAccepting();
         // Whatever fails here, units are flushed and closed.
+        foreach (var fabric in _fabrics)
+            await TryAsync(fabric.Name, () =>
+            {
+                fabric.StopAccepting();
+                return Task.CompletedTask;
+            }).ConfigureAwait(false);
         await Task.WhenAll(_fabrics.Select(f => TryAsync(f.Name, f.DrainAsync))).ConfigureAwait(false);
         foreach (var fabric in _fabrics) await TryAsync(fabric.Name, () => fabric.DisposeAsync().AsTask()).ConfigureAwait(false);
         if (between is not null) await TryAsync("the host", between).ConfigureAwait(false);

@@ -122,7 +122,7 @@ public sealed class HostFaultTests
         public bool RemoveTarget(string name) => false;
         public IReadOnlyList<SessionSnapshot> Sessions => [];
         public bool EndSession(string id, string reason) => false;
-        public void StopAccepting() { }
+        public void StopAccepting() => throw new IOException("no listener");
         public Task DrainAsync() => throw new IOException("no descriptor");
         public ValueTask DisposeAsync() => default;
     }
@@ -238,5 +238,15 @@ public sealed class HostFaultTests
         host.Map(One, 0, "a");
         await host.Units.Single(u => u.Name == "a").Unit.CloseAsync(TimeSpan.FromSeconds(10));
         host.Map(Two, 0, "b");
+    }
+
+    /// <summary>Its name would be taken for ever.</summary>
+    [Fact]
+    public async Task AClosedUnitIsNotTaken()
+    {
+        await using var host = new TargetHost();
+        var unit = Unit("a");
+        Assert.True(await unit.CloseAsync(TimeSpan.FromSeconds(10)));
+        Assert.Equal(HostError.Invalid, Assert.Throws<HostException>(() => host.AddUnit("a", unit)).Error);
     }
 }

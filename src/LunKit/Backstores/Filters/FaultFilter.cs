@@ -6,7 +6,7 @@ namespace LunKit.Backstores;
 /// A disk that fails on demand, for tests: rules choose operations by class, range, count and chance, and let them fail, hang, be done in part, or move
 /// wrong bits. Keeps the contract of <see cref="IBackstore"/> except where a rule breaks the data on purpose. Thread safe.
 /// </summary>
-public sealed class FaultFilter : BackstoreFilter
+public sealed class FaultFilter : CallFilter
 {
     private readonly Lock _gate = new();
     private readonly List<(int Calls, TaskCompletionSource Reached)> _watchers = [];
@@ -17,7 +17,7 @@ public sealed class FaultFilter : BackstoreFilter
     /// <summary>Takes over <paramref name="inner"/>.</summary>
     /// <param name="inner">The inner backstore.</param>
     /// <param name="settings">The rules at the start. <see cref="ArgumentException"/> for a rule that could hit nothing.</param>
-    public FaultFilter(IBackstore inner, FaultSettings settings) : base(inner, AllFeatures)
+    public FaultFilter(IBackstore inner, FaultSettings settings) : base(inner)
     {
         _settings = settings;
         _faults = [.. settings.Rules.Select(rule => new ActiveFault(rule.Checked()))];
@@ -67,29 +67,6 @@ public sealed class FaultFilter : BackstoreFilter
     }
 
     /// <inheritdoc/>
-    public override ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken) =>
-        RunAsync(new(BackstoreOperation.Read, offset, data.Length), data, cancellationToken);
-
-    /// <inheritdoc/>
-    public override ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken) =>
-        RunAsync(new(BackstoreOperation.Write, offset, data.Length, options), data, cancellationToken);
-
-    /// <inheritdoc/>
-    public override ValueTask FlushAsync(CancellationToken cancellationToken) => RunAsync(new(BackstoreOperation.Flush, 0, 0), default, cancellationToken);
-
-    /// <inheritdoc/>
-    public override ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken) =>
-        RunAsync(new(BackstoreOperation.Discard, offset, length), default, cancellationToken);
-
-    /// <inheritdoc/>
-    public override ValueTask WriteZeroesAsync(long offset, long length, WriteOptions options, CancellationToken cancellationToken) =>
-        RunAsync(new(BackstoreOperation.WriteZeroes, offset, length, options), default, cancellationToken);
-
-    /// <inheritdoc/>
-    public override ValueTask WriteSameAsync(long offset, long length, DataBuffer pattern, WriteOptions options, CancellationToken cancellationToken) =>
-        RunAsync(new(BackstoreOperation.WriteSame, offset, length, options), pattern, cancellationToken);
-
-    /// <inheritdoc/>
     public override ValueTask<long> CompareAndWriteAsync(long offset, DataBuffer compare, DataBuffer data, WriteOptions options, CancellationToken cancellationToken)
     {
         var call = new BackstoreCall(BackstoreOperation.CompareAndWrite, offset, data.Length, options);
@@ -125,7 +102,8 @@ public sealed class FaultFilter : BackstoreFilter
         return null;
     }
 
-    private ValueTask RunAsync(BackstoreCall call, DataBuffer data, CancellationToken cancellationToken) =>
+    /// <inheritdoc/>
+    protected override ValueTask RunAsync(BackstoreCall call, DataBuffer data, CancellationToken cancellationToken) =>
         Find(call) is { } fault ? RunAsync(fault, call, data, cancellationToken) : call.MakeAsync(Inner, data, cancellationToken);
 
     private async ValueTask RunAsync(ActiveFault fault, BackstoreCall call, DataBuffer data, CancellationToken cancellationToken)

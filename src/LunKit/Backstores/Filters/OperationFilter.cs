@@ -7,7 +7,7 @@ namespace LunKit.Backstores;
 /// overlapping calls.
 /// </summary>
 /// <param name="inner">The inner backstore; the filter owns it from now on.</param>
-public abstract class OperationFilter(IBackstore inner) : BackstoreFilter(inner, AllFeatures)
+public abstract class OperationFilter(IBackstore inner) : CallFilter(inner)
 {
     /// <summary>
     /// Called before each operation, which begins when the task has completed. The filter does not touch the operation's memory here, so a cancellation
@@ -24,29 +24,6 @@ public abstract class OperationFilter(IBackstore inner) : BackstoreFilter(inner,
     protected virtual void End(BackstoreCall call, long begun, Exception? failure, long difference)
     {
     }
-
-    /// <inheritdoc/>
-    public override ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken) =>
-        RunAsync(new(BackstoreOperation.Read, offset, data.Length), data, cancellationToken);
-
-    /// <inheritdoc/>
-    public override ValueTask WriteAsync(long offset, DataBuffer data, WriteOptions options, CancellationToken cancellationToken) =>
-        RunAsync(new(BackstoreOperation.Write, offset, data.Length, options), data, cancellationToken);
-
-    /// <inheritdoc/>
-    public override ValueTask FlushAsync(CancellationToken cancellationToken) => RunAsync(new(BackstoreOperation.Flush, 0, 0), default, cancellationToken);
-
-    /// <inheritdoc/>
-    public override ValueTask DiscardAsync(long offset, long length, CancellationToken cancellationToken) =>
-        RunAsync(new(BackstoreOperation.Discard, offset, length), default, cancellationToken);
-
-    /// <inheritdoc/>
-    public override ValueTask WriteZeroesAsync(long offset, long length, WriteOptions options, CancellationToken cancellationToken) =>
-        RunAsync(new(BackstoreOperation.WriteZeroes, offset, length, options), default, cancellationToken);
-
-    /// <inheritdoc/>
-    public override ValueTask WriteSameAsync(long offset, long length, DataBuffer pattern, WriteOptions options, CancellationToken cancellationToken) =>
-        RunAsync(new(BackstoreOperation.WriteSame, offset, length, options), pattern, cancellationToken);
 
     /// <inheritdoc/>
     public override async ValueTask<long> CompareAndWriteAsync(
@@ -87,8 +64,9 @@ public abstract class OperationFilter(IBackstore inner) : BackstoreFilter(inner,
     }
 
     // Pooled: every read and write that waits comes here.
+    /// <inheritdoc/>
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
-    private async ValueTask RunAsync(BackstoreCall call, DataBuffer data, CancellationToken cancellationToken)
+    protected override async ValueTask RunAsync(BackstoreCall call, DataBuffer data, CancellationToken cancellationToken)
     {
         long begun = await BeginAsync(call, cancellationToken).ConfigureAwait(false);
         try
