@@ -334,6 +334,8 @@ public sealed class HandlerListener : IDisposable
         {
             if (!_devices.Remove(device.Number)) return;
             holder = device.Holder;
+            // That its handler goes from here on is no news.
+            device.IsServed = false;
         }
         holder?.Send(TcmuMessages.Event(UserMessages.Family, Event(device, TcmuEventKind.Removed)));
     }

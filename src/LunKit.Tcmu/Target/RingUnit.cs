@@ -22,7 +22,7 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
         ring.Unit = this;
     }
 
-    /// <summary>Called when the unit is disposed.</summary>
+    /// <summary>Called when the unit closes: takes the device from its handler. Null: nobody does.</summary>
     internal Action? Removing { get; set; }
 
     /// <summary>Bytes of shared memory that commands of the device have touched and that are not given back.</summary>
@@ -111,9 +111,27 @@ public sealed class RingUnit : CustomUnit, IPolledUnit
     void IPolledUnit.BeginPolling() => _ring.BeginPolling();
     void IPolledUnit.EndPolling() => _ring.EndPolling();
 
+    /// <summary>
+    /// The handler flushes when it closes the device, and has its storage in use until then. One that hangs keeps it; the ring is not needed for that.
+    /// </summary>
+    private protected override async ValueTask FlushLastAsync()
+    {
+        if (Removing is null) return;
+        Removing();
+        bool isDurable;
+        try
+        {
+            isDurable = await _ring.LetGoAsync(Runtime.Time).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            throw new IOException("its handler hangs and still has the device: what it has acknowledged may be lost");
+        }
+        if (!isDurable) throw new IOException("its handler has ended without making acknowledged writes durable");
+    }
+
     private protected override ValueTask ReleaseAsync()
     {
-        Removing?.Invoke();
         _ring.Dispose();
         return ValueTask.CompletedTask;
     }

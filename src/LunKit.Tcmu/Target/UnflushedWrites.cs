@@ -51,6 +51,9 @@ internal sealed class UnflushedWrites(TimeSpan reportTime, Func<long> clock)
     /// <summary>Whether anything is not durable: what no flush has covered, or, in a handler's own memory, all of the disk.</summary>
     private bool Any => _acknowledged > _flushed || _said.Durability == Durability.Nothing;
 
+    /// <summary>Whether a flush has covered all that was acknowledged.</summary>
+    public bool AreDurable => _acknowledged <= _flushed;
+
     /// <summary>A command ended well.</summary>
     /// <param name="effect">What it does.</param>
     /// <param name="mark"><see cref="Mark"/> when it began.</param>

@@ -68,12 +68,15 @@ internal sealed partial class UserRing
             _lease = null;
             lease.Dispose();
             _commands.HandlerIsGone();
-            if (_attached && _region.Producer.ConsumerHasLeft)
+            bool hasLeft = _attached && _region.Producer.ConsumerHasLeft, isFlushed = hasLeft && !_region.Producer.ConsumerHasLeftUnflushed;
+            if (hasLeft)
             {
                 _commands.NothingIsBegun();
                 _writes.Says(_region.Producer.ConsumerSurvival, Nexuses);
-                _writes.Left(isFlushed: !_region.Producer.ConsumerHasLeftUnflushed);
+                _writes.Left(isFlushed);
             }
+            // A flush that has failed says that more is amiss than what was written since the last.
+            _isDurable = hasLeft ? isFlushed : _writes.AreDurable;
             if (lost = _writes.HandlerDied(Nexuses))
             {
                 LossCount++;
@@ -85,5 +88,25 @@ internal sealed partial class UserRing
         if (lost) LogMessages.WritesLost(_log, _name);
         _commands.Answer(ended);
         HandlerGone?.Invoke();
+        TaskCompletionSource? free;
+        lock (_gate) free = _free;
+        // Last: without a thread of its own the ring may be disposed in here.
+        free?.TrySetResult();
+    }
+
+    /// <summary>
+    /// Waits until the handler has let go of the device, which somebody has told it to do; there is no next one. False: acknowledged writes are lost, or not on
+    /// the medium.
+    /// </summary>
+    /// <exception cref="TimeoutException">It has not done so in <see cref="UserRingOptions.LeavingTime"/>.</exception>
+    public async Task<bool> LetGoAsync(TimeProvider time)
+    {
+        var free = Task.CompletedTask;
+        lock (_gate)
+        {
+            if (_lease is not null) free = (_free = new(_runtime.HasThread ? TaskCreationOptions.RunContinuationsAsynchronously : TaskCreationOptions.None)).Task;
+        }
+        await free.WaitAsync(_options.LeavingTime, time).ConfigureAwait(false);
+        lock (_gate) return _isDurable;
     }
 }

@@ -32,6 +32,10 @@ internal sealed partial class UserRing : IPolledUnit, IDisposable
     private int _pollers;
     private string? _broken;
     private bool _attached;
+
+    // Whether all acknowledged writes were durable when the last handler was gone, and who waits for that.
+    private bool _isDurable = true;
+    private TaskCompletionSource? _free;
     private volatile bool _disposed;
 
     public UserRing(string name, UserRingOptions options, DataAreaBudget budget, ILogger log, RingRuntime? runtime = null)
@@ -151,6 +155,7 @@ internal sealed partial class UserRing : IPolledUnit, IDisposable
         int wait;
         lock (_gate)
         {
+            if (_disposed) return true;
             lease = _lease;
             // A thread that polls sees completions before this one would.
             if (_pollers == 0) _region.Producer.Say(Watch.Sleeps);

@@ -25,6 +25,12 @@ public sealed record UserRingOptions
     public TimeSpan ClosingTime { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
+    /// How long a handler may take after that to flush and to let go of the device; then the device ends without it, and what it has acknowledged counts as lost.
+    /// Less than the half minute that the closing of a unit waits.
+    /// </summary>
+    public TimeSpan LeavingTime { get; init; } = TimeSpan.FromSeconds(20);
+
+    /// <summary>
     /// When a handler dies with acknowledged writes that it had not flushed, the next flush of each initiator fails, and so do its
     /// flushes for this long after: for initiators that try again, and for those whose users flush each on their own account.
     /// </summary>

@@ -18,7 +18,7 @@ internal sealed class SimulatedRing
     private readonly SimulatedDisk _disk;
     private readonly UserRing _ring;
     private SimulatedHandler? _handler;
-    private bool _isScheduled, _isTurning, _again, _isTicking, _isGone;
+    private bool _isScheduled, _isTurning, _again, _isTicking, _isGone, _hasLeft;
 
     public SimulatedRing(SimulatedWorld world, SimulatedDisk disk, string name)
     {
@@ -29,6 +29,7 @@ internal sealed class SimulatedRing
         {
             RingBytes = isSmall ? 8192 : 65536, DataAreaBytes = isSmall ? 256 * 1024 : 1 << 20, MaxCommands = isSmall ? 4 : 64,
             CommandTimeout = TimeSpan.FromSeconds(world.Pick([5, 30])), QueueTimeout = TimeSpan.FromSeconds(world.Pick([5, 30])),
+            LeavingTime = TimeSpan.FromSeconds(world.Pick([1, 3600])),
         };
         _ring = new UserRing(name, options, new DataAreaBudget(1 << 30), NullLogger.Instance, new RingRuntime
         {
@@ -41,12 +42,20 @@ internal sealed class SimulatedRing
         _ring.HandlerGone = () => world.After(Absence(), Attach);
         Unit = new RingUnit(_ring, SimulatedDisk.BlockSize, new UnitIdentity { Name = name, Id = UnitIdentity.IdOf(name) }, null, NullLogger.Instance, world.Runtime)
         {
-            Removing = () => _isGone = true,
+            Removing = Remove,
         };
         world.After(Absence(), Attach);
     }
 
     public RingUnit Unit { get; }
+
+    /// <summary>The unit closes: no handler comes any more, and the one that is there flushes and goes.</summary>
+    private void Remove()
+    {
+        _isGone = true;
+        _handler?.Leave();
+        Schedule();
+    }
 
     /// <summary>Whether handlers have a cache that dies with them.</summary>
     public bool HasCache { get; }
@@ -79,6 +88,7 @@ internal sealed class SimulatedRing
                 Lost(blocks);
             }
         }
+        _hasLeft = _handler is { HasLeft: true };
         _handler = null;
         Schedule();
     }
@@ -104,18 +114,16 @@ internal sealed class SimulatedRing
         _world.After(TimeSpan.FromSeconds(1), Attach);
     }
 
-    /// <summary>The unit is closed: the last handler goes, or nobody is there to flush.</summary>
+    /// <summary>The unit is closed, and no handler is there any more; whether all that was acknowledged must be on the medium.</summary>
     public bool Close()
     {
-        if (_handler is not { } handler)
-        {
-            _disk.Close();
-            return false;
-        }
-        handler.Leave();
-        _world.Settle(TimeSpan.FromMinutes(10));
+        bool isFlushed = Unit.ClosingFailure is null;
+        if (_hasLeft && !isFlushed && _disk.FailedFlushes == 0 && _ring.BrokenCount == 0) throw new SimulationException($"the closing fails though its handler has flushed: {Unit.ClosingFailure!.Message}");
+        if (isFlushed && _handler is not null) throw new SimulationException("the unit is closed, and its handler is still there");
+        _handler?.Kill();
         _disk.Close();
-        return handler.HasLeft;
+        // One that was killed may have had a write that nobody was told of.
+        return isFlushed && _hasLeft;
     }
 
     /// <summary>The ring's thread has something to do.</summary>
@@ -130,7 +138,6 @@ internal sealed class SimulatedRing
     private void Run()
     {
         _isScheduled = false;
-        if (_isGone) return;
         if (_isTurning)
         {
             _again = true;

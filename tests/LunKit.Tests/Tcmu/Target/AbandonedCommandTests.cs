@@ -168,7 +168,7 @@ public sealed class AbandonedCommandTests
     [InlineData(false)]
     public async Task TheUnitClosesWithoutAHandlerThatHangs(bool timesOut)
     {
-        var options = timesOut ? s_impatient : s_impatient with { CommandTimeout = TimeSpan.Zero };
+        var options = (timesOut ? s_impatient : s_impatient with { CommandTimeout = TimeSpan.Zero }) with { LeavingTime = TimeSpan.FromMilliseconds(500) };
         await using var bench = new UserBench(options);
         using var handler = new ScriptedHandler(bench.Path).Open();
         var command = new TestCommand();
@@ -180,5 +180,6 @@ public sealed class AbandonedCommandTests
         if (!timesOut) Assert.Equal(ScsiStatus.TaskAborted, result.Status);
         bench.Unit.Complete(command);
         Assert.True(await closing);
+        Assert.Contains("hangs", Assert.IsType<IOException>(bench.Unit.ClosingFailure).Message);
     }
 }

@@ -44,7 +44,7 @@ public sealed class DataAreaBudgetTests
     [Fact]
     public async Task IdleMemoryIsGivenBackAndRemovalGivesAllBack()
     {
-        await using var bench = new UserBench(sizeBytes: 8 << 20);
+        await using var bench = new UserBench(new UserRingOptions { LeavingTime = TimeSpan.FromMilliseconds(100) }, sizeBytes: 8 << 20);
         using var handler = new ScriptedHandler(bench.Path).Open();
         var sent = bench.SendAsync(UserBench.Read(0, 8192), dataIn: 4 << 20);
         var entry = handler.Read();
