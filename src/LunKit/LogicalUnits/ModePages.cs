@@ -5,6 +5,9 @@ internal sealed record ModePage(byte Code, byte Subpage, byte[] Default, byte[] 
 {
     public byte[] Current { get; set; } = (byte[])Default.Clone();
     public byte[] Saved { get; set; } = (byte[])Default.Clone();
+
+    /// <summary>What a reset restores: the saved bytes, unless the operator has asked for others since.</summary>
+    public byte[] Restored { get => field ?? Saved; set; }
     public string Key => $"{Code:x2}{Subpage:x2}";
 }
 
@@ -74,7 +77,7 @@ internal sealed class ModePages
     /// <summary>
     /// Takes new current values for <paramref name="command"/>, or for the operator, one after the other; true when a current bit changed. What must outlive the
     /// process is kept first: a change that cannot be kept is none. Its abort ends the wait for earlier ones; what is not saved does not follow a reset
-    /// that ended it.
+    /// that ended it. The operator's values outlive resets, until an initiator saves others.
     /// </summary>
     /// <exception cref="OperationCanceledException">The command that asks was aborted, and the values are not to be saved.</exception>
     public async ValueTask<bool> ApplyAsync(IReadOnlyList<(ModePage Page, byte[] Wanted)> changes, bool save, ScsiCommand? command = null)
@@ -91,7 +94,10 @@ internal sealed class ModePages
                     return KeepCurrent(s, changes, save) || save;
                 }).ConfigureAwait(false);
             }
-            return Apply(changes, save, command);
+            bool changed = Apply(changes, save, command, isOperators: command is null);
+            // A reset in between has kept those before.
+            if (command is null) await KeepAsync().ConfigureAwait(false);
+            return changed;
         }
         catch
         {
@@ -105,9 +111,9 @@ internal sealed class ModePages
         }
     }
 
-    /// <summary>Puts new current values in force, and with <paramref name="save"/> those that a reset restores; keeps nothing.</summary>
+    /// <summary>Puts new current values in force, and with <paramref name="save"/> or as the operator's those that a reset restores; keeps nothing.</summary>
     /// <exception cref="OperationCanceledException">The command that asks was aborted, and the values are not to be saved.</exception>
-    public bool Apply(IReadOnlyList<(ModePage Page, byte[] Wanted)> changes, bool save, ScsiCommand? command = null)
+    public bool Apply(IReadOnlyList<(ModePage Page, byte[] Wanted)> changes, bool save, ScsiCommand? command = null, bool isOperators = false)
     {
         bool changed = false;
         lock (_gate)
@@ -120,17 +126,18 @@ internal sealed class ModePages
                 changed |= !merged.AsSpan().SequenceEqual(page.Current);
                 page.Current = merged;
                 if (save) page.Saved = merged;
+                if (save || isOperators) page.Restored = merged;
             }
         }
         return changed;
     }
 
-    /// <summary>Back to the saved values, as a reset does. They are still to be kept: <see cref="KeepAsync"/>.</summary>
+    /// <summary>Back to the saved values, or the operator's, as a reset does. They are still to be kept: <see cref="KeepAsync"/>.</summary>
     public void Restore()
     {
         lock (_gate)
         {
-            foreach (var page in _pages) page.Current = page.Saved;
+            foreach (var page in _pages) page.Current = page.Restored;
         }
     }
 

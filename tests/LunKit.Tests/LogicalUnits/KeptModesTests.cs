@@ -7,7 +7,7 @@ namespace LunKit.Tests.LogicalUnits;
 /// <summary>Current mode parameters that outlive the process: what is kept is what is in force, whatever comes in between.</summary>
 public sealed class KeptModesTests
 {
-    private const string TestUnitReady = "00 00 00 00 00 00", Select = "15 10 00 00 18 00";
+    private const string TestUnitReady = "00 00 00 00 00 00", Select = "15 10 00 00 18 00", SelectAndSave = "15 11 00 00 18 00";
     private static readonly byte[] s_off = Page(0), s_on = Page(4);
 
     private readonly VolatileUnitStateProbe _state = new();
@@ -69,6 +69,46 @@ public sealed class KeptModesTests
         unit.Good(Select, s_on);
         Assert.True(unit.Unit.IsWriteCacheEnabled && IsOnForTheNext);
         unit.Checks(Sense.ModeParametersChanged, TestUnitReady, nexus: 1);
+    }
+
+    /// <summary>What the operator has set is what a reset restores, until an initiator saves another value.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task TheOperatorsCacheOutlivesResets(bool isOn)
+    {
+        await using var unit = new TestUnit(new Cached(), new BlockUnitOptions { WriteCache = !isOn, Succession = UnitSuccession.First }, _state);
+        Assert.True(await unit.Unit.SetWriteCacheAsync(isOn));
+        unit.Checks(Sense.ModeParametersChanged, TestUnitReady);
+        unit.Good(Select, isOn ? s_off : s_on);
+        await unit.Unit.TaskManager.Reset(null, Sense.BusDeviceResetOccurred);
+        // Behind what the reset keeps.
+        await unit.Unit.ModePages.KeepAsync();
+        Assert.Equal((isOn, true), (unit.Unit.IsWriteCacheEnabled, IsOnForTheNext));
+        unit.Checks(Sense.BusDeviceResetOccurred, TestUnitReady);
+        unit.Good(SelectAndSave, isOn ? s_off : s_on);
+        await unit.Unit.TaskManager.Reset(null, Sense.BusDeviceResetOccurred);
+        Assert.Equal(!isOn, unit.Unit.IsWriteCacheEnabled);
+    }
+
+    /// <summary>A reset while the operator's change is being kept keeps what was before; the change is in force and kept all the same.</summary>
+    [Fact]
+    public async Task AResetDuringTheOperatorsChangeLosesNothing()
+    {
+        using ManualResetEventSlim inSave = new(), gate = new();
+        await using var unit = Unit(UnitSuccession.First);
+        _state.Before = () =>
+        {
+            inSave.Set();
+            gate.Wait();
+        };
+        var change = Task.Run(() => unit.Unit.SetWriteCacheAsync(true).AsTask());
+        Assert.True(inSave.Wait(TimeSpan.FromSeconds(30)));
+        var reset = unit.Unit.TaskManager.Reset(null, Sense.BusDeviceResetOccurred);
+        gate.Set();
+        Assert.True(await change);
+        await reset;
+        Assert.Equal((true, true), (unit.Unit.IsWriteCacheEnabled, IsOnForTheNext));
     }
 
     /// <summary>The operator switches the cache off, and something of that fails: when he does it again it is done.</summary>
