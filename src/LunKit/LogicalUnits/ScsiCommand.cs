@@ -94,7 +94,7 @@ public abstract class ScsiCommand : IValueTaskSource<bool>, IThreadPoolWorkItem
 
     /// <summary>
     /// Marks the command as aborted; it still completes, once, and what it did until then stays done. The caller knows that it is
-    /// not done yet, and cancels the returned source when it holds no lock.
+    /// not done yet, and has the returned source cancelled where nobody holds a lock.
     /// </summary>
     internal CancellationTokenSource MarkAborted(bool report)
     {

@@ -156,6 +156,15 @@ public sealed class DoctorTests : IDisposable
         AssertSays(Device(), Verdict.Bad, $"its image {_root}/gone.img is missing", "move the image back");
     }
 
+    /// <summary>Deleted in use; or for a moment, when the handler looks whether the image is back.</summary>
+    [Fact]
+    public void AnImageThatIsMissingIsNamedThoughItsDeviceIsOpen()
+    {
+        PutDevice($"file/{_root}/gone.img");
+        PutProcess(12, "lunkit", arguments: "/usr/bin/lunkit handle", open: "uio4");
+        AssertSays(Device(), Verdict.Bad, $"its image {_root}/gone.img is missing, though lunkit, process 12 has the device", "/proc/12/fd");
+    }
+
     [Theory]
     [InlineData('S', "though lunkit, process 12 runs", "log of `lunkit handle` says why")]
     [InlineData('T', "lunkit, process 12 is stopped", "kill -CONT 12")]

@@ -74,6 +74,47 @@ public sealed class HostFaultTests
         static LogicalUnit B(TargetHost host) => host.Units.Single(u => u.Name == "b").Unit;
     }
 
+    /// <summary>What hears that its command is aborted may use the host, from any thread, and wait for it: it is not called under the host's lock.</summary>
+    [Fact]
+    public async Task WhatHearsOfAnAbortMayUseTheHost()
+    {
+        var host = new TargetHost();
+        var server = NewServer();
+        await using var scope = host;
+        host.AddFabric(server);
+        TaskCompletionSource began = new(), told = new();
+        host.AddUnit("a", Unit("a", new Hanging(() =>
+        {
+            if (Task.Run(() => host.Units.Count).Wait(TimeSpan.FromSeconds(10))) told.SetResult();
+            else told.SetException(new TimeoutException("the host is locked"));
+        }, began)));
+        host.AddTarget(new Target { Name = One, Luns = new Dictionary<int, LogicalUnit>() });
+        host.Map(One, 0, "a");
+        server.Start();
+        await using var one = await ConnectAsync(server, One);
+        await one.ExecuteAsync(0, new byte[6]);
+        var read = one.ExecuteAsync(0, [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0], dataInLength: 512);
+        await began.Task.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        host.Unmap(One, 0);
+        await told.Task.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        Assert.Equal(ScsiStatus.TaskAborted, (await read).Status);
+    }
+
+    private sealed class Hanging(Action told, TaskCompletionSource began) : BackstoreFilter(new MemoryBackstore(1 << 20), AllFeatures)
+    {
+        public override async ValueTask ReadAsync(long offset, DataBuffer data, CancellationToken cancellationToken)
+        {
+            var over = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            await using var registration = cancellationToken.Register(() =>
+            {
+                told();
+                over.SetCanceled();
+            });
+            began.SetResult();
+            await over.Task;
+        }
+    }
+
     /// <summary>Nobody of that name could log in.</summary>
     [Fact]
     public async Task TwoLunsAtOneNumberAreRefused()

@@ -1,4 +1,5 @@
 using LunKit.LogicalUnits;
+using LunKit.Tests.LogicalUnits.Tasks;
 
 namespace LunKit.Tests.Simulation;
 
@@ -55,6 +56,8 @@ internal sealed class SimulatedWorld(int seed) : WorkQueue
     public string Trace() => string.Join('\n', Environment.GetEnvironmentVariable("LUNKIT_SEED") is null ? _trace.TakeLast(400) : _trace);
 
     public override void Post(IThreadPoolWorkItem item) => Soon(item.Execute);
+
+    public override void Cancel(CancellationTokenSource source, Action<Exception> fault) => ManualQueue.CancelHere(source, fault);
 
     /// <summary>Other threads go first, now and then.</summary>
     public override void Pause()

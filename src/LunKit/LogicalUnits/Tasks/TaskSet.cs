@@ -161,7 +161,8 @@ internal sealed partial class TaskSet(WorkQueue queue, Action<Exception> fault)
     /// <param name="abandons">Nobody waits for them any more: those that may still write keep their blocks for themselves until they end.</param>
     public Drain Abort(Func<ScsiCommand, bool> selects, Func<ScsiCommand, bool> reports, bool abandons = false)
     {
-        List<(ScsiCommand Command, CancellationTokenSource Source)> aborted = [];
+        List<ScsiCommand> aborted = [];
+        List<CancellationTokenSource> sources = [];
         List<ScsiCommand> refused = [];
         TaskEntry? granted = null;
         var drain = new Drain();
@@ -192,18 +193,8 @@ internal sealed partial class TaskSet(WorkQueue queue, Action<Exception> fault)
         }
         foreach (var command in refused) GrantOne(command, false);
         Grant(granted);
-        foreach (var (command, source) in aborted)
-        {
-            try
-            {
-                source.Cancel();
-            }
-            catch (AggregateException e)
-            {
-                fault(e);
-            }
-            command.OnAborted();
-        }
+        foreach (var source in sources) queue.Cancel(source, fault);
+        foreach (var command in aborted) command.OnAborted();
         Arm(drain);
         return drain;
 
@@ -211,7 +202,8 @@ internal sealed partial class TaskSet(WorkQueue queue, Action<Exception> fault)
         {
             if (!selects(entry.Command)) return false;
             // Marked while it is surely in the set: once it has left, its object may already be another command.
-            aborted.Add((entry.Command, entry.Command.MarkAborted(reports(entry.Command))));
+            aborted.Add(entry.Command);
+            sources.Add(entry.Command.MarkAborted(reports(entry.Command)));
             Link(drain, entry);
             return true;
         }

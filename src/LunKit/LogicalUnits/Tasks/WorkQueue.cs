@@ -12,6 +12,15 @@ internal abstract class WorkQueue
     /// <summary>Runs <paramref name="item"/> soon, once. Never on the caller's stack.</summary>
     public abstract void Post(IThreadPoolWorkItem item);
 
+    /// <summary>
+    /// Cancels at once; what is registered for that is called elsewhere: it is anybody's, and the caller may hold locks of a host or a fabric.
+    /// </summary>
+    /// <param name="source">What is cancelled.</param>
+    /// <param name="fault">Takes what callbacks throw.</param>
+    public virtual void Cancel(CancellationTokenSource source, Action<Exception> fault) =>
+        source.CancelAsync().ContinueWith(
+            static (over, fault) => ((Action<Exception>)fault!)(over.Exception!.InnerException!), fault, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
+
     /// <summary>A point between two steps that are not one: other threads may go first here, and a simulation lets them. Does nothing else.</summary>
     public virtual void Pause()
     {

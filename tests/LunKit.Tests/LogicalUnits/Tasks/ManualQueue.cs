@@ -18,6 +18,21 @@ internal sealed class ManualQueue : WorkQueue
         lock (_gate) _items.Enqueue(item);
     }
 
+    public override void Cancel(CancellationTokenSource source, Action<Exception> fault) => CancelHere(source, fault);
+
+    /// <summary>Cancels, with all that follows, on this thread.</summary>
+    public static void CancelHere(CancellationTokenSource source, Action<Exception> fault)
+    {
+        try
+        {
+            source.Cancel();
+        }
+        catch (AggregateException e)
+        {
+            fault(e);
+        }
+    }
+
     /// <summary>Runs one item; false when there is none.</summary>
     public bool RunOne()
     {
