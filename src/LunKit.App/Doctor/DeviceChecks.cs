@@ -46,6 +46,12 @@ internal static class DeviceChecks
             return new(Verdict.Bad, $"{named} is handled by {holder}, which is stopped (SIGSTOP, or a debugger): its commands wait, and fail after {Patience(backstore)}", $"kill -CONT {holder.Id}");
         if (IsBlocked(backstore))
             return new(Verdict.Bad, $"{named} is blocked: its commands are answered BUSY, though {holder} handles it", $"echo 0 > {backstore.FolderPath}/action/block_dev");
+        // Deleted in use; or the handler, which opens the device before its image, is just about to find out.
+        if (SubtypeOf(device)?.Missing(device.Name.Path) is { } missing)
+        {
+            return new(Verdict.Bad, $"{named}: its image {missing} is missing, though {holder} has the device: it was deleted in use, or {holder.Command} looks for it in vain",
+                $"move the image back; one that was deleted in use can be copied from /proc/{holder.Id}/fd until {holder.Command} ends");
+        }
         if (SubtypeOf(device)?.Image(device.Name.Path) is { } image && machine.LacksRoom(image))
             return new(Verdict.Bad, $"{named}: the file system of {image} is full: writes to blocks that are not allocated yet fail", "make room in it; nothing has to be started anew");
         string handled = $"{named} is handled by {holder}, {offered}";
