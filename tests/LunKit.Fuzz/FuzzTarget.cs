@@ -6,7 +6,7 @@ internal abstract class FuzzTarget(string name)
     public string Name { get; } = name;
 
     public static IReadOnlyList<FuzzTarget> All { get; } = [
-        new CdbTarget(), new LoginTarget(), new TextTarget(), new PduTarget(), new RingTarget(), new ProducerTarget(),
+        new CdbTarget(), new LoginTarget(), new TextTarget(), new PduTarget(), new RingTarget(), new ProducerTarget(), new ConfigTarget(),
     ];
 
     public abstract void Run(byte[] input);

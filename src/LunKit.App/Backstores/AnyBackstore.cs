@@ -8,19 +8,18 @@ namespace LunKit.App.Backstores;
 /// <summary>A backstore for commands that use one themselves: of bytes with its filters, or a SCSI disk that is passed through.</summary>
 internal sealed class AnyBackstore
 {
-    private readonly BackstoreSpec? _bytes;
-    private readonly PassThroughSpec? _device;
+    private readonly UnitSpec _spec;
 
-    private AnyBackstore(BackstoreSpec? bytes, PassThroughSpec? device) => (_bytes, _device) = (bytes, device);
+    private AnyBackstore(UnitSpec spec) => _spec = spec;
 
     /// <summary>Its kind.</summary>
-    public string Kind => _bytes?.Kind ?? PassThroughSpec.Kind;
+    public string Kind => _spec.Kind;
 
     /// <summary>Reads a text as <c>lunkit serve</c> does. Throws <see cref="UserException"/>.</summary>
     public static AnyBackstore Parse(string text) =>
-        PassThroughSpec.Matches(text) ? new(null, PassThroughSpec.Parse(text)) : new(BackstoreSpec.Parse(text), null);
+        new(PassThroughSpec.Matches(text) ? PassThroughSpec.Parse(text) : BackstoreSpec.Parse(text));
 
     /// <summary>Opens it. Throws <see cref="BackstoreException"/> or <see cref="UserException"/>.</summary>
     public async ValueTask<IBackstore> OpenAsync(bool readOnly, ILogger log) =>
-        _bytes is not null ? _bytes.OpenStore(readOnly, log) : await UnitBackstore.OpenAsync(_device!.Open(readOnly, log));
+        _spec is BackstoreSpec bytes ? bytes.OpenStore(readOnly, log) : await UnitBackstore.OpenAsync(((PassThroughSpec)_spec).Open(readOnly, log));
 }

@@ -21,13 +21,14 @@ internal sealed record BackstoreOption(string Name, string Value, string Meaning
 
 /// <summary>A kind of backstore: how it is written, what its options are, and how it is opened.</summary>
 /// <param name="Name">What stands before the colon.</param>
+/// <param name="Key">Name of its argument in the configuration.</param>
 /// <param name="Argument">What stands after it.</param>
 /// <param name="Summary">What it is.</param>
 /// <param name="Example">One that works, for help.</param>
 /// <param name="Options">Those of its own.</param>
 /// <param name="Open">Opens it. Throws <see cref="BackstoreException"/> or <see cref="UserException"/>.</param>
 internal sealed record BackstoreKind(
-    string Name, string Argument, string Summary, string Example, IReadOnlyList<BackstoreOption> Options, Func<SpecText, bool, ILogger, IBackstore> Open)
+    string Name, string Key, string Argument, string Summary, string Example, IReadOnlyList<BackstoreOption> Options, Func<SpecText, bool, ILogger, IBackstore> Open)
 {
     /// <summary>Checks what can be checked without opening it. Throws <see cref="UserException"/>.</summary>
     public Action<SpecText>? Check { get; init; }

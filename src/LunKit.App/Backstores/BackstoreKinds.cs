@@ -28,16 +28,16 @@ internal static class BackstoreKinds
 
     public static IReadOnlyList<BackstoreKind> All { get; } =
     [
-        new("memory", "SIZE", "a disk in memory, thin; gone when LunKit ends", "memory:1G", [], (spec, _, _) => new MemoryBackstore(OfSize(spec))) { Check = s => s.Size(s.Argument) },
-        new("file", "PATH", "an image file, thin; PATH alone is the same", "file:/srv/disk.img,size=100G",
+        new("memory", "size", "SIZE", "a disk in memory, thin; gone when LunKit ends", "memory:1G", [], (spec, _, _) => new MemoryBackstore(OfSize(spec))) { Check = s => s.Size(s.Argument) },
+        new("file", "path", "PATH", "an image file, thin; PATH alone is the same", "file:/srv/disk.img,size=100G",
         [
             new("size", "SIZE", "create the image, or grow it to this size"),
             new("preallocate", "", "reserve the space of the whole image at once"),
             new("direct", "", "past the host's page cache (O_DIRECT)"),
         ], OpenFile) { KeepsState = true },
-        new("block", "/dev/NAME", "a block device, past the page cache; nobody else may use it meanwhile", "block:/dev/sdb", [],
+        new("block", "device", "/dev/NAME", "a block device, past the page cache; nobody else may use it meanwhile", "block:/dev/sdb", [],
             (spec, readOnly, _) => BlockBackstore.Open(new() { Path = spec.Argument, BlockSize = spec.Option("block") is null ? null : spec.Block, ReadOnly = readOnly })) { IsPlace = true },
-        new("rbd", "POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]", "a Ceph RBD image (librbd)", "rbd:rbd/disk1,id=lunkit",
+        new("rbd", "image", "POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]", "a Ceph RBD image (librbd)", "rbd:rbd/disk1,id=lunkit",
         [
             new("conf", "PATH", "Ceph's configuration ($CEPH_CONF, else /etc/ceph/ceph.conf)"),
             new("id", "NAME", "user, without 'client.' (admin)"),
@@ -46,7 +46,7 @@ internal static class BackstoreKinds
             new("cache", "on|off", "librbd's write-back cache; what is not flushed is lost with LunKit (off)"),
             s_knownSize,
         ], OpenRbd) { Check = s => Rbd(s, false), IsPlace = true },
-        new("gluster", "HOST[:PORT]/VOLUME/PATH", "a file on a Gluster volume (libgfapi)", "gluster:storage1/gv0/disk.img,size=10G",
+        new("gluster", "location", "HOST[:PORT]/VOLUME/PATH", "a file on a Gluster volume (libgfapi)", "gluster:storage1/gv0/disk.img,size=10G",
         [
             new("servers", "HOST[:PORT]+...", "more servers to get the volume's layout from, when HOST does not answer"),
             new("transport", "tcp|unix|rdma", "how the servers are reached (tcp; unix: HOST is the path of a socket, with %2F for '/')"),
@@ -55,18 +55,8 @@ internal static class BackstoreKinds
             new("sync", "", "every write is on the servers' media before it is acknowledged (O_DSYNC)"),
             new("logfile", "PATH", "libgfapi's own log (none)"),
         ], OpenGluster) { Check = s => Gluster(s, false), IsPlace = true },
-        new("null", "SIZE", "takes writes, reads zeroes; for measuring", "null:1T", [], (spec, _, _) => new NullBackstore(OfSize(spec))) { Check = s => s.Size(s.Argument) },
+        new("null", "size", "SIZE", "takes writes, reads zeroes; for measuring", "null:1T", [], (spec, _, _) => new NullBackstore(OfSize(spec))) { Check = s => s.Size(s.Argument) },
     ];
-
-    /// <summary>Kinds that are units of their own, not of bytes.</summary>
-    public static IReadOnlyList<(string Syntax, string Summary, string Example, IReadOnlyList<BackstoreOption> Options)> Units { get; } =
-    [
-        ("pscsi:/dev/sgN", "a real SCSI device of any type: commands, sense and residuals pass unchanged", "pscsi:/dev/sg3", PassThroughSpec.Options),
-        ("user:SUBTYPE/PATH,size=SIZE", "answered by a handler process over the TCMU ring (docs/handlers.md)", "user:file//srv/d.img,size=10G,handler=auto", UserUnitSpec.Options),
-    ];
-
-    /// <summary>How a kind is written; null when there is no such kind.</summary>
-    public static string? Syntax(string name) => All.Select(k => k.Syntax).Concat(Units.Select(u => u.Syntax)).FirstOrDefault(s => s.Split(':')[0] == name);
 
     public static BackstoreKind? Find(string name) => All.FirstOrDefault(k => k.Name == name);
 

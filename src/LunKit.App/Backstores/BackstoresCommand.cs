@@ -21,7 +21,7 @@ internal static class BackstoresCommand
     /// <param name="withUnits">Those too that are units of their own, which only a target can serve.</param>
     public static string Overview(bool withUnits = true)
     {
-        var rows = BackstoreKinds.All.Select(k => (k.Syntax, k.Summary)).Concat(withUnits ? BackstoreKinds.Units.Select(u => (u.Syntax, u.Summary)) : []);
+        var rows = UnitKinds.All.Where(k => k.IsBytes || withUnits).Select(k => (k.Syntax, k.Summary));
         return "BACKSTORE:\n" + string.Join("\n", rows.Select(r => $"  {r.Syntax,-40}  {r.Summary}"));
     }
 
@@ -29,11 +29,11 @@ internal static class BackstoresCommand
     {
         bool Asked(string syntax) => only is null || syntax.Split(':')[0] == only;
         var bytes = BackstoreKinds.All.Where(k => Asked(k.Syntax)).Select(k => (k.Syntax, k.Summary, k.Example, k.Options)).ToList();
-        var units = BackstoreKinds.Units.Where(u => Asked(u.Syntax)).ToList();
+        var units = UnitKinds.All.Where(k => !k.IsBytes && Asked(k.Name)).Select(k => (k.Syntax, k.Summary, k.Example, k.Options)).ToList();
         var filters = FilterKinds.All.Where(f => only is null || f.Name == only).ToList();
         if (bytes.Count + units.Count + filters.Count == 0)
         {
-            var known = BackstoreKinds.All.Select(k => k.Name).Concat(BackstoreKinds.Units.Select(u => u.Syntax.Split(':')[0])).Concat(FilterKinds.All.Select(f => f.Name));
+            var known = UnitKinds.All.Select(k => k.Name).Concat(FilterKinds.All.Select(f => f.Name));
             throw new Serve.UserException($"there is no kind '{only}'; there are {string.Join(", ", known)}", 2);
         }
         foreach (var (syntax, summary, example, options) in bytes.Concat(units))

@@ -14,8 +14,7 @@ internal static class AppParser
         var result = root.Parse(arguments, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (result.Action is Help or { ClearsParseErrors: true }) return result;
         if (WhatIsWrong(result) is not { } wrong) return result;
-        string help = result.CommandResult.Command is RootCommand ? "lunkit --help" : $"lunkit {result.CommandResult.Command.Name} --help";
-        throw new UserException($"{wrong} ({help} shows what there is)", 2);
+        throw new UserException($"{wrong} ({CommandPath.Of(result.CommandResult.Command)} --help shows what there is)", 2);
     }
 
     private static string? WhatIsWrong(ParseResult result)
@@ -29,12 +28,12 @@ internal static class AppParser
         if (result.UnmatchedTokens.Count > 0)
         {
             string word = result.UnmatchedTokens[0];
-            return command is RootCommand ? $"there is no command '{word}'{Nearest.Hint(word, command.Subcommands.Select(c => c.Name))}"
-                : $"'{word}' is an argument too many: lunkit {command.Name} takes {(command.Arguments.Count == 0 ? "none" : command.Arguments[0].Name + " once")}";
+            return command.Subcommands.Count > 0 ? $"there is no command '{(command is RootCommand ? "" : $"{command.Name} ")}{word}'{Nearest.Hint(word, command.Subcommands.Select(c => c.Name))}"
+                : $"'{word}' is an argument too many: {CommandPath.Of(command)} takes {(command.Arguments.Count == 0 ? "none" : command.Arguments[0].Name + " once")}";
         }
         return result.Errors.Count == 0 ? null : result.Errors[0].SymbolResult switch
         {
-            ArgumentResult { Tokens.Count: 0, Argument.Name: var argument } => $"lunkit {command.Name} needs a {argument}",
+            ArgumentResult { Tokens.Count: 0, Argument.Name: var argument } => $"{CommandPath.Of(command)} needs a {argument}",
             OptionResult { Tokens.Count: 0, Option: var missing } => $"{missing.Name} needs {missing.HelpName} after it",
             _ => string.Join(' ', result.Errors[0].Message.Split('\n', StringSplitOptions.TrimEntries)).TrimEnd('.'),
         };

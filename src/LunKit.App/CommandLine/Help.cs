@@ -39,7 +39,7 @@ internal sealed class Help : SynchronousCommandLineAction
         if (command is AppCommand { Examples: var examples }) Section(output, "Examples", examples, columns);
         if (command.Subcommands.Count == 0) return;
         output.WriteLine();
-        output.WriteLine("lunkit COMMAND --help shows the options and examples of a command.");
+        output.WriteLine($"{CommandPath.Of(command)} COMMAND --help shows the options and examples of a command.");
     }
 
     private static string UsageOf(Command command)
@@ -52,7 +52,7 @@ internal sealed class Help : SynchronousCommandLineAction
             (_, 1) => $" {a.Name}",
             _ => $" {a.Name}...",
         }));
-        return $"lunkit {command.Name}{arguments} [OPTIONS]";
+        return $"{CommandPath.Of(command)}{arguments}{(command.Subcommands.Count > 0 ? " COMMAND" : "")} [OPTIONS]";
     }
 
     private static string HeadOf(Option option)

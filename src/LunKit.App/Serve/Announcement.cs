@@ -1,50 +1,62 @@
 using System.Globalization;
 using System.Net;
+using LunKit.App.Config;
 using LunKit.Targets;
 
 namespace LunKit.App.Serve;
 
-/// <summary>What is printed once the target is ready: what is served, and the exact commands to attach it.</summary>
+/// <summary>What is printed once the targets are ready: what is served, and the exact commands to attach one that is alone.</summary>
 internal static class Announcement
 {
-    public static void Print(TextWriter console, ServeOptions options, Server server)
+    public static void Print(TextWriter console, Server server)
     {
-        console.WriteLine($"LunKit serves {options.Iqn} on {string.Join(", ", server.Portals.Select(p => p.EndPoint))}");
-        for (int lun = 0; lun < server.Units.Count; lun++) console.WriteLine($"  LUN {lun}: {server.Units[lun].Description}");
-        if (server.HandlersPath is { } handlers) console.WriteLine($"  Handlers connect to {handlers}: lunkit handle --target {handlers}");
-        string access = (options.Chap, options.Allow.Count) switch
+        var config = server.Config;
+        string portals = string.Join(", ", server.Portals.Select(p => p.EndPoint));
+        if (config.Targets.Count == 0) console.WriteLine($"LunKit listens on {portals}; the configuration has no target yet");
+        foreach (var target in config.Targets)
         {
-            (null, 0) => "anyone who reaches the portal",
-            (null, _) => $"initiators {string.Join(", ", options.Allow)}",
-            ({ } c, 0) => $"CHAP user {c.Name}{(options.MutualChap is null ? "" : ", mutual")}",
-            ({ } c, _) => $"CHAP user {c.Name} as {string.Join(", ", options.Allow)}",
-        };
-        console.WriteLine($"  Access: {access}");
+            console.WriteLine($"LunKit serves {target.Definition.Name} on {portals}");
+            foreach (var (lun, unit) in target.Luns.OrderBy(l => l.Key)) console.WriteLine($"  LUN {lun}: {server[unit].Description}");
+            if (target == config.Targets[^1] && server.HandlersPath is { } handlers) console.WriteLine($"  Handlers connect to {handlers}: lunkit handle --target {handlers}");
+            console.WriteLine($"  Access: {Access(target.Definition)}");
+        }
         console.WriteLine();
-        foreach (string line in Attach(options, ReachableAddress.Of(server.Portals[0].EndPoint))) console.WriteLine(line);
+        if (config.Targets.Count != 1) return;
+        foreach (string line in Attach(config.Targets[0].Definition, ReachableAddress.Of(server.Portals[0].EndPoint))) console.WriteLine(line);
         console.WriteLine();
     }
 
-    private static IEnumerable<string> Attach(ServeOptions options, IPEndPoint portal)
+    private static string Access(Target target) => (target.Chap.Count, target.Acls.Count) switch
+    {
+        (0, 0) => "anyone who reaches the portal",
+        (0, _) => $"initiators {string.Join(", ", target.Acls.Select(a => a.InitiatorName))}",
+        (_, 0) => $"CHAP user {Users(target)}",
+        _ => $"CHAP user {Users(target)} as {string.Join(", ", target.Acls.Select(a => a.InitiatorName))}",
+    };
+
+    private static string Users(Target target) => string.Join(", ", target.Chap.Select(c => c.Name)) + (target.MutualChap is not null && target.Acls.Count == 0 ? ", mutual" : "");
+
+    private static IEnumerable<string> Attach(Target target, IPEndPoint portal)
     {
         string at = portal.ToString(), address = portal.Address.ToString(), port = portal.Port.ToString(CultureInfo.InvariantCulture);
+        var credential = target.Chap.Concat(target.Acls.Select(a => a.Chap).OfType<ChapCredential>()).FirstOrDefault();
         yield return "Attach with open-iscsi (Linux):";
-        string node = $"  iscsiadm -m node -T {options.Iqn} -p {at}";
-        if (options.Chap is not { } chap) yield return $"  iscsiadm -m discovery -t sendtargets -p {at}";
+        string node = $"  iscsiadm -m node -T {target.Name} -p {at}";
+        if (credential is not { } chap) yield return $"  iscsiadm -m discovery -t sendtargets -p {at}";
         else
         {
             // A record of one's own: discovery would need the credential too, and has another place for it.
             yield return $"{node} -o new";
-            foreach (var (name, value) in Authentication(chap, options.MutualChap)) yield return $"{node} -o update -n node.session.auth.{name} -v {value}";
+            foreach (var (name, value) in Authentication(chap, target.MutualChap)) yield return $"{node} -o update -n node.session.auth.{name} -v {value}";
         }
         yield return $"{node} --login";
         yield return "Attach with QEMU:";
-        yield return $"  qemu-system-x86_64 -drive file=iscsi://{(options.Chap is { } c ? c.Name + "%SECRET@" : "")}{at}/{options.Iqn}/0,format=raw,if=virtio";
+        yield return $"  qemu-system-x86_64 -drive file=iscsi://{(credential is { } c ? c.Name + "%SECRET@" : "")}{at}/{target.Name}/0,format=raw,if=virtio";
         yield return "Attach with Windows (PowerShell as administrator):";
         yield return $"  New-IscsiTargetPortal -TargetPortalAddress {address} -TargetPortalPortNumber {port}";
-        if (options.MutualChap is not null) yield return "  Set-IscsiChapSecret -ChapSecret SECRET-OF-THE-TARGET";
-        string type = options.MutualChap is null ? "ONEWAYCHAP" : "MUTUALCHAP";
-        yield return $"  Connect-IscsiTarget -NodeAddress {options.Iqn}{(options.Chap is { } w ? $" -AuthenticationType {type} -ChapUsername {w.Name} -ChapSecret SECRET" : "")}";
+        if (target.MutualChap is not null) yield return "  Set-IscsiChapSecret -ChapSecret SECRET-OF-THE-TARGET";
+        string type = target.MutualChap is null ? "ONEWAYCHAP" : "MUTUALCHAP";
+        yield return $"  Connect-IscsiTarget -NodeAddress {target.Name}{(credential is { } w ? $" -AuthenticationType {type} -ChapUsername {w.Name} -ChapSecret SECRET" : "")}";
     }
 
     private static IEnumerable<(string Name, string Value)> Authentication(ChapCredential chap, ChapCredential? mutual)

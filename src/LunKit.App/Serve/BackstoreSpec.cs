@@ -8,42 +8,51 @@ using Microsoft.Extensions.Logging;
 namespace LunKit.App.Serve;
 
 /// <summary>What an argument of <c>lunkit serve</c> says: <c>KIND:ARGUMENT[,option[=value]...]</c>, or the path of an image file.</summary>
-internal sealed class BackstoreSpec
+internal sealed class BackstoreSpec : UnitSpec
 {
-    private readonly SpecText _text;
     private readonly BackstoreKind _kind;
 
-    // The first is nearest to the initiator.
-    private readonly IReadOnlyList<FilterSpec> _filters;
+    private readonly List<BackstoreFilter> _made = [];
 
-    private BackstoreSpec(SpecText text, BackstoreKind kind) =>
-        (_text, _kind, _filters) = (text, kind, [.. text.Options("filter").Select(filter => FilterText.Parse(filter, text.Wrong))]);
+    /// <summary>The filters over it, the first nearest to the initiator.</summary>
+    public IReadOnlyList<FilterSpec> Filters { get; }
 
-    public string Kind => _kind.Name;
-
-    public string Argument => _text.Argument;
-
-    public string Text => _text.Text;
+    /// <summary>Checks the words. Throws <see cref="UserException"/>.</summary>
+    public BackstoreSpec(SpecText text, BackstoreKind kind) : base(text)
+    {
+        (_kind, Filters) = (kind, [.. text.Options("filter").Select(filter => FilterText.Parse(filter, text.Wrong))]);
+        foreach (var option in BackstoreKinds.Common.Concat(kind.Options))
+        {
+            if (option.Value == "SIZE") _ = text.SizeOption(option.Name);
+            else if (option.IsSwitch) _ = text.Flag(option.Name);
+        }
+        kind.Check?.Invoke(text);
+        _ = text.Block;
+        _ = text.Physical;
+    }
 
     /// <summary>The files that <see cref="Open"/> has created.</summary>
     private readonly List<string> _created = [];
 
-    public static BackstoreSpec Parse(string text)
+    public static new BackstoreSpec Parse(string text)
     {
         string name = SpecText.KindOf(text);
         if (BackstoreKinds.Find(name) is not { } kind)
         {
-            string known = string.Join(", ", BackstoreKinds.All.Select(k => k.Syntax).Concat(BackstoreKinds.Units.Select(u => u.Syntax)));
+            string known = string.Join(", ", UnitKinds.All.Select(k => k.Syntax));
             throw new UserException($"backstore '{text}': kind '{name}' is not known; there are {known} (lunkit backstores tells more)", 2);
         }
         // A kind's name alone would be a file's.
-        if (!text.Contains(':') && BackstoreKinds.Syntax(text.Split(',')[0]) is { } syntax && !File.Exists(text.Split(',')[0]))
+        if (!text.Contains(':') && UnitKinds.Find(text.Split(',')[0]) is { Syntax: var syntax } && !File.Exists(text.Split(',')[0]))
             throw new UserException($"backstore '{text}': write {syntax}; a file of that name is ./{text}", 2);
-        var spec = new BackstoreSpec(SpecText.Parse(text, kind.Argument, [.. BackstoreKinds.Common, .. kind.Options]), kind);
-        kind.Check?.Invoke(spec._text);
-        _ = spec._text.Block;
-        _ = spec._text.Physical;
-        return spec;
+        return new BackstoreSpec(SpecText.Parse(text, kind.Argument, [.. BackstoreKinds.Common, .. kind.Options]), kind);
+    }
+
+    /// <inheritdoc/>
+    public override ServedUnit Open(UnitContext context)
+    {
+        var unit = Open(context.ReadOnly, context.WriteCache, context.Identity, context.Log, names: null, context.States);
+        return ServedUnit.Of(unit) with { Filters = [.. _made] };
     }
 
     /// <summary>Opens the backstore as a logical unit.</summary>
@@ -57,22 +66,22 @@ internal sealed class BackstoreSpec
     public BlockUnit Open(
         bool readOnly, bool writeCache, string identity, ILogger log, UnitIdentity? names = null, StateFolder? states = null, UnitSuccession succession = default)
     {
-        readOnly |= _text.Flag("readonly");
+        readOnly |= Asked.Flag("readonly");
         var options = new BlockUnitOptions
         {
-            Identity = names, Succession = succession, ReadOnly = readOnly, WriteCache = _text.Flag("writecache", writeCache), Removable = _text.Flag("removable"),
-            LongCdbs = _text.Flag("longcdbs", otherwise: true), EraseBytesPerSecond = _text.SizeOption("eraserate") ?? 0,
+            Identity = names, Succession = succession, ReadOnly = readOnly, WriteCache = Asked.Flag("writecache", writeCache), Removable = Asked.Flag("removable"),
+            LongCdbs = Asked.Flag("longcdbs", otherwise: true), EraseBytesPerSecond = Asked.SizeOption("eraserate") ?? 0,
         };
         // A device, or an image in a cluster, is the same disk whichever LUN it has.
-        var id = UnitIdentity.IdOf(_text.Option("serial") ?? (!_kind.IsPlace ? identity : Kind == "block" ? Path.GetFullPath(Argument) : $"{Kind}:{Argument}"));
+        var id = UnitIdentity.IdOf(Asked.Option("serial") ?? (!_kind.IsPlace ? identity : Kind == "block" ? Path.GetFullPath(Argument) : $"{Kind}:{Argument}"));
         try
         {
             var store = OpenBytes(readOnly, log);
             if (store is FileBackstore { Created: { } created }) NoteCreated(created);
             var unit = WithState(store, () => StateOf(readOnly, id, states), options, log);
-            if (_filters.Count > 0) ServeLog.HasFilters(log, unit.Identity.Name, string.Join(", ", _filters.Select(f => f.Text)));
+            if (Filters.Count > 0) ServeLog.HasFilters(log, unit.Identity.Name, string.Join(", ", Filters.Select(f => f.Text)));
             // Whoever gives names (the kernel's target) has a size of his own, and refuses another.
-            if (names is null && _text.SizeOption("size") is { } size && unit.Store.Geometry.LengthBytes > size) ServeLog.LargerThanSize(log, Text, unit.Store.Geometry.LengthBytes);
+            if (names is null && Asked.SizeOption("size") is { } size && unit.Store.Geometry.LengthBytes > size) ServeLog.LargerThanSize(log, Text, unit.Store.Geometry.LengthBytes);
             return unit;
         }
         catch (BackstoreException e)
@@ -101,12 +110,18 @@ internal sealed class BackstoreSpec
         }
     }
 
-    private IBackstore OpenBytes(bool readOnly, ILogger log) => _kind.Open(_text, readOnly || _text.Flag("readonly"), log);
+    private IBackstore OpenBytes(bool readOnly, ILogger log) => _kind.Open(Asked, readOnly || Asked.Flag("readonly"), log);
 
     /// <summary>Puts the filters over a backstore; where one cannot be made, <paramref name="store"/> is what has been made so far.</summary>
     private void AddFilters(ref IBackstore store, ILogger log)
     {
-        foreach (var filter in _filters.Reverse()) store = filter.Over(store, log);
+        _made.Clear();
+        foreach (var filter in Filters.Reverse())
+        {
+            var made = filter.Over(store, log);
+            _made.Insert(0, made);
+            store = made;
+        }
     }
 
     private static void Dispose(IBackstore store) => store.DisposeAsync().AsTask().GetAwaiter().GetResult();
@@ -139,7 +154,7 @@ internal sealed class BackstoreSpec
     }
 
     /// <summary>Deletes what <see cref="Open"/> has created: nobody has used it. Its unit is still open, so that the image's lock keeps others away.</summary>
-    public void DeleteCreated()
+    public override void DeleteCreated()
     {
         foreach (string file in _created) File.Delete(file);
         _created.Clear();
@@ -160,7 +175,7 @@ internal sealed class BackstoreSpec
     /// </summary>
     private IUnitStateStore StateOf(bool readOnly, Guid id, StateFolder? states)
     {
-        if (_text.Option("state") is { } asked) return FileUnitState.Lock(Path.GetFullPath(asked), _kind.IsPlace ? id : null);
+        if (Asked.Option("state") is { } asked) return FileUnitState.Lock(Path.GetFullPath(asked), _kind.IsPlace ? id : null);
         if (!_kind.KeepsState)
             return _kind.IsPlace && states is not null ? states.Open(Text, $"{Kind}:{(Kind == "block" ? DeviceName.Of(Argument) : Argument)}", id, mayShare: readOnly) : new VolatileUnitState(id);
         string beside = StateBeside(Argument);

@@ -11,14 +11,13 @@ namespace LunKit.App.Serve;
 internal sealed class ConsoleLogger : ILogger
 {
     private readonly LogLines _lines;
-    private readonly LogLevel _minimum;
-
+    private int _minimum;
     /// <summary>Begins a log.</summary>
     /// <param name="minimum">What is less is not logged.</param>
     /// <param name="to">Where lines go; null for standard error.</param>
     public ConsoleLogger(LogLevel minimum, TextWriter? to = null)
     {
-        _minimum = minimum;
+        Minimum = minimum;
         bool terminal = !Console.IsErrorRedirected;
         try
         {
@@ -31,9 +30,12 @@ internal sealed class ConsoleLogger : ILogger
         }
     }
 
+    /// <summary>What is less is not logged.</summary>
+    public LogLevel Minimum { get => (LogLevel)Volatile.Read(ref _minimum); set => Volatile.Write(ref _minimum, (int)value); }
+
     public IDisposable? BeginScope<TState>(TState state) where TState : notnull => null;
 
-    public bool IsEnabled(LogLevel logLevel) => logLevel >= _minimum && logLevel != LogLevel.None;
+    public bool IsEnabled(LogLevel logLevel) => logLevel >= Minimum && logLevel != LogLevel.None;
 
     public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
     {

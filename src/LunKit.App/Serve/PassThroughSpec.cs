@@ -7,16 +7,15 @@ using Microsoft.Extensions.Logging;
 namespace LunKit.App.Serve;
 
 /// <summary>What <c>pscsi:/dev/sgN[,option...]</c> says: a unit that is a real SCSI device.</summary>
-internal sealed class PassThroughSpec
+internal sealed class PassThroughSpec : UnitSpec
 {
-    public const string Kind = "pscsi";
+    public const string KindName = "pscsi";
 
-    private readonly SpecText _text;
-
-    private PassThroughSpec(SpecText text) => _text = text;
+    /// <summary>Checks the words. Throws <see cref="UserException"/>.</summary>
+    public PassThroughSpec(SpecText text) : base(text) => _ = Build(false);
 
     /// <summary>Its options.</summary>
-    public static IReadOnlyList<BackstoreOption> Options { get; } =
+    public static IReadOnlyList<BackstoreOption> Known { get; } =
     [
         new("policy", "safe|all", "safe: what the standards have, but no firmware, formatting, sanitizing, security, ATA tunnels and copies between devices (safe)"),
         new("allow", "OPCODE+...", "commands, in hexadecimal, that policy=safe lets through all the same"),
@@ -26,32 +25,28 @@ internal sealed class PassThroughSpec
         new("state", "FILE", "keeps reservations over restarts (a file in --state-dir)"),
     ];
 
-    public static bool Matches(string text) => SpecText.KindOf(text) == Kind;
+    public static bool Matches(string text) => SpecText.KindOf(text) == KindName;
 
-    public string Argument => _text.Argument;
+    public static new PassThroughSpec Parse(string text) => new(SpecText.Parse(text, "/dev/sgN", Known));
 
-    public static PassThroughSpec Parse(string text)
-    {
-        var spec = new PassThroughSpec(SpecText.Parse(text, "/dev/sgN", Options));
-        _ = spec.Build(false);
-        return spec;
-    }
+    /// <inheritdoc/>
+    public override ServedUnit Open(UnitContext context) => ServedUnit.Of(Open(context.ReadOnly, context.Log, context.States));
 
     private PassThroughOptions Build(bool readOnly) => new()
     {
-        Path = _text.Argument, ReadOnly = readOnly || _text.Flag("readonly"), Policy = Policy.Allow(Allowed),
-        Timeout = _text.Option("timeout") is null ? null : TimeSpan.FromSeconds(_text.SizeOption("timeout") is { } seconds and <= 86400 ? seconds : throw _text.Wrong("timeout= is more than a day")),
+        Path = Asked.Argument, ReadOnly = readOnly || Asked.Flag("readonly"), Policy = Policy.Allow(Allowed),
+        Timeout = Asked.Option("timeout") is null ? null : TimeSpan.FromSeconds(Asked.SizeOption("timeout") is { } seconds and <= 86400 ? seconds : throw Asked.Wrong("timeout= is more than a day")),
     };
 
-    private PassThroughPolicy Policy => _text.Option("policy") switch
+    private PassThroughPolicy Policy => Asked.Option("policy") switch
     {
         null or "safe" => PassThroughPolicy.Safe,
         "all" => PassThroughPolicy.All,
-        var other => throw _text.Wrong($"policy={other} is not safe or all"),
+        var other => throw Asked.Wrong($"policy={other} is not safe or all"),
     };
 
-    private IEnumerable<byte> Allowed => (_text.Option("allow") ?? "").Split('+', StringSplitOptions.RemoveEmptyEntries)
-        .Select(code => byte.TryParse(code, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out byte opcode) ? opcode : throw _text.Wrong($"allow: '{code}' is no operation code such as 3B"));
+    private IEnumerable<byte> Allowed => (Asked.Option("allow") ?? "").Split('+', StringSplitOptions.RemoveEmptyEntries)
+        .Select(code => byte.TryParse(code, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out byte opcode) ? opcode : throw Asked.Wrong($"allow: '{code}' is no operation code such as 3B"));
 
     /// <summary>Opens the device.</summary>
     /// <param name="readOnly">Refuse writes, whatever the text says.</param>
@@ -59,12 +54,12 @@ internal sealed class PassThroughSpec
     /// <param name="states">Where its state is kept; null: nowhere.</param>
     public PassThroughUnit Open(bool readOnly, ILogger log, StateFolder? states = null)
     {
-        var id = UnitIdentity.IdOf(_text.Option("serial") ?? _text.Argument);
+        var id = UnitIdentity.IdOf(Asked.Option("serial") ?? Asked.Argument);
         IUnitStateStore? state = null;
         try
         {
-            state = _text.Option("state") is { } path ? FileUnitState.Lock(Path.GetFullPath(path), id)
-                : states?.Open(_text.Text, $"{Kind}:{DeviceName.Of(Argument)}", id, mayShare: false) ?? new VolatileUnitState(id);
+            state = Asked.Option("state") is { } path ? FileUnitState.Lock(Path.GetFullPath(path), id)
+                : states?.Open(Asked.Text, $"{Kind}:{DeviceName.Of(Argument)}", id, mayShare: false) ?? new VolatileUnitState(id);
             return PassThroughUnit.Open(Build(readOnly), state, log);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

@@ -1,8 +1,11 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using System.Runtime.InteropServices;
 using LunKit.App.Backstores;
 using LunKit.App.CommandLine;
+using LunKit.App.Config;
 using LunKit.Linux;
+using LunKit.LogicalUnits;
 using LunKit.Targets;
 using Microsoft.Extensions.Logging;
 
@@ -11,7 +14,9 @@ namespace LunKit.App.Serve;
 /// <summary><c>lunkit serve</c>: serves backstores as the LUNs of one iSCSI target until it is told to stop.</summary>
 internal static class ServeCommand
 {
-    private const string DefaultIqn = "iqn.2026-11.local.lunkit:disk", DefaultPortal = "127.0.0.1:3260", DefaultBackstore = "file:lunkit.img,size=10G";
+    internal const string DefaultPortal = "127.0.0.1:3260";
+
+    private const string DefaultIqn = "iqn.2026-11.local.lunkit:disk", DefaultBackstore = "file:lunkit.img,size=10G";
 
     private static readonly string s_details = $"""
         Each BACKSTORE becomes LUN 0, 1, 2, ... of one target; without one a thin 10 GiB image lunkit.img of this folder is served.
@@ -41,9 +46,10 @@ internal static class ServeCommand
             Description = "Let initiators end the sessions of all others by TARGET COLD RESET",
         };
         var states = new Option<string>("--state-dir") { Description = "Folder that keeps identity and reservations of units that are no files", HelpName = "PATH", DefaultValueFactory = _ => StateFolder.DefaultPath };
+        var file = new Option<string?>("--config") { Description = "Serve what this file says (docs/configuration.md), instead of BACKSTOREs and options", HelpName = "FILE" };
         var level = Words.Level(LogLevel.Information);
         var command = new AppCommand("serve", "Serve disks over iSCSI.", backstores, portals, iqn, chap, mutual, chapFile, allow, handlers, handlerMemory, readOnly,
-            writeCache, exposed, explicitAlua, coldReset, states, level)
+            writeCache, exposed, explicitAlua, coldReset, states, file, level)
         {
             Details = s_details,
             Examples =
@@ -54,19 +60,27 @@ internal static class ServeCommand
                 ("lunkit serve disk.img,filter=delay:5ms", "a slow disk (lunkit backstores lists the filters)"),
                 ("lunkit serve --portal 0.0.0.0:3260 --chap-file secret", "for other machines"),
                 ("lunkit serve user:file//srv/d.img,size=10G,handler=auto", "a file, in a process of its own"),
+                ("lunkit serve --config /etc/lunkit/lunkit.yaml", "several targets; SIGHUP reads the file again"),
             ],
         };
         command.SetAction((result, _) =>
         {
+            if (result.GetValue(file) is { } config)
+            {
+                // An option that the file overrules silently would be a trap.
+                if (result.CommandResult.Children.FirstOrDefault(c => c is OptionResult { Implicit: false } o ? o.Option != file && o.Option != level : c is ArgumentResult { Tokens.Count: > 0 }) is { } other)
+                    throw new UserException($"{(other as OptionResult)?.Option.Name ?? "a BACKSTORE"} cannot stand beside --config: write it into {config}", 2);
+                return RunFileAsync(config, result.GetResult(level) is { Implicit: false } ? result.GetValue(level) : null);
+            }
             var chosen = result.GetValue(portals) is { Length: > 0 } given ? given : [DefaultPortal];
-            var file = result.GetValue(chapFile) is { } path ? ServeOptions.ReadChapFile(path) : default;
+            var secrets = result.GetValue(chapFile) is { } path ? ServeOptions.ReadChapFile(path) : default;
             return RunAsync(new ServeOptions
             {
                 Backstores = result.GetValue(backstores) is { Length: > 0 } specs ? specs : [DefaultBackstore],
                 Portals = [.. chosen.Select(ServeOptions.ParsePortal)],
                 Iqn = result.GetValue(iqn)!,
-                Chap = result.GetValue(chap) is { } c ? ServeOptions.ParseCredential(c, "--chap") : file.Chap,
-                MutualChap = result.GetValue(mutual) is { } m ? ServeOptions.ParseCredential(m, "--mutual-chap") : file.Mutual,
+                Chap = result.GetValue(chap) is { } c ? ServeOptions.ParseCredential(c, "--chap") : secrets.Chap,
+                MutualChap = result.GetValue(mutual) is { } m ? ServeOptions.ParseCredential(m, "--mutual-chap") : secrets.Mutual,
                 ChapFile = result.GetValue(chapFile),
                 HasSecretOnCommandLine = (result.GetValue(chap) ?? result.GetValue(mutual)) is not null,
                 Allow = [.. (result.GetValue(allow) ?? []).Select(ServeOptions.CheckInitiator)],
@@ -88,9 +102,49 @@ internal static class ServeCommand
     private static async Task<int> RunAsync(ServeOptions options)
     {
         ServeOptions.CheckIqn(options.Iqn);
-        Preload.All();
         var log = new ConsoleLogger(options.LogLevel);
         CheckAccess(options, log);
+        return await RunAsync(options.ToConfig(), log, static server => server.RefreshSizesAsync());
+    }
+
+    /// <summary>Serves what a file says, and what it says later (SIGHUP).</summary>
+    private static async Task<int> RunFileAsync(string path, LogLevel? level)
+    {
+        string file = Path.GetFullPath(path);
+        var first = ConfigFile.Read(file);
+        var config = Leveled(first.Checked(path));
+        var log = new ConsoleLogger(config.LogLevel);
+        Warn(first);
+        return await RunAsync(config, log, ReloadAsync);
+
+        LunKitConfig Leveled(LunKitConfig read) => level is { } given ? read with { LogLevel = given } : read;
+
+        void Warn(ConfigResult result)
+        {
+            foreach (var warning in result.Errors.Where(e => e.IsWarning)) ServeLog.Doubtful(log, $"{file}:{warning.Place.Line}:{warning.Place.Column}: {warning.Text}");
+        }
+
+        async Task ReloadAsync(Server server)
+        {
+            try
+            {
+                var result = ConfigFile.Read(file);
+                foreach (var error in result.Errors.Where(e => !e.IsWarning)) ServeLog.ReloadRefused(log, ConfigErrors.Line(file, error));
+                if (result.Config is not { } next) return;
+                Warn(result);
+                await server.ReloadAsync(Leveled(next));
+                await server.RefreshSizesAsync();
+            }
+            catch (UserException e)
+            {
+                ServeLog.ReloadRefused(log, e.Message);
+            }
+        }
+    }
+
+    private static async Task<int> RunAsync(LunKitConfig config, ConsoleLogger log, Func<Server, Task> onHangUp)
+    {
+        Preload.All();
         var stop = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         void Stop(PosixSignalContext context)
         {
@@ -99,27 +153,34 @@ internal static class ServeCommand
         }
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
-        var server = await Server.StartAsync(options, log);
+        var server = await Server.StartAsync(config, log);
         Signals.HearHangUp();
         using var hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
         {
             context.Cancel = true;
-            _ = server.RefreshSizesAsync(log);
+            _ = HangUpAsync();
         });
-        await ShowAsync(options, server, log, stop.Task);
+        await ShowAsync(server, log, stop.Task);
         await stop.Task;
         ServeLog.Stopping(log);
         await server.DisposeAsync();
         ServeLog.Stopped(log);
         return 0;
+
+        async Task HangUpAsync()
+        {
+            // Not on the thread of signals, which a file on a hung file system would hold up.
+            await WorkQueue.Pool.YieldAsync();
+            await onHangUp(server);
+        }
     }
 
     /// <summary>Shows what is served, and how it goes. A terminal that has gone, or a file on a full disk, ends the show and not the service.</summary>
-    private static async Task ShowAsync(ServeOptions options, Server server, ConsoleLogger log, Task stop)
+    private static async Task ShowAsync(Server server, ConsoleLogger log, Task stop)
     {
         try
         {
-            Announcement.Print(Console.Out, options, server);
+            Announcement.Print(Console.Out, server);
             await Throughput.ShowAsync(server, log, stop);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

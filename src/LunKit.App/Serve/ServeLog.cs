@@ -64,4 +64,28 @@ internal static partial class ServeLog
 
     [LoggerMessage(5021, LogLevel.Information, "{Unit}: filters, from the initiator on: {Filters}")]
     public static partial void HasFilters(ILogger log, string unit, string filters);
+
+    [LoggerMessage(5022, LogLevel.Information, "The configuration has been read again: {Changes} changes")]
+    public static partial void Reloaded(ILogger log, int changes);
+
+    [LoggerMessage(5023, LogLevel.Error, "The new configuration is refused, and nothing has changed: {Reason}")]
+    public static partial void ReloadRefused(ILogger log, string reason);
+
+    [LoggerMessage(5024, LogLevel.Information, "Changed: {What}")]
+    public static partial void Changed(ILogger log, string what);
+
+    [LoggerMessage(5025, LogLevel.Warning, "Takes effect when LunKit is started the next time: {What}")]
+    public static partial void ChangesAtRestart(ILogger log, string what);
+
+    [LoggerMessage(5026, LogLevel.Error, "Unit {Unit} is taken from all targets, and not closed yet: its storage does not answer")]
+    public static partial void NotRemoved(ILogger log, string unit);
+
+    [LoggerMessage(5027, LogLevel.Error, "Unit {Unit} is removed, and data may be lost: its last flush has failed: {Reason}")]
+    public static partial void RemovedWithLoss(ILogger log, string unit, string reason);
+
+    [LoggerMessage(5028, LogLevel.Error, "Unit {Unit}: filter {Filter} stays as it is: {Reason}")]
+    public static partial void NotChanged(ILogger log, string unit, string filter, string reason);
+
+    [LoggerMessage(5029, LogLevel.Warning, "{Warning}")]
+    public static partial void Doubtful(ILogger log, string warning);
 }

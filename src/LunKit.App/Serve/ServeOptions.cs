@@ -1,7 +1,10 @@
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
+using LunKit.App.Backstores;
+using LunKit.App.Config;
 using LunKit.Linux;
+using LunKit.LogicalUnits;
 using LunKit.Targets;
 using Microsoft.Extensions.Logging;
 
@@ -32,6 +35,22 @@ internal sealed record ServeOptions
 
     /// <summary>Where the state of units is kept that are no files.</summary>
     public string StatePath { get; init; } = StateFolder.DefaultPath;
+
+    /// <summary>The same as a configuration: one target, whose units are called lun0, lun1 and so on. Throws <see cref="UserException"/>.</summary>
+    public LunKitConfig ToConfig()
+    {
+        IReadOnlyList<ChapCredential> credentials = Chap is { } chap ? [chap] : [];
+        var units = Backstores.Select((text, lun) => (Name: $"lun{lun}", Unit: new UnitConfig(UnitSpec.Parse(text), MachineIdentity.Of($"{Iqn} lun {lun}")) { ReadOnly = ReadOnly, WriteCache = WriteCache }));
+        var target = new Target
+        {
+            Name = Iqn, Luns = new Dictionary<int, LogicalUnit>(), Chap = credentials, MutualChap = MutualChap, ExplicitAlua = ExplicitAlua, Acls = [.. Allow.Select(name => new NodeAcl(name))],
+        };
+        return new LunKitConfig
+        {
+            Portals = Portals, Units = units.ToDictionary(u => u.Name, u => u.Unit), Targets = [new TargetConfig(target, Backstores.Select((_, lun) => lun).ToDictionary(lun => lun, lun => $"lun{lun}"))],
+            DiscoveryChap = credentials, LogLevel = LogLevel, StatePath = StatePath, HandlersPath = HandlersPath, HandlerMemoryBytes = HandlerMemoryBytes, AllowAnyone = AllowAnyone, ColdReset = ColdReset,
+        };
+    }
 
     /// <summary>HOST:PORT, [IPv6]:PORT, HOST, or :PORT for all addresses, with ",TAG" for another portal group than 1.</summary>
     public static Portal ParsePortal(string text)

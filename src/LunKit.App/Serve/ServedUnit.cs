@@ -1,4 +1,5 @@
 using System.Globalization;
+using LunKit.Backstores;
 using LunKit.LogicalUnits;
 
 namespace LunKit.App.Serve;
@@ -9,6 +10,9 @@ namespace LunKit.App.Serve;
 /// <param name="Description">What it is, in words.</param>
 internal sealed record ServedUnit(LogicalUnit Unit, long SizeBytes, string Description)
 {
+    /// <summary>The filters over its backstore, the first nearest to the initiator.</summary>
+    public IReadOnlyList<BackstoreFilter> Filters { get; init; } = [];
+
     public static ServedUnit Of(BlockUnit unit)
     {
         long bytes = unit.BlockCount * unit.BlockSize;

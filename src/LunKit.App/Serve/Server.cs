@@ -1,116 +1,113 @@
-using System.Net;
 using System.Net.Sockets;
+using LunKit.App.Backstores;
+using LunKit.App.Config;
 using LunKit.Hosting;
 using LunKit.Iscsi;
 using LunKit.LogicalUnits;
 using LunKit.Targets;
-using LunKit.Tcmu.Target;
 using Microsoft.Extensions.Logging;
 
 namespace LunKit.App.Serve;
 
-/// <summary>A running target: its units and its iSCSI server, opened and closed together.</summary>
-internal sealed class Server : IAsyncDisposable
+/// <summary>What a configuration asks for, running: units, targets and the iSCSI server, opened and closed together, and changed by a reload.</summary>
+internal sealed partial class Server : IAsyncDisposable
 {
+    private readonly ILogger _log;
     private readonly TargetHost _host;
     private readonly IscsiServer _iscsi;
-    private readonly HandlerMetrics? _handlerMetrics;
-    private readonly HandlerListener? _handlers;
-    private readonly IReadOnlyList<HandlerProcess> _processes;
+    private readonly HandlerDesk _handlers;
+    private readonly StateFolder _states;
+    private readonly Dictionary<string, ServedUnit> _units = new(StringComparer.Ordinal);
+    private volatile LunKitConfig _config;
 
-    private Server(TargetHost host, IscsiServer iscsi, IReadOnlyList<ServedUnit> units, HandlerListener? handlers, IReadOnlyList<HandlerProcess> processes)
+    private Server(LunKitConfig config, ILogger log)
     {
-        _host = host;
-        _iscsi = iscsi;
-        Units = units;
-        _handlers = handlers;
-        _processes = processes;
-        _handlerMetrics = handlers is null ? null : new HandlerMetrics(handlers);
+        (_config, _log) = (config, log);
+        _states = new StateFolder(Path.GetFullPath(config.StatePath), log);
+        _handlers = new HandlerDesk(config.HandlersPath, config.HandlerMemoryBytes, _states.Path, log);
+        _host = new TargetHost(log);
+        _iscsi = new IscsiServer(new IscsiServerOptions
+        {
+            Portals = config.Portals, DiscoveryChap = config.DiscoveryChap, AllowsTargetColdReset = config.ColdReset, Limits = config.Limits,
+        }, log);
     }
 
-    public IReadOnlyList<ServedUnit> Units { get; }
+    /// <summary>What is in force.</summary>
+    public LunKitConfig Config => _config;
+
+    /// <summary>A unit that is served, by its name.</summary>
+    public ServedUnit this[string unit]
+    {
+        get { lock (_units) return _units[unit]; }
+    }
+
+    /// <summary>The units that are served.</summary>
+    public IReadOnlyList<ServedUnit> Units
+    {
+        get { lock (_units) return [.. _units.Values]; }
+    }
 
     /// <summary>Where handler processes connect; null when no unit needs one.</summary>
-    public string? HandlersPath => _handlers?.Path;
+    public string? HandlersPath => _handlers.Path;
 
     public IReadOnlyList<Portal> Portals => _iscsi.Portals;
     public int SessionCount => _iscsi.SessionCount;
 
-    public static async Task<Server> StartAsync(ServeOptions options, ILogger log)
+    /// <summary>Opens and serves what a configuration asks for. Throws <see cref="UserException"/>, and nothing is left then.</summary>
+    public static async Task<Server> StartAsync(LunKitConfig config, ILogger log)
     {
-        var units = new List<ServedUnit>();
-        var opened = new List<BackstoreSpec>();
-        var processes = new List<HandlerProcess>();
-        var commands = new List<string>();
-        HandlerListener? handlers = null;
-        var states = new StateFolder(Path.GetFullPath(options.StatePath), log);
-        IReadOnlyList<ChapCredential> credentials = options.Chap is { } chap ? [chap] : [];
-        var host = new TargetHost(log);
-        var server = new IscsiServer(new IscsiServerOptions
-        {
-            Portals = options.Portals, DiscoveryChap = credentials, AllowsTargetColdReset = options.ColdReset,
-        }, log);
+        var server = new Server(config, log);
+        List<UnitSpec> opened = [];
         try
         {
-            host.AddFabric(server);
+            server._host.AddFabric(server._iscsi);
             // First: a port that is taken is the commonest mistake, and nothing has been opened or created then.
-            server.Bind();
-            for (int lun = 0; lun < options.Backstores.Count; lun++)
+            server._iscsi.Bind();
+            foreach (var (name, unit) in config.Units)
             {
-                string text = options.Backstores[lun], identity = $"{options.Iqn} lun {lun}";
-                if (PassThroughSpec.Matches(text))
-                {
-                    units.Add(ServedUnit.Of(PassThroughSpec.Parse(text).Open(options.ReadOnly, log, states)));
-                    continue;
-                }
-                if (!UserUnitSpec.Matches(text))
-                {
-                    var spec = BackstoreSpec.Parse(text);
-                    units.Add(ServedUnit.Of(spec.Open(options.ReadOnly, options.WriteCache, identity, log, names: null, states)));
-                    opened.Add(spec);
-                    continue;
-                }
-                var user = UserUnitSpec.Parse(text);
-                handlers ??= HandlerSocket.Listen(options.HandlersPath, options.HandlerMemoryBytes, log);
-                units.Add(ServedUnit.Of(user.Open(handlers, $"lun{lun}", identity), user));
-                if (user.Handler is { } command && !commands.Contains(command)) commands.Add(command);
+                server.Open(name, unit);
+                opened.Add(unit.Spec);
             }
-            for (int lun = 0; lun < units.Count; lun++) host.AddUnit($"lun{lun}", units[lun].Unit);
-            // One process serves all devices that name the same command.
-            foreach (string command in commands) processes.Add(new HandlerProcess(command, handlers!.Path, states.Path, log));
-            host.AddTarget(new Target
-            {
-                Name = options.Iqn,
-                Luns = units.Select((u, lun) => KeyValuePair.Create(lun, u.Unit)).ToDictionary(),
-                Chap = credentials,
-                MutualChap = options.MutualChap,
-                ExplicitAlua = options.ExplicitAlua,
-                Acls = [.. options.Allow.Select(name => new NodeAcl(name))],
-            });
-            server.Start();
-            return new Server(host, server, units, handlers, processes);
+            server.StartHandlers(config);
+            server._host.Update(_ => server.TargetsOf(config));
+            server._iscsi.Start();
+            return server;
         }
         catch (Exception e)
         {
-            foreach (var process in processes) await process.DisposeAsync();
             foreach (var spec in opened) spec.DeleteCreated();
-            await host.StopAsync();
-            // Those that the host has not taken over.
-            foreach (var unit in units) await unit.Unit.DisposeAsync();
-            handlers?.Dispose();
-            if (e is SocketException s) throw new UserException(Explain(s, options.Portals));
+            await server._host.StopAsync(async () => await server._handlers.StopAsync());
+            server._handlers.Dispose();
+            if (e is SocketException s) throw new UserException(Explain(s, config.Portals));
             if (e is HostException h) throw new UserException(h.Message);
             throw;
         }
     }
 
-    /// <summary>The devices whose handlers have left with acknowledged writes that they could not make durable.</summary>
-    private async Task<IEnumerable<string>> LossesSinceAsync(IReadOnlyList<UserDeviceStatus> before)
+    /// <summary>Opens a unit, and gives it to the host. Throws <see cref="UserException"/>, and nothing is left of it then.</summary>
+    private void Open(string name, UnitConfig unit)
     {
-        // The target sees that they are gone a moment later.
-        for (int tries = 0; tries < 20 && _processes.Count > 0 && _handlers!.Devices.Any(d => d.IsServed); tries++) await Task.Delay(50);
-        return _handlers!.Devices.Where(d => before.Any(b => b.Name == d.Name && b.Losses < d.Losses)).Select(d => $"{d.Name}: data may be lost, the last flush of its handler failed");
+        var served = unit.Spec.Open(new UnitContext(name, unit.Identity, _states, _log, () => _handlers.Listener) { ReadOnly = unit.ReadOnly, WriteCache = unit.WriteCache });
+        try
+        {
+            _host.AddUnit(name, served.Unit);
+            lock (_units) _units.Add(name, served);
+        }
+        catch (Exception e)
+        {
+            unit.Spec.DeleteCreated();
+            served.Unit.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            throw e is HostException ? new UserException(e.Message, inner: e) : e;
+        }
     }
+
+    private void StartHandlers(LunKitConfig config)
+    {
+        foreach (string command in config.Units.Values.Select(u => u.Spec.Handler).OfType<string>()) _handlers.Start(command);
+    }
+
+    private TargetSet TargetsOf(LunKitConfig config) =>
+        TargetSet.Of(config.Targets.Select(t => t.Definition with { Luns = t.Luns.ToDictionary(l => l.Key, l => this[l.Value].Unit) }));
 
     private static string Explain(SocketException e, IReadOnlyList<Portal> portals)
     {
@@ -125,9 +122,9 @@ internal sealed class Server : IAsyncDisposable
     }
 
     /// <summary>Takes over the length of image files that were grown (or cut) meanwhile; initiators are told. Those that were deleted are named. Never throws.</summary>
-    public Task RefreshSizesAsync(ILogger log) =>
+    public Task RefreshSizesAsync() =>
         // At once: one that hangs keeps no other waiting.
-        Task.WhenAll(Units.Select(served => served.Unit).OfType<BlockUnit>().Select(unit => RefreshSizeAsync(unit, log)));
+        Task.WhenAll(Units.Select(served => served.Unit).OfType<BlockUnit>().Select(unit => RefreshSizeAsync(unit, _log)));
 
     internal static async Task RefreshSizeAsync(BlockUnit unit, ILogger log)
     {
@@ -146,17 +143,11 @@ internal sealed class Server : IAsyncDisposable
     /// <summary>Stops serving: initiators log out, commands finish, caches are flushed. Throws when a flush fails.</summary>
     public async ValueTask DisposeAsync()
     {
+        await StopReloadingAsync();
         List<string> failures = [];
         // Handlers complete and flush what they have while their devices are still there.
-        failures.AddRange(await _host.StopAsync(async () =>
-        {
-            if (_handlers is not null) _handlers.IsStopping = true;
-            var before = _handlers?.Devices;
-            foreach (var process in _processes) await process.DisposeAsync();
-            if (before is not null) failures.AddRange(await LossesSinceAsync(before));
-        }));
-        _handlerMetrics?.Dispose();
-        _handlers?.Dispose();
+        failures.AddRange(await _host.StopAsync(async () => failures.AddRange(await _handlers.StopAsync())));
+        _handlers.Dispose();
         if (failures.Count > 0) throw new UserException(string.Join("; ", failures));
     }
 }

@@ -13,14 +13,22 @@ internal sealed class SpecOptions(Func<string, UserException> wrong)
     public void Add(string word, IReadOnlyList<BackstoreOption> known)
     {
         int equals = word.IndexOf('=', StringComparison.Ordinal);
-        string key = equals < 0 ? word : word[..equals];
+        Add(equals < 0 ? word : word[..equals], equals < 0 ? null : word[(equals + 1)..], known);
+    }
+
+    /// <summary>The same with the value apart; null where there is none.</summary>
+    public void Add(string key, string? value, IReadOnlyList<BackstoreOption> known)
+    {
         var option = known.FirstOrDefault(o => o.Name == key)
             ?? throw wrong($"option '{key}' is not known{Nearest.Hint(key, known.Select(o => o.Name))}; there are {string.Join(", ", known.Select(o => o.Name))}");
-        if (equals < 0 && !option.IsSwitch) throw wrong($"option '{key}' needs a value: {option.Syntax}");
-        if (equals == word.Length - 1) throw wrong($"nothing stands after '{key}='; it takes {(option.IsSwitch ? "on or off" : option.Value)}");
+        if (value is null && !option.IsSwitch) throw wrong($"option '{key}' needs a value: {option.Syntax}");
+        if (value is "") throw wrong($"nothing stands after '{key}='; it takes {(option.IsSwitch ? "on or off" : option.Value)}");
         if (!option.MayRepeat && Has(key)) throw wrong($"option '{key}' stands twice");
-        _given.Add((key, equals < 0 ? "on" : word[(equals + 1)..]));
+        _given.Add((key, value ?? "on"));
     }
+
+    /// <summary>What stands, in order.</summary>
+    public IReadOnlyList<(string Name, string Value)> Given => _given;
 
     /// <summary>Whether an option stands at all.</summary>
     public bool Has(string name) => _given.Exists(o => o.Name == name);

@@ -14,6 +14,7 @@ internal sealed class SpecText
 
     private SpecText(string text, string kind, string argument) => (Text, Kind, Argument, _options) = (text, kind, argument, new(Wrong));
 
+    /// <summary>The words as they stand on the command line, or would.</summary>
     public string Text { get; }
     public string Kind { get; }
     public string Argument { get; }
@@ -24,6 +25,15 @@ internal sealed class SpecText
         string first = text.Split(',', 2)[0];
         int colon = first.IndexOf(':', StringComparison.Ordinal);
         return colon < 0 ? "file" : first[..colon];
+    }
+
+    /// <summary>Words from elsewhere, which need not be told apart by commas; options that are not among <paramref name="known"/> are refused.</summary>
+    public static SpecText Of(string kind, string argument, IEnumerable<(string Name, string Value)> options, IReadOnlyList<BackstoreOption> known)
+    {
+        var given = options.ToList();
+        var spec = new SpecText($"{kind}:{argument}{string.Concat(given.Select(o => $",{o.Name}={o.Value}"))}", kind, argument);
+        foreach (var (name, value) in given) spec._options.Add(name, value, known);
+        return spec;
     }
 
     /// <summary>Splits a text; options that are not among <paramref name="known"/> are refused.</summary>
@@ -38,6 +48,9 @@ internal sealed class SpecText
     }
 
     public UserException Wrong(string what) => new($"backstore '{Text}': {what}", 2);
+
+    /// <summary>The options that were given, in order.</summary>
+    public IReadOnlyList<(string Name, string Value)> Given => _options.Given;
 
     public string? Option(string name) => _options.Value(name);
 

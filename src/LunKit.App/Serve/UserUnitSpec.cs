@@ -11,10 +11,12 @@ namespace LunKit.App.Serve;
 /// <summary>
 /// What <c>user:SUBTYPE/PATH,size=SIZE</c> says: a unit whose commands a handler process answers, over the TCMU ring.
 /// </summary>
-internal sealed class UserUnitSpec
+internal sealed class UserUnitSpec : UnitSpec
 {
+    public const string KindName = "user";
+
     /// <summary>Its options.</summary>
-    public static IReadOnlyList<BackstoreOption> Options { get; } =
+    public static IReadOnlyList<BackstoreOption> Known { get; } =
     [
         new("size", "SIZE", "size of the disk, which the target must know"),
         new("block", "512|4096", "logical block size (512)"),
@@ -28,43 +30,39 @@ internal sealed class UserUnitSpec
     // With one of them the shell may read something else than a path.
     private static readonly SearchValues<char> s_shell = SearchValues.Create("$`\"'\\=(){}~*?<>|&;");
 
-    private readonly SpecText _text;
-
-    private UserUnitSpec(SpecText text) => _text = text;
-
-    public static bool Matches(string text) => SpecText.KindOf(text) == "user";
-
-    public string Text => _text.Text;
-
-    public string Config => _text.Argument;
-
-    public long SizeBytes => _text.SizeOption("size")!.Value;
-
-    public int BlockSize => _text.Block;
-
-    /// <summary>A command that is the handler, to be started with the target; "auto" for LunKit's own; null: somebody else starts it.</summary>
-    public string? Handler => _text.Option("handler");
-
-    public static UserUnitSpec Parse(string text)
+    /// <summary>Checks the words. Throws <see cref="UserException"/>.</summary>
+    public UserUnitSpec(SpecText text) : base(text)
     {
-        var spec = new UserUnitSpec(SpecText.Parse(text, "SUBTYPE/PATH", Options));
-        int slash = spec.Config.IndexOf('/', StringComparison.Ordinal);
-        if (slash < 1 || slash == spec.Config.Length - 1) throw spec._text.Wrong($"'{spec.Config}' is not SUBTYPE/PATH, e.g. user:file//srv/disk.img,size=10G");
-        if (spec._text.SizeOption("size") is not > 0) throw spec._text.Wrong("size= is missing: the target must know how large the disk is");
-        _ = spec.BlockSize;
-        _ = spec.Ring;
-        spec.CheckHandler(spec.Config[..slash]);
-        return spec;
+        int slash = Config.IndexOf('/', StringComparison.Ordinal);
+        if (slash < 1 || slash == Config.Length - 1) throw text.Wrong($"'{Config}' is not SUBTYPE/PATH, e.g. user:file//srv/disk.img,size=10G");
+        if (text.SizeOption("size") is not > 0) throw text.Wrong("size= is missing: the target must know how large the disk is");
+        _ = BlockSize;
+        _ = Ring;
+        CheckHandler(Config[..slash]);
     }
+
+    public string Config => Argument;
+
+    public long SizeBytes => Asked.SizeOption("size")!.Value;
+
+    public int BlockSize => Asked.Block;
+
+    /// <inheritdoc/>
+    public override string? Handler => Asked.Option("handler");
+
+    public static new UserUnitSpec Parse(string text) => new(SpecText.Parse(text, "SUBTYPE/PATH", Known));
+
+    /// <inheritdoc/>
+    public override ServedUnit Open(UnitContext context) => ServedUnit.Of(Open(context.Handlers(), context.Name, context.Identity), this);
 
     /// <summary>What can be seen before a handler is started, and started again for ever: LunKit's own does not know the subtype, or there is no such program.</summary>
     private void CheckHandler(string subtype)
     {
         if (Handler == "auto" && Subtype.BuiltIn.All(s => s.Name != subtype))
-            throw _text.Wrong($"handler=auto has no subtype '{subtype}'; it has {string.Join(", ", Subtype.BuiltIn.Select(s => s.Name))} (lunkit handle --help)");
+            throw Asked.Wrong($"handler=auto has no subtype '{subtype}'; it has {string.Join(", ", Subtype.BuiltIn.Select(s => s.Name))} (lunkit handle --help)");
         // A command is the shell's to read; a path alone can be looked at.
         if (Handler?.Split(' ')[0] is { } program && program.Contains('/') && !program.AsSpan().ContainsAny(s_shell) && FileKinds.Of(program) != FileKind.Regular)
-            throw _text.Wrong($"handler={program}: there is no such program");
+            throw Asked.Wrong($"handler={program}: there is no such program");
     }
 
     private UserRingOptions Ring
@@ -72,13 +70,13 @@ internal sealed class UserUnitSpec
         get
         {
             var ring = new UserRingOptions();
-            if (_text.Option("timeout") is { } timeout)
+            if (Asked.Option("timeout") is { } timeout)
             {
-                if (!int.TryParse(timeout, out int seconds) || seconds < 0) throw _text.Wrong($"timeout={timeout} is not a number of seconds; 0 is none");
+                if (!int.TryParse(timeout, out int seconds) || seconds < 0) throw Asked.Wrong($"timeout={timeout} is not a number of seconds; 0 is none");
                 ring = ring with { CommandTimeout = TimeSpan.FromSeconds(seconds) };
             }
-            if (_text.SizeOption("memory") is not { } memory) return ring;
-            if (memory is < 1 << 20 or > 1 << 30) throw _text.Wrong("memory= is not between 1M and 1G");
+            if (Asked.SizeOption("memory") is not { } memory) return ring;
+            if (memory is < 1 << 20 or > 1 << 30) throw Asked.Wrong("memory= is not between 1M and 1G");
             return ring with { DataAreaBytes = (int)memory };
         }
     }
@@ -89,7 +87,7 @@ internal sealed class UserUnitSpec
         IUnitStateStore? state = null;
         try
         {
-            state = _text.Option("state") is { } path ? FileUnitState.Lock(Path.GetFullPath(path)) : new VolatileUnitState(UnitIdentity.IdOf(_text.Option("serial") ?? identity));
+            state = Asked.Option("state") is { } path ? FileUnitState.Lock(Path.GetFullPath(path)) : new VolatileUnitState(UnitIdentity.IdOf(Asked.Option("serial") ?? identity));
             // Saved at once: a new identity must not be another one after a restart.
             var remembered = state.Load();
             state.Save(remembered);
@@ -107,7 +105,7 @@ internal sealed class UserUnitSpec
         catch (ArgumentException e)
         {
             (state as IDisposable)?.Dispose();
-            throw _text.Wrong(Words.Of(e));
+            throw Asked.Wrong(Words.Of(e));
         }
     }
 }

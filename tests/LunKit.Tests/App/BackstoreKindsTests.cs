@@ -58,7 +58,7 @@ public class BackstoreKindsTests
             foreach (var option in kind.Options) Assert.Contains(option.Syntax, output.ToString(), StringComparison.Ordinal);
             Assert.Equal(kind.Name, BackstoreSpec.Parse(kind.Example).Kind);
         }
-        foreach (var unit in BackstoreKinds.Units) Assert.Contains(unit.Example, output.ToString(), StringComparison.Ordinal);
+        foreach (var unit in UnitKinds.All) Assert.Contains(unit.Example, output.ToString(), StringComparison.Ordinal);
         Assert.Contains("there is no kind 'floppy'", Assert.Throws<UserException>(() => BackstoresCommand.Run(output, "floppy")).Message, StringComparison.Ordinal);
     }
 

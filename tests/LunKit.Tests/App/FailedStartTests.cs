@@ -26,7 +26,7 @@ public sealed class FailedStartTests : IDisposable
     {
         using var taken = new TcpListener(IPAddress.Loopback, 0);
         taken.Start();
-        var error = await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options((IPEndPoint)taken.LocalEndpoint, $"{_folder}/a.img,size=1M"), NullLogger.Instance));
+        var error = await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options((IPEndPoint)taken.LocalEndpoint, $"{_folder}/a.img,size=1M").ToConfig(), NullLogger.Instance));
         Assert.Contains("the port is taken", error.Message, StringComparison.Ordinal);
         Assert.Empty(Left());
     }
@@ -34,7 +34,7 @@ public sealed class FailedStartTests : IDisposable
     [Fact]
     public async Task WhenAnotherUnitCannotBeOpened()
     {
-        await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options(AnyPort, $"{_folder}/a.img,size=1M", $"{_folder}/missing.img"), NullLogger.Instance));
+        await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options(AnyPort, $"{_folder}/a.img,size=1M", $"{_folder}/missing.img").ToConfig(), NullLogger.Instance));
         Assert.Empty(Left());
     }
 
@@ -45,7 +45,7 @@ public sealed class FailedStartTests : IDisposable
     [InlineData("size=10P,preallocate", "")]
     public async Task OnASizeThatCannotBe(string size, string message)
     {
-        var error = await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options(AnyPort, $"{_folder}/a.img,{size}"), NullLogger.Instance));
+        var error = await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options(AnyPort, $"{_folder}/a.img,{size}").ToConfig(), NullLogger.Instance));
         Assert.Contains(message, error.Message, StringComparison.Ordinal);
         Assert.DoesNotContain("Parameter", error.Message, StringComparison.Ordinal);
         Assert.Empty(Left());
@@ -56,15 +56,15 @@ public sealed class FailedStartTests : IDisposable
     {
         string image = $"{_folder}/a.img";
         await File.WriteAllBytesAsync(image, new byte[1 << 20]);
-        await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options(AnyPort, $"{image},size=4P,preallocate"), NullLogger.Instance));
-        await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options(AnyPort, image, $"{_folder}/missing.img"), NullLogger.Instance));
+        await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options(AnyPort, $"{image},size=4P,preallocate").ToConfig(), NullLogger.Instance));
+        await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options(AnyPort, image, $"{_folder}/missing.img").ToConfig(), NullLogger.Instance));
         Assert.Equal(1 << 20, new FileInfo(image).Length);
     }
 
     [Fact]
     public async Task WhatIsCreatedStaysWhenTheTargetStarts()
     {
-        await using (var server = await Server.StartAsync(Options(AnyPort, $"{_folder}/a.img,size=1M"), NullLogger.Instance)) Assert.NotEqual(0, server.Portals[0].EndPoint.Port);
+        await using (var server = await Server.StartAsync(Options(AnyPort, $"{_folder}/a.img,size=1M").ToConfig(), NullLogger.Instance)) Assert.NotEqual(0, server.Portals[0].EndPoint.Port);
         Assert.Equal(["a.img", "a.img.lunkit-state"], Left());
     }
 
@@ -73,9 +73,9 @@ public sealed class FailedStartTests : IDisposable
     public async Task ThroughALink()
     {
         File.CreateSymbolicLink($"{_folder}/link.img", $"{_folder}/real.img");
-        await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options(AnyPort, $"{_folder}/link.img,size=1M", $"{_folder}/missing.img"), NullLogger.Instance));
+        await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options(AnyPort, $"{_folder}/link.img,size=1M", $"{_folder}/missing.img").ToConfig(), NullLogger.Instance));
         Assert.Equal(["link.img"], Left());
-        await using (await Server.StartAsync(Options(AnyPort, $"{_folder}/link.img,size=1M"), NullLogger.Instance)) { }
+        await using (await Server.StartAsync(Options(AnyPort, $"{_folder}/link.img,size=1M").ToConfig(), NullLogger.Instance)) { }
         Assert.Equal(["link.img", "real.img", "real.img.lunkit-state"], Left());
     }
 
@@ -84,7 +84,7 @@ public sealed class FailedStartTests : IDisposable
     [InlineData("/dev/zero,size=1M", "not an image file")]
     public async Task DevicesAreNoImages(string spec, string message)
     {
-        var error = await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options(AnyPort, spec), NullLogger.Instance));
+        var error = await Assert.ThrowsAsync<UserException>(() => Server.StartAsync(Options(AnyPort, spec).ToConfig(), NullLogger.Instance));
         Assert.Contains(message, error.Message, StringComparison.Ordinal);
     }
 }

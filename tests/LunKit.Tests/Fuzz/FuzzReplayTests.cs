@@ -12,6 +12,7 @@ public class FuzzReplayTests
     [InlineData("pdu", 300)]
     [InlineData("ring", 20000)]
     [InlineData("producer", 20000)]
+    [InlineData("config", 5000)]
     public async Task NothingIsFound(string name, int mutations)
     {
         var target = FuzzTarget.All.Single(t => t.Name == name);
