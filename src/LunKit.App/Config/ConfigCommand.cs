@@ -19,9 +19,10 @@ internal static class ConfigCommand
             ("lunkit config check /etc/lunkit/lunkit.yaml", "all errors, with line and column"),
             ("lunkit config show /etc/lunkit/lunkit.yaml", "what is in force, with all defaults"),
             ("lunkit config diff /etc/lunkit/lunkit.yaml new.yaml", "what a reload would change"),
+            ("lunkit config convert /etc/tgt/targets.conf", "from tgt, LIO or ceph-iscsi"),
             ("lunkit config schema", "the JSON Schema, for editors"),
         ],
-        Subcommands = { Check(), Show(), Diff(), Schema() },
+        Subcommands = { Check(), Show(), Diff(), Convert.ConvertCommand.Create(), Schema() },
     };
 
     private static Argument<string> File(string name, string what) => new(name) { Description = what };

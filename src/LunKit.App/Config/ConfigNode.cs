@@ -13,7 +13,7 @@ internal abstract record ConfigNode(ConfigPlace Place);
 internal sealed record ConfigScalar(ConfigPlace Place, string Text, bool IsQuoted) : ConfigNode(Place)
 {
     /// <summary>Whether nothing stands there, or <c>null</c> or <c>~</c>.</summary>
-    public bool IsEmpty => !IsQuoted && Text is "" or "~" or "null";
+    public bool IsEmpty => Text.Length == 0 || !IsQuoted && Text is "~" or "null";
 }
 
 /// <summary>Values in order.</summary>

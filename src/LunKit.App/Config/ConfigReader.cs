@@ -87,7 +87,9 @@ internal static class ConfigReader
         if (!node.Tag.IsEmpty) throw new ConfigException(Of(node.Start), $"tags ({node.Tag.Value}) are not supported: write the value alone");
     }
 
-    private static ConfigScalar ScalarOf(Scalar scalar) => new(Of(scalar.Start), scalar.Value, scalar.Style is not ScalarStyle.Plain);
+    // No path and no name has one, and the system would stop reading there.
+    private static ConfigScalar ScalarOf(Scalar scalar) => scalar.Value.Contains('\0') ? throw new ConfigException(Of(scalar.Start), "there is a NUL character in the text")
+        : new(Of(scalar.Start), scalar.Value, scalar.Style is not ScalarStyle.Plain);
 
     private static ConfigPlace Of(Mark mark) => new((int)Math.Max(1, mark.Line), (int)Math.Max(1, mark.Column));
 

@@ -44,6 +44,8 @@ public sealed class ConfigFileTests : IDisposable
     [InlineData("units: {a: {kind: file, path: /a, size: ten}}", "1:41", "unit a: 'ten' is not a size")]
     [InlineData("units: {a: {kind: file, path: /a, direct: maybe}}", "1:43", "'maybe' is not true or false")]
     [InlineData("units: {a: {kind: file, path: }}", "1:31", "nothing stands here; PATH is expected")]
+    [InlineData("units: {a: {kind: file, path: ''}}", "1:31", "nothing stands here; PATH is expected")]
+    [InlineData("units: {a: {kind: file, path: \"a\\0b\"}}", "1:31", "there is a NUL character")]
     [InlineData("units: {a: {kind: memory, size: 1M, filters: [dely:5ms]}}", "1:47", "filter 'dely' is not known; did you mean 'delay'?")]
     [InlineData("units: {a: {kind: memory, size: 1M, filters: delay}}", "1:46", "a list is expected here")]
     [InlineData("units: {a/b: {kind: memory, size: 1M}}", "1:9", "'a/b' is not a unit's name")]
