@@ -7,6 +7,7 @@ using LunKit.Scsi;
 namespace LunKit.Tests.Iscsi;
 
 /// <summary>A program without a log of its own sees all the same why its disk fails.</summary>
+[Collection(ConsoleTests.Name)]
 public sealed class ErrorLogTests
 {
     private sealed class Failing(Exception failure) : BackstoreFilter(new MemoryBackstore(1 << 20), AllFeatures)

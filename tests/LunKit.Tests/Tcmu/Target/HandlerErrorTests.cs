@@ -11,6 +11,7 @@ using LunKit.Tests.LogicalUnits;
 namespace LunKit.Tests.Tcmu.Target;
 
 /// <summary>Why a handler fails is to be seen: at the target, and in the handler also where nobody has given it a log.</summary>
+[Collection(ConsoleTests.Name)]
 public sealed class HandlerErrorTests
 {
     /// <summary>Takes what goes to the standard error while it is there; the lines of tests beside it are among that.</summary>
