@@ -42,17 +42,32 @@ internal sealed partial class LunKitProcess : IAsyncDisposable
 
     public string Url(int lun, int portal = 0) => string.Create(CultureInfo.InvariantCulture, $"iscsi://127.0.0.1:{Ports[portal]}/{Iqn}/{lun}");
 
+    /// <summary>Tells it to read its configuration, or its sizes, again.</summary>
+    public Task HangUpAsync() => Tool.MustRunAsync("kill", ["-HUP", Id.ToString(CultureInfo.InvariantCulture)]);
+
+    /// <summary>How often it has said something.</summary>
+    public int Count(string text) => Output.Split(text).Length - 1;
+
     /// <summary>Starts and waits until it serves.</summary>
     public static Task<LunKitProcess> StartAsync(params string[] arguments) =>
-        StartProgramAsync(["dotnet", Path.Combine(Repository.Root, "artifacts/bin/LunKit.App/release/LunKit.App.dll")], arguments);
+        StartProgramAsync(Program, arguments);
+
+    /// <summary>The program, as the build makes it.</summary>
+    public static IReadOnlyList<string> Program { get; } = ["dotnet", Path.Combine(Repository.Root, "artifacts/bin/LunKit.App/release/LunKit.App.dll")];
 
     /// <summary>The same with another build of the program.</summary>
-    public static async Task<LunKitProcess> StartProgramAsync(IReadOnlyList<string> program, params string[] arguments)
+    public static Task<LunKitProcess> StartProgramAsync(IReadOnlyList<string> program, params string[] arguments) => StartProgramAsync(program, new Dictionary<string, string>(), arguments);
+
+    /// <summary>The same with more in its environment.</summary>
+    public static async Task<LunKitProcess> StartProgramAsync(IReadOnlyList<string> program, IReadOnlyDictionary<string, string> environment, params string[] arguments)
     {
         var start = new ProcessStartInfo(program[0]) { RedirectStandardOutput = true, RedirectStandardError = true };
-        string[] portals = arguments.Contains("--portal") ? [] : ["--portal", "127.0.0.1:0", "--portal", "127.0.0.1:0"];
+        foreach (var (name, value) in environment) start.Environment[name] = value;
+        // A configuration says all of that itself.
+        bool isConfigured = arguments.Contains("--config");
+        string[] portals = isConfigured || arguments.Contains("--portal") ? [] : ["--portal", "127.0.0.1:0", "--portal", "127.0.0.1:0"];
         // Devices of tests leave no state on the machine.
-        string? states = arguments.Contains("--state-dir") ? null : Directory.CreateTempSubdirectory("lunkit-states-").FullName;
+        string? states = isConfigured || arguments.Contains("--state-dir") ? null : Directory.CreateTempSubdirectory("lunkit-states-").FullName;
         string[] own = states is null ? [] : ["--state-dir", states];
         foreach (string argument in (string[])[.. program.Skip(1), "serve", .. portals, .. own, .. arguments]) start.ArgumentList.Add(argument);
         var server = new LunKitProcess(Process.Start(start)!, states);

@@ -12,6 +12,8 @@ internal static class HandlerSocket
     {
         get
         {
+            // Of systemd's RuntimeDirectory=, which a service that is no root can use.
+            if (Environment.GetEnvironmentVariable("RUNTIME_DIRECTORY") is { Length: > 0 } service) return Path.Combine(service.Split(':')[0], "handlers.sock");
             if (Account.EffectiveUserId == 0) return "/run/lunkit/handlers.sock";
             string? runtime = Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR");
             return string.IsNullOrEmpty(runtime) ? $"@lunkit-handlers-{Account.EffectiveUserId}" : Path.Combine(runtime, "lunkit", "handlers.sock");

@@ -29,7 +29,7 @@ internal static class ServeCommand
     public static Command Create()
     {
         var backstores = new Argument<string[]>("BACKSTORE") { Arity = ArgumentArity.ZeroOrMore, Description = $"What to serve (default: {DefaultBackstore})" };
-        var portals = new Option<string[]>("--portal") { Description = $"Address to listen on, HOST:PORT[,GROUP]; may be repeated (default: {DefaultPortal})", HelpName = "HOST:PORT" };
+        var portals = new Option<string[]>("--portal") { Description = $"Address to listen on, HOST:PORT[,GROUP][,advertise=HOST:PORT]; may be repeated (default: {DefaultPortal})", HelpName = "HOST:PORT" };
         var iqn = new Option<string>("--iqn") { Description = "Name of the target", HelpName = "NAME", DefaultValueFactory = _ => DefaultIqn };
         var chap = new Option<string?>("--chap") { Description = "Credential that initiators must have (visible in the process list: prefer --chap-file)", HelpName = "USER:SECRET" };
         var mutual = new Option<string?>("--mutual-chap") { Description = "Credential with which the target proves itself to initiators that ask", HelpName = "USER:SECRET" };
@@ -153,6 +153,7 @@ internal static class ServeCommand
         }
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
+        using var manager = new ServiceManager();
         var server = await Server.StartAsync(config, log);
         Signals.HearHangUp();
         using var hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
@@ -160,8 +161,11 @@ internal static class ServeCommand
             context.Cancel = true;
             _ = HangUpAsync();
         });
+        manager.Ready(server.Status);
+        await using var watchdog = manager.WatchdogPause is { } pause ? new Watchdog(pause, () => _ = server.Status, manager.Alive) : null;
         await ShowAsync(server, log, stop.Task);
         await stop.Task;
+        manager.Stopping();
         ServeLog.Stopping(log);
         await server.DisposeAsync();
         ServeLog.Stopped(log);
@@ -171,7 +175,9 @@ internal static class ServeCommand
         {
             // Not on the thread of signals, which a file on a hung file system would hold up.
             await WorkQueue.Pool.YieldAsync();
+            manager.Reloading();
             await onHangUp(server);
+            manager.Ready(server.Status);
         }
     }
 

@@ -53,6 +53,9 @@ internal sealed partial class Server : IAsyncDisposable
     public IReadOnlyList<Portal> Portals => _iscsi.Portals;
     public int SessionCount => _iscsi.SessionCount;
 
+    /// <summary>What it does, in a line.</summary>
+    public string Status => $"{_host.Targets.All.Count} targets, {_host.Units.Count} units, {SessionCount} sessions";
+
     /// <summary>Opens and serves what a configuration asks for. Throws <see cref="UserException"/>, and nothing is left then.</summary>
     public static async Task<Server> StartAsync(LunKitConfig config, ILogger log)
     {

@@ -28,11 +28,13 @@ internal sealed class StateFolder(string path, ILogger log)
     /// <summary>The same folder, which must work.</summary>
     public StateFolder ThatMustWork => new(path, log) { MustWork = true };
 
-    /// <summary>The folder of the machine for root, else of the user (XDG Base Directory Specification: XDG_STATE_HOME).</summary>
+    /// <summary>The folder that systemd gives to a service ($STATE_DIRECTORY), the folder of the machine for root, else of the user (XDG Base Directory Specification: XDG_STATE_HOME).</summary>
     public static string DefaultPath
     {
         get
         {
+            // Of systemd's StateDirectory=, which a service that is no root can use.
+            if (Environment.GetEnvironmentVariable("STATE_DIRECTORY") is { Length: > 0 } service) return System.IO.Path.Combine(service.Split(':')[0], "units");
             if (Environment.IsPrivilegedProcess) return "/var/lib/lunkit/units";
             string? home = Environment.GetEnvironmentVariable("XDG_STATE_HOME");
             // A relative path is to be ignored, says the specification.
