@@ -30,9 +30,6 @@ internal sealed class ConfigTarget() : FuzzTarget("config")
     // Names of hosts are looked up elsewhere.
     private static Portal Portal(string text)
     {
-        int comma = text.LastIndexOf(',');
-        return IPEndPoint.TryParse(comma < 0 ? text : text[..comma], out var point) && point.Port != 0
-            ? new Portal(point, comma >= 0 && int.TryParse(text.AsSpan(comma + 1), out int group) && group is > 0 and < 65536 ? group : 1)
-            : throw new UserException("no address", 2);
+        return IPEndPoint.TryParse(text.Split(',')[0], out var point) && point.Port != 0 ? ServeOptions.ParsePortal(text) : throw new UserException("no address", 2);
     }
 }

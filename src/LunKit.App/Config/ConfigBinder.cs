@@ -62,6 +62,7 @@ internal sealed class ConfigBinder
             try
             {
                 var portal = _portal(text);
+                if (section.Text("advertise") is { } other) portal = portal with { Advertise = other };
                 if (portal.EndPoint.Port != 0 && portals.Any(p => p.EndPoint.Equals(portal.EndPoint))) _errors.Add(item.Place, $"{portal.EndPoint} stands twice");
                 portals.Add(portal);
             }
@@ -139,6 +140,9 @@ internal sealed class ConfigBinder
         var chap = Credentials(map, "chap");
         var mutual = map.Node("mutual-chap") is ConfigMap node ? _secrets.Read(node) : null;
         var acls = map.EntriesOf("acls").Select(a => ReadAcl(a.Key.Text, a.Value, luns, map)).ToList();
+        HashSet<string> initiators = new(StringComparer.OrdinalIgnoreCase);
+        foreach (var (initiator, _) in map.EntriesOf("acls"))
+            if (!initiators.Add(initiator.Text)) _errors.Add(initiator.Place, $"{initiator.Text} stands twice: names of initiators are compared without regard to case");
         var all = chap.Concat(acls.Select(a => a.Chap).OfType<ChapCredential>()).ToList();
         if (mutual is not null && all.Count == 0) _errors.Add(map.Node("mutual-chap")!.Place, "mutual-chap needs chap: the initiator proves itself first");
         if (mutual is not null && mutual.Secret.Length > 0 && all.Any(c => c.Secret == mutual.Secret))

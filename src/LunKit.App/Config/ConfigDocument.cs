@@ -12,7 +12,7 @@ internal static class ConfigDocument
 
     public static JsonObject Of(LunKitConfig config) => new()
     {
-        ["portals"] = new JsonArray([.. config.Portals.Select(p => (JsonNode)new JsonObject { ["address"] = p.EndPoint.ToString(), ["group"] = p.GroupTag })]),
+        ["portals"] = new JsonArray([.. config.Portals.Select(p => (JsonNode)Portal(p))]),
         ["units"] = Map(config.Units.OrderBy(u => u.Key, StringComparer.Ordinal), u => Unit(u.Spec)),
         ["targets"] = Map(config.Targets.Select(t => KeyValuePair.Create(t.Definition.Name, t)), Target),
         ["discovery"] = new JsonObject { ["chap"] = Credentials(config.DiscoveryChap) },
@@ -23,6 +23,13 @@ internal static class ConfigDocument
         ["allow-anyone"] = config.AllowAnyone,
         ["cold-reset"] = config.ColdReset,
     };
+
+    private static JsonObject Portal(Portal portal)
+    {
+        var map = new JsonObject { ["address"] = portal.EndPoint.ToString(), ["group"] = portal.GroupTag };
+        if (portal.Advertise is { } other) map["advertise"] = other;
+        return map;
+    }
 
     private static JsonObject Map<T>(IEnumerable<KeyValuePair<string, T>> entries, Func<T, JsonNode?> value)
     {

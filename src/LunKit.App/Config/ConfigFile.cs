@@ -30,8 +30,10 @@ internal static class ConfigFile
                 throw new UserException($"{path} has more than {ConfigReader.MostBytes >> 20} MiB: it is no configuration", 2);
             // A pipe says its length to nobody.
             using var reader = new StreamReader(path, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true));
-            var buffer = new char[ConfigReader.MostBytes + 1];
-            return Parse(new string(buffer, 0, reader.ReadBlock(buffer, 0, buffer.Length)));
+            var text = new StringBuilder();
+            var piece = new char[64 * 1024];
+            for (int count; text.Length <= ConfigReader.MostBytes && (count = reader.ReadBlock(piece, 0, piece.Length)) > 0;) text.Append(piece, 0, count);
+            return Parse(text.ToString());
         }
         catch (DecoderFallbackException)
         {

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json.Nodes;
 using LunKit.App.Serve;
 using LunKit.Iscsi;
@@ -14,7 +15,7 @@ internal static class ConfigShape
 
     private static readonly MapShape s_credential = new(
     [
-        new("user", new TextShape("a CHAP user"), "CHAP name (CHAP_N); Windows and ESXi use the initiator's own name", null),
+        new("user", new TextShape("a CHAP user", WhyNotName), "CHAP name (CHAP_N); Windows and ESXi use the initiator's own name", null),
         new("secret", new TextShape("a CHAP secret"), "the secret; at least 12 characters, and better in a file of its own", ""),
         new("secret-file", new TextShape("a path"), "a file whose first line is the secret", ""),
         new("credential", new TextShape("a name"), "the secret is the systemd credential of this name (LoadCredential=)", ""),
@@ -28,13 +29,13 @@ internal static class ConfigShape
 
     private static readonly MapShape s_target = new(
     [
-        new("alias", new TextShape("a text"), "text for people (TargetAlias)", "LunKit"),
+        new("alias", new TextShape("a text", WhyNotName), "text for people (TargetAlias)", "LunKit"),
         new("luns", new NamedShape("LUN", WhyNotLun, new TextShape("the name of a unit")), "units by LUN", "none"),
         new("chap", new ListShape(s_credential), "credentials of which an initiator must have one", "none: no authentication"),
         new("mutual-chap", s_credential, "the credential with which the target proves itself to initiators that ask", "none"),
         new("acls", new NamedShape("INITIATOR", WhyNotInitiator, s_acl), "initiators that may log in, and what each may do (LIO: node ACLs)", "every initiator may log in"),
         new("explicit-alua", new FlagShape(), "let initiators set the access states of port groups, for all others too", "false"),
-        new("redirect", new TextShape("HOST:PORT[,GROUP]"), "where initiators are sent instead (login redirection)", "nowhere"),
+        new("redirect", new TextShape("HOST:PORT[,GROUP]", WhyNotAddress), "where initiators are sent instead (login redirection)", "nowhere"),
         new("redirect-permanently", new FlagShape(), "whether they are to remember that", "false"),
     ]);
 
@@ -42,6 +43,7 @@ internal static class ConfigShape
     [
         new("address", new TextShape("HOST:PORT"), "where to listen; :PORT is every address of the machine", null),
         new("group", new NumberShape(1, 65535), "target portal group tag: portals of one group can share a session", "1"),
+        new("advertise", new TextShape("HOST:PORT", text => Why(() => ServeOptions.CheckAddress(text, ""))), "what initiators are told instead of the address (SendTargets), behind NAT or a container's port", "the address"),
     ]);
 
     /// <summary>The file.</summary>
@@ -67,6 +69,15 @@ internal static class ConfigShape
     {
         long otherwise = limit.Get(new IscsiLimits());
         return new(limit.Key, limit.IsSize ? new SizeShape(limit.Least, limit.Most) : new NumberShape(limit.Least, limit.Most), limit.Meaning, limit.IsSize ? ByteSize.Format(otherwise) : $"{otherwise}");
+    }
+
+    // RFC 7143 6.1: values of text keys that are no numbers have 255 bytes at most.
+    private static string? WhyNotName(string text) => Encoding.UTF8.GetByteCount(text) <= 255 && !text.Any(char.IsControl) ? null : "the text has more than 255 bytes, or control characters";
+
+    private static string? WhyNotAddress(string text)
+    {
+        string[] parts = text.Split(',');
+        return parts.Length <= 2 && Why(() => ServeOptions.CheckAddress(parts[0], "")) is null && (parts.Length == 1 || NumberShape.Parse(parts[1]) is > 0 and <= 65535) ? null : $"'{text}' is not HOST:PORT[,GROUP]";
     }
 
     private static string? WhyNotLun(string text) => NumberShape.Parse(text) is >= 0 and <= LunAddress.MaxLun ? null : $"'{text}' is not a LUN: 0 to {LunAddress.MaxLun}";

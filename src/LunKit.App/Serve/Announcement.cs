@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Net;
 using LunKit.App.Config;
 using LunKit.Targets;
 
@@ -22,7 +21,7 @@ internal static class Announcement
         }
         console.WriteLine();
         if (config.Targets.Count != 1) return;
-        foreach (string line in Attach(config.Targets[0].Definition, ReachableAddress.Of(server.Portals[0].EndPoint))) console.WriteLine(line);
+        foreach (string line in Attach(config.Targets[0].Definition, server.Portals[0])) console.WriteLine(line);
         console.WriteLine();
     }
 
@@ -36,9 +35,11 @@ internal static class Announcement
 
     private static string Users(Target target) => string.Join(", ", target.Chap.Select(c => c.Name)) + (target.MutualChap is not null && target.Acls.Count == 0 ? ", mutual" : "");
 
-    private static IEnumerable<string> Attach(Target target, IPEndPoint portal)
+    private static IEnumerable<string> Attach(Target target, Portal portal)
     {
-        string at = portal.ToString(), address = portal.Address.ToString(), port = portal.Port.ToString(CultureInfo.InvariantCulture);
+        var own = ReachableAddress.Of(portal.EndPoint);
+        string at = portal.Advertise ?? own.ToString(), address = own.Address.ToString(), port = own.Port.ToString(CultureInfo.InvariantCulture);
+        if (portal.Advertise is { } other) (address, port) = (other[..other.LastIndexOf(':')].Trim('[', ']'), other[(other.LastIndexOf(':') + 1)..]);
         var credential = target.Chap.Concat(target.Acls.Select(a => a.Chap).OfType<ChapCredential>()).FirstOrDefault();
         yield return "Attach with open-iscsi (Linux):";
         string node = $"  iscsiadm -m node -T {target.Name} -p {at}";

@@ -52,17 +52,34 @@ internal sealed record ServeOptions
         };
     }
 
-    /// <summary>HOST:PORT, [IPv6]:PORT, HOST, or :PORT for all addresses, with ",TAG" for another portal group than 1.</summary>
+    /// <summary>
+    /// HOST:PORT, [IPv6]:PORT, HOST, or :PORT for all addresses, with ",TAG" for another portal group than 1 and ",advertise=HOST:PORT" for what initiators are told.
+    /// </summary>
     public static Portal ParsePortal(string text)
     {
-        string address = text;
-        int group = 1, comma = text.LastIndexOf(',');
-        if (comma >= 0)
+        const string Advertise = "advertise=";
+        string[] parts = text.Split(',');
+        int group = 1;
+        string? advertised = null;
+        foreach (string part in parts.Skip(1))
         {
-            address = text[..comma];
-            if (!int.TryParse(text.AsSpan(comma + 1), NumberStyles.None, CultureInfo.InvariantCulture, out group) || group is < 1 or > 65535)
+            if (part.StartsWith(Advertise, StringComparison.Ordinal)) advertised = CheckAddress(part[Advertise.Length..], $"portal '{text}': advertise=");
+            else if (!int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out group) || group is < 1 or > 65535)
                 throw new UserException($"portal '{text}': the portal group tag after the comma is not 1 to 65535", 2);
         }
+        return ParseAddress(text, parts[0], group) with { Advertise = advertised };
+    }
+
+    /// <summary>HOST:PORT that others connect to; the host is not looked up here.</summary>
+    public static string CheckAddress(string address, string what)
+    {
+        int colon = address.LastIndexOf(':');
+        return colon > 0 && ushort.TryParse(address.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out ushort port) && port > 0 && !address.Any(c => char.IsWhiteSpace(c) || char.IsControl(c) || c == ',')
+            && (!address[..colon].Contains(':') || address[0] == '[' && address[colon - 1] == ']') && address.Length <= 255 ? address : throw new UserException($"{what}'{address}' is not HOST:PORT", 2);
+    }
+
+    private static Portal ParseAddress(string text, string address, int group)
+    {
         if (IPEndPoint.TryParse(address, out var point)) return new Portal(point.Port == 0 && !address.EndsWith(":0", StringComparison.Ordinal) ? new IPEndPoint(point.Address, 3260) : point, group);
         int colon = address.LastIndexOf(':');
         string host = colon < 0 ? address : address[..colon];

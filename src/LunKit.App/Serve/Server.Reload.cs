@@ -12,7 +12,9 @@ namespace LunKit.App.Serve;
 internal sealed partial class Server
 {
     private readonly SemaphoreSlim _reloading = new(1, 1);
-    private bool _isStopping;
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+
+    private volatile bool _isStopping;
 
     /// <summary>Goes over to another configuration. One after the other; never throws.</summary>
     public async Task ReloadAsync(LunKitConfig next)
@@ -73,8 +75,9 @@ internal sealed partial class Server
                 Open(name, next.Units[name]);
                 opened.Add(name);
             }
-            _host.Update(_ => TargetsOf(next));
+            // Before: behind the update nothing fails that would have to undo it.
             StartHandlers(next);
+            _host.Update(_ => TargetsOf(next));
             return true;
         }
         catch (Exception e) when (e is UserException or HostException)
@@ -127,11 +130,12 @@ internal sealed partial class Server
         }
     }
 
-    /// <summary>Waits for a reload that is under way; none begins after it.</summary>
+    /// <summary>
+    /// No reload begins any more. One that is under way is waited for a while: when it hangs in opening an image, the host, which stops, does not take that unit.
+    /// </summary>
     private async Task StopReloadingAsync()
     {
-        await _reloading.WaitAsync();
         _isStopping = true;
-        _reloading.Release();
+        if (await _reloading.WaitAsync(s_patience)) _reloading.Release();
     }
 }

@@ -60,8 +60,9 @@ internal static class SendTargets
         var addresses = new List<string>();
         foreach (var portal in portals)
         {
-            if (Shown(portal.EndPoint.Address, local) is not { } shown) continue;
-            string address = $"{new IPEndPoint(shown, portal.EndPoint.Port)},{portal.GroupTag}";
+            string? shown = portal.Advertise ?? (Shown(portal.EndPoint.Address, local) is { } own ? $"{new IPEndPoint(own, portal.EndPoint.Port)}" : null);
+            if (shown is null) continue;
+            string address = $"{shown},{portal.GroupTag}";
             if (!addresses.Contains(address)) addresses.Add(address);
         }
         return addresses;

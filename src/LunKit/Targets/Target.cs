@@ -6,7 +6,14 @@ namespace LunKit.Targets;
 /// <summary>An address on which a portal group listens.</summary>
 /// <param name="EndPoint">IPv4 or IPv6 address and port.</param>
 /// <param name="GroupTag">Target portal group tag, 1 to 65535.</param>
-public sealed record Portal(IPEndPoint EndPoint, int GroupTag = 1);
+public sealed record Portal(IPEndPoint EndPoint, int GroupTag = 1)
+{
+    /// <summary>
+    /// HOST:PORT that initiators are told instead of the address (SendTargets), where they reach it by another: behind NAT, a proxy or a container's port. Null:
+    /// the address itself.
+    /// </summary>
+    public string? Advertise { get; init; }
+}
 
 /// <summary>CHAP name and secret.</summary>
 /// <param name="Name">CHAP_N.</param>

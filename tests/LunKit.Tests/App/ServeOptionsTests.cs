@@ -59,11 +59,23 @@ public class ServeOptionsTests
     [InlineData("localhost:3261", "127.0.0.1:3261", 1)]
     [InlineData(":3262", "[::]:3262", 1)]
     [InlineData(":0,3", "[::]:0", 3)]
-    public void PortalsAreRead(string text, string endPoint, int group)
+    [InlineData("0.0.0.0:3260,advertise=storage.example:13260", "0.0.0.0:3260", 1, "storage.example:13260")]
+    [InlineData("0.0.0.0:3260,2,advertise=[2001:db8::1]:3260", "0.0.0.0:3260", 2, "[2001:db8::1]:3260")]
+    public void PortalsAreRead(string text, string endPoint, int group, string? advertise = null)
     {
         var portal = ServeOptions.ParsePortal(text);
-        Assert.Equal((endPoint, group), (portal.EndPoint.ToString(), portal.GroupTag));
+        Assert.Equal((endPoint, group, advertise), (portal.EndPoint.ToString(), portal.GroupTag, portal.Advertise));
     }
+
+    [Theory]
+    [InlineData("storage")]
+    [InlineData("storage:")]
+    [InlineData("storage:0")]
+    [InlineData(":3260")]
+    [InlineData("2001:db8::1:3260")]
+    [InlineData("sto rage:3260")]
+    public void WhatIsAdvertisedMustBeReachable(string address) =>
+        Assert.Contains("is not HOST:PORT", Assert.Throws<UserException>(() => ServeOptions.ParsePortal($"0.0.0.0:3260,advertise={address}")).Message, StringComparison.Ordinal);
 
     [Theory]
     [InlineData("alice:a secret:with colons", "alice", "a secret:with colons")]

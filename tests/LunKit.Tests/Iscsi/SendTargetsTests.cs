@@ -41,6 +41,17 @@ public class SendTargetsTests
     [InlineData("Alle", null)]
     public void NormalSessionsAskForTheirOwn(string value, string? expected) => Assert.Equal(expected, Ask(value, false, s_disk));
 
+    /// <summary>Behind NAT an initiator is told the address that it can reach, whatever this end of the connection is called.</summary>
+    [Theory]
+    [InlineData("127.0.0.1")]
+    [InlineData("192.0.2.1")]
+    public void APortalIsShownAsItIsAdvertised(string local)
+    {
+        List<Portal> portals = [new(IPEndPoint.Parse("0.0.0.0:3260")) { Advertise = "storage.example:13260" }, new(IPEndPoint.Parse("127.0.0.1:3261"), 2) { Advertise = "[2001:db8::1]:3261" }];
+        var answer = SendTargets.Answer("All", true, null, [s_disk], portals, "iqn.a:b", IPAddress.Parse(local))!;
+        Assert.Equal(["storage.example:13260,1", "[2001:db8::1]:3261,2"], answer.Skip(1).Select(a => a.Value));
+    }
+
     // Portals, the address that the client has used, and what it is told. %7 is an interface of this host.
     [Theory]
     [InlineData("192.0.2.1:3260", "192.0.2.1", "192.0.2.1:3260")]

@@ -4,7 +4,7 @@ namespace LunKit.App.Config.Convert;
 
 /// <summary>
 /// A configuration that is being made of another program's, and what could not be carried over: each a line for the operator. Nothing is dropped silently, and
-/// nothing becomes more open than it was.
+/// what would become more open than it was is left out.
 /// </summary>
 internal sealed class Conversion
 {
@@ -12,6 +12,7 @@ internal sealed class Conversion
     private readonly JsonObject _units = [], _targets = [];
     private readonly JsonArray _discovery = [];
     private readonly List<string> _notCarried = [];
+    private readonly List<(string Target, string[] Addresses)> _reach = [];
     private readonly HashSet<string> _addresses = new(StringComparer.OrdinalIgnoreCase);
 
     /// <summary>What the operator must look at.</summary>
@@ -30,6 +31,9 @@ internal sealed class Conversion
         if (group == 1) _portals.Add((JsonNode)address);
         else _portals.Add((JsonNode)new JsonObject { ["address"] = address, ["group"] = group });
     }
+
+    /// <summary>A target was reached on these addresses only. Every target of LunKit is reached on all: noted when that is more than before.</summary>
+    public void Reach(string target, IReadOnlyList<string> addresses) => _reach.Add((target, [.. addresses.Order(StringComparer.OrdinalIgnoreCase)]));
 
     /// <summary>Adds a unit; its name, which is made of <paramref name="wanted"/>.</summary>
     public string AddUnit(string wanted, JsonObject unit)
@@ -63,6 +67,8 @@ internal sealed class Conversion
     /// <param name="from">What it was made of.</param>
     public string Text(string from)
     {
+        foreach (var (target, addresses) in _reach.Where(r => r.Addresses.Length < _addresses.Count))
+            Lose($"target {target}: it was reached on {string.Join(", ", addresses)} only; every LunKit target is reached on every portal: run a second `lunkit serve` with a file of its own where that matters");
         var document = new JsonObject();
         if (_portals.Count > 0) document["portals"] = _portals.DeepClone();
         document["units"] = _units.DeepClone();

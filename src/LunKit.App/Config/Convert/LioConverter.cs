@@ -11,6 +11,11 @@ internal static class LioConverter
         foreach (var store in file["storage_objects"].Items)
             if (Unit(store, to) is { } unit) units[$"{store["plugin"].Text}/{store["name"].Text}"] = to.AddUnit(store["name"].Text ?? "unit", unit);
         if (units.Count > 0) to.Lose("identities: disks have other serial numbers and WWIDs than LIO gave them; names in /dev/disk/by-id and multipath bindings change");
+        foreach (var fabric in file["fabric_modules"].Items.Where(f => f["name"].Text == "iscsi" && f["discovery_enable_auth"].Flag))
+        {
+            if (fabric["discovery_userid"].Text is { } user && fabric["discovery_password"].Text is { } secret) to.AddDiscovery(Conversion.Credential(user, secret));
+            if (fabric["discovery_mutual_userid"].Text is not null) to.Lose("discovery: mutual CHAP");
+        }
         foreach (var target in file["targets"].Items)
         {
             string name = target["wwn"].Text ?? "(without a name)";
@@ -89,14 +94,16 @@ internal static class LioConverter
         }
         var result = new JsonObject { ["luns"] = luns };
         if (!Access(name, group, result, to) || !to.AddTarget(name, result)) return;
+        List<string> addresses = [];
         foreach (var portal in group["portals"].Items)
         {
             string address = portal["ip_address"].Text ?? "0.0.0.0";
             if (address.Contains(':') && !address.StartsWith('[')) address = $"[{address}]";
-            to.AddPortal($"{address}:{portal["port"].Number ?? 3260}", (int)(group["tag"].Number ?? 1));
+            addresses.Add($"{address}:{portal["port"].Number ?? 3260}");
+            to.AddPortal(addresses[^1], (int)Math.Clamp(group["tag"].Number ?? 1, 1, 65535));
             if (portal["iser"].Flag || portal["offload"].Flag) to.Lose($"target {name}: portal {address} is served by TCP, without iSER or offload");
         }
-        to.Lose("portals: every LunKit target is reached on every portal");
+        to.Reach(name, addresses);
     }
 
     /// <summary>Who may log in, as before or fewer. False: nobody may, and so the target is left out.</summary>
@@ -118,7 +125,12 @@ internal static class LioConverter
             acls[initiator] = acl;
         }
         if (!chap && group["node_acls"].Items.Any(n => n["chap_userid"].Text is not null)) to.Lose($"target {name}: CHAP credentials, which LIO does not ask for (authentication=0)");
-        if (chap && demo && group["chap_userid"].Text is { } user && group["chap_password"].Text is { } secret) result["chap"] = new JsonArray(Conversion.Credential(user, secret));
+        if (chap && demo)
+        {
+            if (group["chap_userid"].Text is { } user && group["chap_password"].Text is { } secret) result["chap"] = new JsonArray(Conversion.Credential(user, secret));
+            // They could not log in, for want of a credential.
+            else demo = false;
+        }
         if (mutuals.Count > 0)
         {
             result["mutual-chap"] = Conversion.Credential(mutuals[0].User, mutuals[0].Secret);

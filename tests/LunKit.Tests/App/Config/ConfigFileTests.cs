@@ -66,8 +66,13 @@ public sealed class ConfigFileTests : IDisposable
     [InlineData("targets: {'iqn.2026-11.test:a': {mutual-chap: {user: u, secret: twelve-chars1}}}", "1:47", "mutual-chap needs chap")]
     [InlineData("targets: {'iqn.2026-11.test:a': {chap: [{user: u, secret: twelve-chars1}], mutual-chap: {user: t, secret: twelve-chars1}}}", "1:89", "RFC 7143 forbids")]
     [InlineData("targets: {'iqn.2026-11.test:a': {acls: {'iqn.2026-11.test:i': {chap: {user: u, secret: twelve-chars1}}, 'iqn.2026-11.test:j': {}}}}", "1:127", "anyone could log in under this name")]
+    [InlineData("targets: {'iqn.2026-11.test:a': {acls: {'iqn.2026-11.test:I': {}, 'iqn.2026-11.test:i': {}}}}", "1:67", "stands twice: names of initiators")]
+    [InlineData("targets: {'iqn.2026-11.test:a': {redirect: host}}", "1:44", "'host' is not HOST:PORT[,GROUP]")]
+    [InlineData("targets: {'iqn.2026-11.test:a': {alias: \"a\\nb\"}}", "1:41", "control characters")]
+    [InlineData("targets: {'iqn.2026-11.test:a': {redirect-permanently: true}}", "1:56", "needs redirect")]
     [InlineData("portals: []", "1:10", "the list is empty")]
     [InlineData("portals: [127.0.0.1:x]", "1:11", "'x' is not a port")]
+    [InlineData("portals: [{address: '0.0.0.0:3260', advertise: host}]", "1:48", "'host' is not HOST:PORT")]
     [InlineData("portals: [127.0.0.1:3260, {address: '127.0.0.1:3260'}]", "1:27", "stands twice")]
     [InlineData("portals: [{address: '127.0.0.1:3260', group: 0}]", "1:46", "'0' is not a whole number from 1 to 65535")]
     [InlineData("portals: ['0.0.0.0:3260']\ntargets: {'iqn.2026-11.test:a': {}}", "2:11", "a portal beyond loopback lets anyone")]
@@ -108,7 +113,7 @@ public sealed class ConfigFileTests : IDisposable
         File.WriteAllText(secret, "from-the-file-itself\nsecond line\n");
         File.SetUnixFileMode(secret, UnixFileMode.UserRead);
         var config = Right($$"""
-            portals: [127.0.0.1:3260, {address: "127.0.0.1:3261", group: 2}]
+            portals: [127.0.0.1:3260, {address: "127.0.0.1:3261", group: 2, advertise: "storage.example:13260"}]
             units:
               a: {kind: file, path: "/srv/a,b:c.img", size: 1G, writecache: off, filters: [delay:5ms, readonly]}
               b: {kind: memory, size: 1M, serial: 0007}
@@ -122,7 +127,7 @@ public sealed class ConfigFileTests : IDisposable
             limits: {queue-depth: 16}
             log: {level: warning}
             """);
-        Assert.Equal([1, 2], config.Portals.Select(p => p.GroupTag));
+        Assert.Equal([(1, null), (2, "storage.example:13260")], config.Portals.Select(p => (p.GroupTag, p.Advertise)));
         Assert.Equal("/srv/a,b:c.img", config.Units["a"].Spec.Argument);
         Assert.Equal([("filter", "delay:5ms"), ("filter", "readonly"), ("size", "1G"), ("writecache", "off")], config.Units["a"].Spec.Options.Order());
         Assert.Contains(("serial", "0007"), config.Units["b"].Spec.Options);

@@ -4,12 +4,12 @@ using LunKit.App.Serve;
 
 namespace LunKit.Tests.App.Config;
 
-/// <summary>Other targets' configurations: what is carried over, what is named as lost, and that nothing becomes more open.</summary>
+/// <summary>Other targets' configurations: what is carried over, what is named as lost, and that what would become more open is left out.</summary>
 public sealed class ConvertTests : IDisposable
 {
     private const string Lio = """
         {
-          "fabric_modules": [],
+          "fabric_modules": [{"name": "iscsi", "discovery_enable_auth": true, "discovery_userid": "d", "discovery_password": "secret-of-discovery"}],
           "storage_objects": [
             {"plugin": "fileio", "name": "disk1", "dev": "/srv/disk1.img", "size": 1073741824, "write_back": true, "wwn": "w1", "attributes": {"block_size": 4096},
              "alua_tpgs": [{"name": "default_tg_pt_gp"}, {"name": "standby"}]},
@@ -38,6 +38,8 @@ public sealed class ConvertTests : IDisposable
                "luns": [{"index": 0, "storage_object": "/backstores/fileio/through"}], "portals": [{"ip_address": "0.0.0.0", "port": 3260}], "node_acls": []}]},
             {"fabric": "iscsi", "wwn": "iqn.2003-01.org.linux-iscsi.host:nobody", "tpgs": [
               {"tag": 1, "enable": true, "attributes": {"generate_node_acls": 0}, "luns": [], "portals": [], "node_acls": []}]},
+            {"fabric": "iscsi", "wwn": "iqn.2003-01.org.linux-iscsi.host:locked", "tpgs": [
+              {"tag": 1, "enable": true, "attributes": {"authentication": 1, "generate_node_acls": 1, "demo_mode_write_protect": 0}, "luns": [], "portals": [], "node_acls": []}]},
             {"fabric": "loopback", "wwn": "naa.5001", "tpgs": []}
           ]
         }
@@ -126,9 +128,10 @@ public sealed class ConvertTests : IDisposable
         Assert.Equal(("u", "secret-of-abc-1"), (acl.Chap!.Name, acl.Chap.Secret));
         Assert.Equal([KeyValuePair.Create(0, 5)], acl.MappedLuns!);
         Assert.Equal("secret-of-target", one.Definition.MutualChap!.Secret);
+        Assert.Equal("d", Assert.Single(config.DiscoveryChap).Name);
         Assert.Equal(2, config.Targets.Count);
         Lost(lost, "pscsi/tape", "user/q", "ALUA group standby", "LUN 6 of iqn.1993-08.org.debian:01:abc was read-only", "01:def needs CHAP and has no credential", "all of its portal groups but the first",
-            "host:nobody: it admits nobody", "fabric loopback", "LUN 3 (/backstores/pscsi/tape) has no unit", "without iSER", "identities", "every LunKit target is reached on every portal");
+            "host:nobody: it admits nobody", "host:locked: it admits nobody", "fabric loopback", "LUN 3 (/backstores/pscsi/tape) has no unit", "without iSER", "identities", "host:demo: it was reached on 0.0.0.0:3260 only");
     }
 
     [Fact]
