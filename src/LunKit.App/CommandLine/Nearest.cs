@@ -3,10 +3,17 @@ namespace LunKit.App.CommandLine;
 /// <summary>What somebody may have meant who mistyped a word.</summary>
 internal static class Nearest
 {
+    // Nobody mistypes longer words, and comparing takes time and memory with the product of two lengths.
+    private const int MostLength = 128;
+
+    // A list of ten thousand names is compared in part only.
+    private const int MostKnown = 1000;
+
     /// <summary>"; did you mean 'serve'?", or nothing when no known word is near.</summary>
     public static string Hint(string word, IEnumerable<string> known) =>
         // A third of the word may be wrong.
-        known.Select(k => (Word: k, Distance: Distance(word, k))).Where(k => k.Distance <= Math.Max(1, word.TrimStart('-').Length / 3)).OrderBy(k => k.Distance).Select(k => k.Word).FirstOrDefault() is { } nearest
+        word.Length <= MostLength && known.Take(MostKnown).Where(k => k.Length <= MostLength).Select(k => (Word: k, Distance: Distance(word, k)))
+            .Where(k => k.Distance <= Math.Max(1, word.TrimStart('-').Length / 3)).OrderBy(k => k.Distance).Select(k => k.Word).FirstOrDefault() is { } nearest
             ? $"; did you mean '{nearest}'?" : "";
 
     /// <summary>How many letters have to be put in, taken out, replaced or swapped with their neighbour (restricted Damerau-Levenshtein).</summary>

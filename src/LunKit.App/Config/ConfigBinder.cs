@@ -45,16 +45,16 @@ internal sealed class ConfigBinder
             StatePath = _root.Text("state-dir") ?? StateFolder.DefaultPath, HandlersPath = handlers.Text("socket") ?? HandlerSocket.DefaultPath,
             HandlerMemoryBytes = handlers.Size("memory") ?? 1L << 30, AllowAnyone = _root.Flag("allow-anyone"), ColdReset = _root.Flag("cold-reset"),
         };
-        CheckTwins();
-        CheckUse(targets);
-        CheckAccess(config);
+        ConfigChecks.Units(_units, _places, targets, _errors);
+        ConfigChecks.Access(config, _root, _errors);
         return config;
     }
 
     private List<Portal> Portals()
     {
         List<Portal> portals = [];
-        foreach (var item in _root.Items("portals"))
+        // More are an error of the shape; names of hosts are looked up here.
+        foreach (var item in _root.Items("portals").Take(ConfigShape.MostPortals))
         {
             var section = new ConfigSection(item);
             if ((item as ConfigScalar)?.Text is not { } text) text = $"{section.Text("address")},{section.Number("group") ?? 1}";
@@ -83,14 +83,9 @@ internal sealed class ConfigBinder
             long? value = field.IsSize ? section.Size(field.Key) : section.Number(field.Key);
             if (value is { } given && given >= field.Least && given <= field.Most) limits = field.With(limits, given);
         }
-        if (limits.FirstBurstLength > limits.MaxBurstLength)
-            _errors.Add(PlaceOf(section, "first-burst-length"), $"first-burst-length ({limits.FirstBurstLength}) is more than max-burst-length ({limits.MaxBurstLength}), which RFC 7143 13.14 forbids");
-        if (limits.MaxOutstandingBytesPerConnection > limits.MaxOutstandingBytes)
-            _errors.Add(PlaceOf(section, "max-outstanding-bytes-per-connection"), "one connection may hold more than all together (max-outstanding-bytes)");
+        ConfigChecks.Limits(limits, section, _errors);
         return limits;
     }
-
-    private static ConfigPlace PlaceOf(ConfigSection section, string key) => section.Node(key)?.Place ?? section.Place;
 
     private void AddUnit(ConfigScalar key, ConfigNode node)
     {
@@ -102,7 +97,7 @@ internal sealed class ConfigBinder
         foreach (var option in kind.Options)
         {
             if (option.Name == kind.Key && option.Name != "filter") continue;
-            if (option.Name == "filter") options.AddRange(Texts(map.Items(UnitShape.FiltersKey)).Select(f => ("filter", f.Text, f.Place)));
+            if (option.Name == "filter") options.AddRange(Texts(map.Items(UnitShape.FiltersKey)).Take(UnitShape.MostFilters).Select(f => ("filter", f.Text, f.Place)));
             else if (UnitShape.TakesSeveral(option) && map.Items(option.Name).Count > 0) options.Add((option.Name, string.Join('+', Texts(map.Items(option.Name)).Select(t => t.Text)), map.Node(option.Name)!.Place));
             else if (map.Node(option.Name) is ConfigScalar { IsEmpty: false } scalar) options.Add((option.Name, option.IsSwitch && FlagShape.Parse(scalar.Text) is { } isOn ? isOn ? "on" : "off" : scalar.Text, scalar.Place));
         }
@@ -130,16 +125,20 @@ internal sealed class ConfigBinder
     private TargetConfig ReadTarget(ConfigScalar key, ConfigSection map)
     {
         Dictionary<int, string> luns = [];
+        HashSet<string> used = new(StringComparer.Ordinal);
         foreach (var (lun, unit) in map.EntriesOf("luns"))
         {
+            if (_errors.IsFull) break;
             if (NumberShape.Parse(lun.Text) is not { } number || unit is not ConfigScalar { IsEmpty: false } name) continue;
             if (!_named.Contains(name.Text)) _errors.Add(name.Place, $"there is no unit '{name.Text}'{Nearest.Hint(name.Text, _named)}");
-            else if (luns.ContainsValue(name.Text)) _errors.Add(name.Place, $"unit '{name.Text}' is a LUN of this target already: initiators would take them for two disks, or for two paths to one");
+            else if (!used.Add(name.Text)) _errors.Add(name.Place, $"unit '{name.Text}' is a LUN of this target already: initiators would take them for two disks, or for two paths to one");
             if (!luns.TryAdd((int)number, name.Text)) _errors.Add(lun.Place, $"LUN {number} stands twice");
         }
         var chap = Credentials(map, "chap");
         var mutual = map.Node("mutual-chap") is ConfigMap node ? _secrets.Read(node) : null;
-        var acls = map.EntriesOf("acls").Select(a => ReadAcl(a.Key.Text, a.Value, luns, map)).ToList();
+        // A login without authentication is possible when the target has no credential.
+        bool isOpen = map.Items("chap").Count == 0 && map.EntriesOf("acls").Any(a => new ConfigSection(a.Value).Node("chap") is not null);
+        var acls = map.EntriesOf("acls").Select(a => ReadAcl(a.Key.Text, a.Value, luns, isOpen)).ToList();
         HashSet<string> initiators = new(StringComparer.OrdinalIgnoreCase);
         foreach (var (initiator, _) in map.EntriesOf("acls"))
             if (!initiators.Add(initiator.Text)) _errors.Add(initiator.Place, $"{initiator.Text} stands twice: names of initiators are compared without regard to case");
@@ -147,7 +146,7 @@ internal sealed class ConfigBinder
         if (mutual is not null && all.Count == 0) _errors.Add(map.Node("mutual-chap")!.Place, "mutual-chap needs chap: the initiator proves itself first");
         if (mutual is not null && mutual.Secret.Length > 0 && all.Any(c => c.Secret == mutual.Secret))
             _errors.Add(map.Node("mutual-chap")!.Place, "both directions of CHAP have the same secret; RFC 7143 forbids that, since one could be reflected as the other");
-        if (map.Flag("redirect-permanently") && map.Text("redirect") is null) _errors.Add(PlaceOf(map, "redirect-permanently"), "redirect-permanently needs redirect");
+        if (map.Flag("redirect-permanently") && map.Text("redirect") is null) _errors.Add(map.Node("redirect-permanently")!.Place, "redirect-permanently needs redirect");
         return new(new Target
         {
             Name = key.Text, Alias = map.Text("alias") ?? "LunKit", Luns = s_noLuns, Chap = chap, MutualChap = mutual, Acls = acls, ExplicitAlua = map.Flag("explicit-alua"),
@@ -155,55 +154,25 @@ internal sealed class ConfigBinder
         }, luns);
     }
 
-    private NodeAcl ReadAcl(string initiator, ConfigNode node, Dictionary<int, string> luns, ConfigSection target)
+    private NodeAcl ReadAcl(string initiator, ConfigNode node, Dictionary<int, string> luns, bool isOpen)
     {
         var map = new ConfigSection(node);
         var acl = new NodeAcl(initiator) { Chap = map.Node("chap") is ConfigMap chap ? _secrets.Read(chap) : null };
-        // A login without authentication is possible when the target has none.
-        if (acl.Chap is null && target.Items("chap").Count == 0 && target.EntriesOf("acls").Any(a => new ConfigSection(a.Value).Node("chap") is not null))
+        if (acl.Chap is null && isOpen)
             _errors.Add(node.Place, $"{initiator} has no chap, and neither has the target, though other initiators have: anyone could log in under this name; give it one");
         if (map.Node("luns") is not ConfigMap) return acl;
         // The core keeps it the other way round.
         Dictionary<int, int> mapped = [];
+        HashSet<long> taken = [];
         foreach (var (seen, behind) in map.EntriesOf("luns"))
         {
             if (NumberShape.Parse(seen.Text) is not { } lun || behind is not ConfigScalar scalar || NumberShape.Parse(scalar.Text) is not { } real) continue;
             if (!luns.ContainsKey((int)real)) _errors.Add(behind.Place, $"the target has no LUN {real}");
+            else if (!taken.Add(lun)) _errors.Add(seen.Place, $"LUN {lun} stands twice");
             else if (!mapped.TryAdd((int)real, (int)lun)) _errors.Add(behind.Place, $"LUN {real} of the target is seen twice by {initiator}");
         }
         return acl with { MappedLuns = mapped };
     }
 
     private List<ChapCredential> Credentials(ConfigSection section, string key) => [.. section.Items(key).OfType<ConfigMap>().Select(_secrets.Read).OfType<ChapCredential>()];
-
-    /// <summary>Two units with one image or device corrupt it; two with one serial are one disk to initiators.</summary>
-    private void CheckTwins()
-    {
-        Dictionary<string, string> seen = new(StringComparer.Ordinal);
-        foreach (var (name, unit) in _units)
-        {
-            var spec = unit.Spec;
-            string? serial = spec.Options.FirstOrDefault(o => o.Name == "serial").Value;
-            if (serial is not null && !seen.TryAdd($"serial {serial}", name)) _errors.Add(_places[name], $"unit {name} has the serial of unit {seen[$"serial {serial}"]} ({serial}): initiators would take them for one disk");
-            if (spec.Kind is "memory" or "null") continue;
-            string what = $"{spec.Kind}:{(spec.Kind is "file" or "block" ? Path.GetFullPath(spec.Argument) : spec.Argument)}";
-            if (!seen.TryAdd(what, name)) _errors.Add(_places[name], $"unit {name} serves what unit {seen[what]} serves ({what}): map that unit twice instead");
-        }
-    }
-
-    private void CheckUse(List<TargetConfig> targets)
-    {
-        foreach (var (name, place) in _places)
-            if (!targets.Any(t => t.Luns.Values.Contains(name))) _errors.Warn(place, $"unit {name} is a LUN of no target: it is opened, and nobody sees it");
-    }
-
-    private void CheckAccess(LunKitConfig config)
-    {
-        if (!config.IsExposed || config.AllowAnyone) return;
-        foreach (var (key, _) in _root.EntriesOf("targets"))
-        {
-            if (config.Targets.FirstOrDefault(t => t.Definition.Name == key.Text) is { Definition: { Chap.Count: 0, Acls.Count: 0, RedirectTo: null } })
-                _errors.Add(key.Place, "a portal beyond loopback lets anyone read and write this target: give it chap or acls, or say allow-anyone: true");
-        }
-    }
 }

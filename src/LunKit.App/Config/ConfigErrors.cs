@@ -12,13 +12,20 @@ internal sealed class ConfigErrors
     // Somebody who passes another file gets a page of them, and not a million.
     private const int Most = 100;
 
+    // Characters of one message: it may quote what stands in the file, which may be long.
+    private const int MostLength = 1000;
+
     private readonly List<ConfigError> _all = [];
+    private int _errors, _warnings;
 
     /// <summary>In the order of the file.</summary>
     public IReadOnlyList<ConfigError> All => [.. _all.OrderBy(e => e.Place.Line).ThenBy(e => e.Place.Column)];
 
     /// <summary>Whether anything cannot be served.</summary>
-    public bool Any => _all.Exists(e => !e.IsWarning);
+    public bool Any => _errors > 0;
+
+    /// <summary>Whether further errors are dropped: then nobody needs to look for them.</summary>
+    public bool IsFull => _errors >= Most;
 
     /// <summary>Notes an error.</summary>
     public void Add(ConfigPlace place, string text) => Add(new ConfigError(place, text, IsWarning: false));
@@ -28,7 +35,15 @@ internal sealed class ConfigErrors
 
     private void Add(ConfigError error)
     {
-        if (_all.Count < Most) _all.Add(error);
+        // Apart: a hundred warnings must not hide an error.
+        if ((error.IsWarning ? _warnings++ : _errors++) < Most) _all.Add(error with { Text = Plain(error.Text) });
+    }
+
+    // What is quoted from the file must not speak to the terminal, or look like a line of its own.
+    private static string Plain(string text)
+    {
+        if (text.Length > MostLength) text = string.Concat(text.AsSpan(0, MostLength), "...");
+        return text.Any(char.IsControl) ? string.Concat(text.Select(c => char.IsControl(c) ? '\uFFFD' : c)) : text;
     }
 
     /// <summary>An error as compilers write it, so that editors jump to it.</summary>

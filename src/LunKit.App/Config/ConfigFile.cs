@@ -19,7 +19,7 @@ internal sealed record ConfigResult(LunKitConfig? Config, IReadOnlyList<ConfigEr
 /// <summary>Reads <c>lunkit.yaml</c>.</summary>
 internal static class ConfigFile
 {
-    private const string Smallest = "units:\n  disk1: {kind: file, path: /srv/disk1.img, size: 10G}\ntargets:\n  iqn.2026-11.local.lunkit:disk: {luns: {0: disk1}}";
+    private const string Smallest = "{units: {disk1: {kind: file, path: /srv/disk1.img, size: 10G}}, targets: {'iqn.2026-11.local.lunkit:disk': {luns: {0: disk1}}}}";
 
     /// <summary>Reads a file. Throws <see cref="UserException"/> when it cannot be read at all.</summary>
     public static ConfigResult Read(string path)
@@ -52,7 +52,7 @@ internal static class ConfigFile
     {
         var errors = new ConfigErrors();
         var root = ConfigReader.Read(text, errors);
-        if (!errors.Any && root is null or ConfigScalar { IsEmpty: true }) errors.Add(new(1, 1), $"the file is empty; the smallest that serves a disk is\n{Smallest}\n(and `units: {{}}` is one that serves nothing)");
+        if (!errors.Any && root is null or ConfigScalar { IsEmpty: true }) errors.Add(new(1, 1), $"the file is empty; `units: {{}}` is the smallest, which serves nothing, and the smallest that serves a disk is {Smallest}");
         if (root is null || errors.Any) return new(null, errors.All);
         ConfigShape.Root.Check(root, errors);
         var config = ConfigBinder.Bind(root, errors, portal ?? ServeOptions.ParsePortal);

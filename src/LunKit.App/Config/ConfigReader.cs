@@ -5,15 +5,26 @@ namespace LunKit.App.Config;
 
 /// <summary>
 /// Reads YAML, or JSON, which is YAML, too, into nodes. What makes YAML surprising is refused: aliases, anchors, tags, two keys of one name, a second document.
-/// Bounded: a file of <see cref="MostBytes"/>, and <see cref="MostDepth"/> levels.
+/// Bounded: a file of <see cref="MostBytes"/>, <see cref="MostNodes"/> values and <see cref="MostDepth"/> levels. No message quotes a value: it may be a secret.
 /// </summary>
-internal static class ConfigReader
+internal sealed class ConfigReader
 {
     /// <summary>Characters of the largest file.</summary>
     public const int MostBytes = 16 << 20;
 
     /// <summary>Levels of lists and maps in each other.</summary>
     public const int MostDepth = 32;
+
+    /// <summary>Keys, values, lists and maps of the largest file: some ten thousand units have a tenth of them.</summary>
+    public const int MostNodes = 1_000_000;
+
+    private readonly Parser _parser;
+
+    // Brackets and braces that are open, and where: the parser does not tell which of them nobody closes.
+    private readonly Stack<ConfigPlace> _open = new();
+    private int _nodes;
+
+    private ConfigReader(string text) => _parser = new Parser(new Scanner(new StringReader(text), skipComments: true));
 
     /// <summary>Reads a text; null when there is an error, which is in <paramref name="errors"/>.</summary>
     public static ConfigNode? Read(string text, ConfigErrors errors)
@@ -29,62 +40,79 @@ internal static class ConfigReader
             errors.Add(PlaceOf(text, text.IndexOf('\0', StringComparison.Ordinal)), "there is a NUL character: this is not a text file");
             return null;
         }
-        var parser = new Parser(new Scanner(new StringReader(text), skipComments: true));
+        var reader = new ConfigReader(text);
         try
         {
-            parser.Consume<StreamStart>();
-            if (parser.TryConsume<StreamEnd>(out _)) return null;
-            parser.Consume<DocumentStart>();
-            var node = ReadNode(parser, 0);
-            parser.Consume<DocumentEnd>();
-            if (!parser.TryConsume<StreamEnd>(out _)) throw new ConfigException(Of(parser.Current!.Start), "a second document begins here; one file is one configuration");
-            return node;
+            return reader.Read();
         }
         catch (ConfigException e)
         {
             errors.Add(e.Place, e.Message);
         }
-        catch (YamlException e)
+        // At the end of the text the parser names the end, which says nothing.
+        catch (YamlException e) when (reader._open.Count == 0 || e.Start.Index < text.AsSpan().TrimEnd().Length)
         {
             errors.Add(Of(e.Start), $"this is not YAML: {WithoutPlace(e.Message)}");
         }
-        // The parser's own way to say that something is not closed, for one.
-        catch (Exception e) when (e is InvalidOperationException or ArgumentException or IndexOutOfRangeException or FormatException or OverflowException or NullReferenceException)
+        // Another way of the parser to say that something is not closed, and whatever else it throws: a file never ends the program.
+        catch (Exception e) when (e is not OutOfMemoryException)
         {
-            errors.Add(parser.Current is { } last ? Of(last.Start) : new(1, 1), "this is not YAML: a bracket, a quotation mark or a block that begins here is not closed");
+            var place = reader._open.TryPeek(out var open) ? open : reader._parser.Current is { } last ? Of(last.Start) : new(1, 1);
+            errors.Add(place, "this is not YAML: a bracket, a quotation mark or a block that begins here is not closed");
         }
         return null;
     }
 
-    private static ConfigNode ReadNode(Parser parser, int depth)
+    private ConfigNode? Read()
     {
-        if (depth > MostDepth) throw new ConfigException(Of(parser.Current!.Start), $"lists and maps stand in each other over more than {MostDepth} levels");
-        if (parser.TryConsume<AnchorAlias>(out var alias)) throw new ConfigException(Of(alias.Start), $"aliases (*{alias.Value}) are not supported: write the value again");
-        if (parser.Current is NodeEvent node) Refuse(node);
-        if (parser.TryConsume<Scalar>(out var scalar)) return ScalarOf(scalar);
-        var place = Of(parser.Current!.Start);
-        if (parser.TryConsume<SequenceStart>(out _))
-        {
-            List<ConfigNode> items = [];
-            while (!parser.TryConsume<SequenceEnd>(out _)) items.Add(ReadNode(parser, depth + 1));
-            return new ConfigList(place, items);
-        }
-        parser.Consume<MappingStart>();
+        _parser.Consume<StreamStart>();
+        if (_parser.TryConsume<StreamEnd>(out _)) return null;
+        _parser.Consume<DocumentStart>();
+        var node = ReadNode(0);
+        _parser.Consume<DocumentEnd>();
+        return _parser.TryConsume<StreamEnd>(out _) ? node : throw new ConfigException(Of(_parser.Current!.Start), "a second document begins here; one file is one configuration");
+    }
+
+    private ConfigNode ReadNode(int depth)
+    {
+        if (_parser.Accept<AnchorAlias>(out var alias)) throw new ConfigException(Of(alias.Start), "aliases (*) are not supported: write the value again; quote a text that begins with '*'");
+        if (depth > MostDepth) throw new ConfigException(Of(_parser.Current!.Start), $"lists and maps stand in each other over more than {MostDepth} levels");
+        if (++_nodes > MostNodes) throw new ConfigException(Of(_parser.Current!.Start), $"the file has more than {MostNodes} keys and values: it is no configuration");
+        if (_parser.Current is NodeEvent node) Refuse(node);
+        if (_parser.TryConsume<Scalar>(out var scalar)) return ScalarOf(scalar);
+        var place = Of(_parser.Current!.Start);
+        bool isFlow = _parser.Current is SequenceStart { Style: SequenceStyle.Flow } or MappingStart { Style: MappingStyle.Flow };
+        if (isFlow) _open.Push(place);
+        ConfigNode read = _parser.TryConsume<SequenceStart>(out _) ? ReadItems(place, depth) : ReadEntries(place, depth);
+        if (isFlow) _open.Pop();
+        return read;
+    }
+
+    private ConfigList ReadItems(ConfigPlace place, int depth)
+    {
+        List<ConfigNode> items = [];
+        while (!_parser.TryConsume<SequenceEnd>(out _)) items.Add(ReadNode(depth + 1));
+        return new ConfigList(place, items);
+    }
+
+    private ConfigMap ReadEntries(ConfigPlace place, int depth)
+    {
+        _parser.Consume<MappingStart>();
         List<(ConfigScalar, ConfigNode)> entries = [];
         Dictionary<string, ConfigPlace> seen = new(StringComparer.Ordinal);
-        while (!parser.TryConsume<MappingEnd>(out _))
+        while (!_parser.TryConsume<MappingEnd>(out _))
         {
-            if (ReadNode(parser, depth + 1) is not ConfigScalar key) throw new ConfigException(place, "a key must be a word");
+            if (ReadNode(depth + 1) is not ConfigScalar key) throw new ConfigException(place, "a key must be a word");
             if (!seen.TryAdd(key.Text, key.Place)) throw new ConfigException(key.Place, $"'{key.Text}' stands twice; the first is in line {seen[key.Text].Line}");
-            entries.Add((key, ReadNode(parser, depth + 1)));
+            entries.Add((key, ReadNode(depth + 1)));
         }
         return new ConfigMap(place, entries);
     }
 
     private static void Refuse(NodeEvent node)
     {
-        if (!node.Anchor.IsEmpty) throw new ConfigException(Of(node.Start), $"anchors (&{node.Anchor.Value}) are not supported: write the value where it is needed");
-        if (!node.Tag.IsEmpty) throw new ConfigException(Of(node.Start), $"tags ({node.Tag.Value}) are not supported: write the value alone");
+        if (!node.Anchor.IsEmpty) throw new ConfigException(Of(node.Start), "anchors (&) are not supported: write the value where it is needed; quote a text that begins with '&'");
+        if (!node.Tag.IsEmpty) throw new ConfigException(Of(node.Start), "tags (!) are not supported: write the value alone; quote a text that begins with '!'");
     }
 
     // No path and no name has one, and the system would stop reading there.

@@ -13,13 +13,16 @@ internal static class ConfigShape
     /// <summary>Levels of the log, as the file writes them.</summary>
     public static IReadOnlyList<string> Levels { get; } = [.. Enum.GetNames<LogLevel>().Select(l => l.ToLowerInvariant())];
 
+    /// <summary>Each has a thread that listens, and perhaps a host name to be looked up.</summary>
+    public const int MostPortals = 64;
+
     private static readonly MapShape s_credential = new(
     [
         new("user", new TextShape("a CHAP user", WhyNotName), "CHAP name (CHAP_N); Windows and ESXi use the initiator's own name", null),
         new("secret", new TextShape("a CHAP secret"), "the secret; at least 12 characters, and better in a file of its own", ""),
         new("secret-file", new TextShape("a path"), "a file whose first line is the secret", ""),
         new("credential", new TextShape("a name"), "the secret is the systemd credential of this name (LoadCredential=)", ""),
-    ]);
+    ]) { HasSecrets = true };
 
     private static readonly MapShape s_acl = new(
     [
@@ -49,7 +52,7 @@ internal static class ConfigShape
     /// <summary>The file.</summary>
     public static MapShape Root { get; } = new(
     [
-        new("portals", new ListShape(new EitherShape(new TextShape("HOST:PORT"), s_portal), Least: 1), "where to listen", ServeCommand.DefaultPortal),
+        new("portals", new ListShape(new EitherShape(new TextShape("HOST:PORT"), s_portal), Least: 1, Most: MostPortals), "where to listen", ServeCommand.DefaultPortal),
         new("units", new NamedShape("NAME", WhyNotUnit, new UnitShape()), "what is served, by a name of your own", "none"),
         new("targets", new NamedShape("IQN", WhyNotTarget, s_target), "iSCSI targets by name", "none"),
         new("discovery", new MapShape([new("chap", new ListShape(s_credential), "credentials of which a discovery session must have one", "none: discovery is open")]), "SendTargets discovery", ""),

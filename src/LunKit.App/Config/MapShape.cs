@@ -15,20 +15,25 @@ internal record MapShape(IReadOnlyList<ConfigField> Fields) : Shape
 {
     public override string Says => "a map";
 
+    /// <summary>Whether keys that nobody knows are not quoted in errors: they may be a part of a secret that needs quotation marks.</summary>
+    public bool HasSecrets { get; init; }
+
     public override void Check(ConfigNode node, ConfigErrors errors)
     {
         // All of its keys are commented out.
         if (node is ConfigScalar { IsEmpty: true } && Fields.All(f => f.Otherwise is not null)) return;
         if (node is not ConfigMap map) errors.Add(node.Place, $"a map is expected here, with the keys {string.Join(", ", Fields.Select(f => f.Name))}");
-        else CheckFields(map, Fields, errors);
+        else CheckFields(map, Fields, errors, HasSecrets);
     }
 
     /// <summary>Notes keys that nobody knows, that are missing, and what is wrong behind the others.</summary>
-    public static void CheckFields(ConfigMap map, IReadOnlyList<ConfigField> fields, ConfigErrors errors)
+    public static void CheckFields(ConfigMap map, IReadOnlyList<ConfigField> fields, ConfigErrors errors, bool hasSecrets = false)
     {
         foreach (var (key, value) in map.Entries)
         {
+            if (errors.IsFull) return;
             if (fields.FirstOrDefault(f => f.Name == key.Text) is { } field) field.Value.Check(value, errors);
+            else if (hasSecrets) errors.Add(key.Place, $"this key is not known here; there are {string.Join(", ", fields.Select(f => f.Name))}; a secret with a comma or a colon needs quotation marks");
             else errors.Add(key.Place, $"'{key.Text}' is not known here{Nearest.Hint(key.Text, fields.Select(f => f.Name))}; there are {string.Join(", ", fields.Select(f => f.Name))}");
         }
         foreach (var field in fields.Where(f => f.Otherwise is null && map.Find(f.Name) is null)) errors.Add(map.Place, $"'{field.Name}' is missing: {field.Meaning}");

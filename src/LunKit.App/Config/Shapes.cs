@@ -100,7 +100,10 @@ internal sealed record WordShape(IReadOnlyList<string> Known) : ScalarShape
 }
 
 /// <summary>A list.</summary>
-internal sealed record ListShape(Shape Item, int Least = 0) : Shape
+/// <param name="Item">What each is.</param>
+/// <param name="Least">The least number of them.</param>
+/// <param name="Most">The most.</param>
+internal sealed record ListShape(Shape Item, int Least = 0, int Most = int.MaxValue) : Shape
 {
     public override string Says => $"a list, each {Item.Says}";
 
@@ -112,10 +115,17 @@ internal sealed record ListShape(Shape Item, int Least = 0) : Shape
             return;
         }
         if (list.Items.Count < Least) errors.Add(node.Place, "the list is empty");
+        if (list.Items.Count > Most) errors.Add(list.Items[Most].Place, $"the list has {list.Items.Count} items; {Most} are possible");
         foreach (var item in list.Items) Item.Check(item, errors);
     }
 
-    public override JsonObject Schema() => new() { ["type"] = "array", ["items"] = Item.Schema() };
+    public override JsonObject Schema()
+    {
+        var schema = new JsonObject { ["type"] = "array", ["items"] = Item.Schema() };
+        if (Least > 0) schema["minItems"] = Least;
+        if (Most != int.MaxValue) schema["maxItems"] = Most;
+        return schema;
+    }
 }
 
 /// <summary>A value, or a map that says more.</summary>

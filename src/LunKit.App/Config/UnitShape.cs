@@ -13,6 +13,9 @@ internal sealed record UnitShape : Shape
     /// <summary>The key of the filters, which are a list here.</summary>
     public const string FiltersKey = "filters";
 
+    /// <summary>Filters of a unit: each takes its time of every command.</summary>
+    public const int MostFilters = 32;
+
     private static readonly Dictionary<string, IReadOnlyList<ConfigField>> s_fields = UnitKinds.All.ToDictionary(k => k.Name, FieldsOf);
 
     public override string Says => "a unit: kind, and what that kind takes";
@@ -25,7 +28,7 @@ internal sealed record UnitShape : Shape
         new(KindKey, new WordShape([.. UnitKinds.All.Select(k => k.Name)]), kind.Summary, null),
         new(kind.Key, new TextShape(kind.Argument), $"{kind.Argument}: what is served", null),
         .. kind.Options.Where(o => o.Name != "filter").Select(o => new ConfigField(o.Name, ShapeOf(o), o.Meaning, o.Name == kind.Needs ? null : "")),
-        .. kind.Options.Where(o => o.Name == "filter").Select(o => new ConfigField(FiltersKey, new ListShape(new TextShape("a filter such as delay:5ms")), "filters, the first nearest to the initiator (lunkit backstores lists them)", "none")),
+        .. kind.Options.Where(o => o.Name == "filter").Select(o => new ConfigField(FiltersKey, new ListShape(new TextShape("a filter such as delay:5ms"), Most: MostFilters), "filters, the first nearest to the initiator (lunkit backstores lists them)", "none")),
     ];
 
     // What it means is checked where it is read, as on the command line.
@@ -43,6 +46,7 @@ internal sealed record UnitShape : Shape
         }
         var kinds = UnitKinds.All.Select(k => k.Name);
         if (map.Find(KindKey) is not ConfigScalar kind) errors.Add(map.Place, $"'{KindKey}' is missing; there are {string.Join(", ", kinds)} (lunkit backstores tells more)");
+        else if (kind is { IsQuoted: false, Text: "null" }) errors.Add(kind.Place, "kind: \"null\" needs its quotation marks: null alone is no word in YAML");
         else if (!s_fields.TryGetValue(kind.Text, out var fields)) errors.Add(kind.Place, $"kind '{kind.Text}' is not known{Nearest.Hint(kind.Text, kinds)}; there are {string.Join(", ", kinds)} (lunkit backstores tells more)");
         else MapShape.CheckFields(map, fields, errors);
     }
