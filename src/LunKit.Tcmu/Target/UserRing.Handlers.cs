@@ -106,7 +106,11 @@ internal sealed partial class UserRing
         {
             if (_lease is not null) free = (_free = new(_runtime.HasThread ? TaskCreationOptions.RunContinuationsAsynchronously : TaskCreationOptions.None)).Task;
         }
-        await free.WaitAsync(_options.LeavingTime, time).ConfigureAwait(false);
+        using var late = new CancellationTokenSource();
+        // Not WaitAsync, which goes on by the thread pool: a simulation has none.
+        bool isFree = await Task.WhenAny(free, Task.Delay(_options.LeavingTime, time, late.Token)).ConfigureAwait(false) == free;
+        late.Cancel();
+        if (!isFree) throw new TimeoutException();
         lock (_gate) return _isDurable;
     }
 }
